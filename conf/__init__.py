@@ -1,0 +1,1 @@
+"""The Hydra configuration, importable as `nimble_lightning.conf`."""
