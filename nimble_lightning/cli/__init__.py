@@ -1,0 +1,1 @@
+"""From what was typed to a run: everything that can be answered without importing torch is answered here."""
