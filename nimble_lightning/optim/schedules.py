@@ -1,0 +1,139 @@
+"""Learning-rate schedules as factors of the peak rate: what share of it a given step uses.
+
+The shapes are module-level functions bound with `functools.partial`: they pickle, and torch keeps nothing of
+them in `state_dict()`. So a checkpoint holds only the position, and an extended run follows its longer curve.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.optim.plateau import WarmupPlateau
+from nimble_lightning.optim.warmup import ramp, steps_of
+
+Amount = int | float
+"""Steps as a whole number, or a share of the run as a fraction below 1."""
+
+
+def constant(optimizer: Optimizer, *, total_steps: int | None = None, warmup: Amount = 0) -> LambdaLR:
+    """The peak rate throughout, after the warm-up."""
+    return LambdaLR(optimizer, partial(ramp, warmup=steps_of("warmup", warmup, total_steps)))
+
+
+def cosine(
+    optimizer: Optimizer, *, total_steps: int | None = None, warmup: Amount = 0, min_ratio: float = 0.0
+) -> LambdaLR:
+    """Half a cosine from the peak down to `min_ratio` of it at the end of the run."""
+    total = _needed("cosine", total_steps)
+    rise, low = steps_of("warmup", warmup, total), _ratio("min_ratio", min_ratio)
+    return LambdaLR(optimizer, partial(_cosine, warmup=rise, total=total, low=low))
+
+
+def linear(
+    optimizer: Optimizer, *, total_steps: int | None = None, warmup: Amount = 0, min_ratio: float = 0.0
+) -> LambdaLR:
+    """A straight line from the peak down to `min_ratio` of it at the end of the run."""
+    total = _needed("linear", total_steps)
+    rise, low = steps_of("warmup", warmup, total), _ratio("min_ratio", min_ratio)
+    return LambdaLR(optimizer, partial(_linear, warmup=rise, start=rise, total=total, low=low))
+
+
+def wsd(
+    optimizer: Optimizer,
+    *,
+    total_steps: int | None = None,
+    warmup: Amount = 0,
+    decay: Amount = 0.2,
+    min_ratio: float = 0.0,
+) -> LambdaLR:
+    """Warm-up, a stable stretch at the peak, then a straight line down over the last `decay` steps."""
+    total = _needed("wsd", total_steps)
+    rise, low = steps_of("warmup", warmup, total), _ratio("min_ratio", min_ratio)
+    start = max(rise, total - steps_of("decay", decay, total))
+    return LambdaLR(optimizer, partial(_linear, warmup=rise, start=start, total=total, low=low))
+
+
+def onecycle(
+    optimizer: Optimizer,
+    *,
+    total_steps: int | None = None,
+    warmup: Amount = 0.3,
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+) -> LambdaLR:
+    """The rates of `torch.optim.lr_scheduler.OneCycleLR`, with `lr` as the peak; momentum is left alone."""
+    total = _needed("onecycle", total_steps)
+    if div_factor < 1 or final_div_factor < 1:
+        raise RequestError(
+            f"schedule: div_factor={div_factor!r} and final_div_factor={final_div_factor!r} divide the rate; "
+            "expected at least 1."
+        )
+    rise, first = steps_of("warmup", warmup, total), 1 / div_factor
+    shape = partial(_onecycle, warmup=rise, total=total, first=first, last=first / final_div_factor)
+    return LambdaLR(optimizer, shape)
+
+
+def plateau(
+    optimizer: Optimizer,
+    *,
+    total_steps: int | None = None,
+    warmup: Amount = 0,
+    mode: str = "min",
+    factor: float = 0.1,
+    patience: int = 10,
+    threshold: float = 1e-4,
+    min_ratio: float = 0.0,
+) -> ReduceLROnPlateau:
+    """Cut the rate by `factor` when the monitored metric has not improved for `patience` evaluations."""
+    if mode not in ("min", "max"):
+        raise RequestError(f"schedule.mode={mode!r} is unknown. Type schedule.mode=min or schedule.mode=max.")
+    rise = steps_of("warmup", warmup, total_steps)
+    floor = [_ratio("min_ratio", min_ratio) * float(group["lr"]) for group in optimizer.param_groups]
+    return WarmupPlateau(
+        optimizer, rise, mode=mode, factor=factor, patience=patience, threshold=threshold, min_lr=floor
+    )
+
+
+def _cosine(step: int, *, warmup: int, total: int, low: float) -> float:
+    if step < warmup:
+        return ramp(step, warmup)
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * _done(step, warmup, total)))
+
+
+def _linear(step: int, *, warmup: int, start: int, total: int, low: float) -> float:
+    if step < warmup:
+        return ramp(step, warmup)
+    return 1 - (1 - low) * _done(step, start, total)
+
+
+def _onecycle(step: int, *, warmup: int, total: int, first: float, last: float) -> float:
+    # The peak falls on step `warmup - 1` and the lowest rate on the last step, as in torch.
+    top = max(0, warmup - 1)
+    if step < top:
+        return 1 + (first - 1) * 0.5 * (1 + math.cos(math.pi * step / top))
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * _done(step, top, total - 1)))
+
+
+def _done(step: int, start: int, end: int) -> float:
+    """How much of a stretch is behind us; all of it once past its end, so that an extra step is harmless."""
+    return min(1.0, max(0, step - start) / max(1, end - start))
+
+
+def _needed(name: str, total_steps: int | None) -> int:
+    if total_steps is None:
+        raise RequestError(
+            f"schedule={name} ends with the run, and this run has no known end. "
+            "Type lightning.max_steps=N, or schedule=constant."
+        )
+    return total_steps
+
+
+def _ratio(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise RequestError(f"schedule.{name}={value!r}: expected a share of the peak rate between 0 and 1.")
+    return value
