@@ -1,4 +1,4 @@
-"""Write four methods, or bring a Lightning project: runs that finish, tell you, account for themselves, can be proved."""
+"""Four methods, or a Lightning project of yours, make runs that finish, tell you, and can be proved."""
 
 from __future__ import annotations
 
