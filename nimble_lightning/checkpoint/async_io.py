@@ -1,0 +1,108 @@
+"""Saving while training goes on."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.plugins.io import CheckpointIO
+from typing_extensions import override
+
+from nimble_lightning.checkpoint.facts import RunFacts
+from nimble_lightning.checkpoint.io import NimbleCheckpointIO, local
+from nimble_lightning.checkpoint.retention import retire
+from nimble_lightning.checkpoint.snapshot import Snapshots
+from nimble_lightning.errors import RequestError
+
+
+class AsyncNimbleCheckpointIO(CheckpointIO):
+    """Copies the state, lets training go on, and commits the copy in a thread.
+
+    One save is under way at a time; the next waits for it. An error of a save is raised by the next ``poll``,
+    ``save_checkpoint`` or ``teardown``, once; a save that raises an earlier one's error has not been started.
+    Removals wait for the saves before them. The copy takes as much host memory as the checkpoint and is kept.
+
+    Args:
+        checkpoint_io: What commits and loads.
+
+    Example::
+
+        Trainer(plugins=[AsyncNimbleCheckpointIO()])
+    """
+
+    def __init__(self, checkpoint_io: NimbleCheckpointIO | None = None) -> None:
+        self.checkpoint_io = checkpoint_io or NimbleCheckpointIO()
+        self._snapshots = Snapshots()
+        self._executor: ThreadPoolExecutor | None = None
+        self._saving: Future[None] | None = None
+        self._error: BaseException | None = None
+        self._last_failed = False
+
+    @override
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
+    ) -> None:
+        if storage_options is not None:
+            raise RequestError(f"`storage_options={storage_options!r}` is not for local files; leave it out.")
+        self.wait()
+        self.poll()
+        facts = RunFacts.of(checkpoint)
+        self._saving = self._submit(self._commit, self._snapshots.take(checkpoint), local(path), facts)
+
+    @override
+    def load_checkpoint(
+        self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        self.wait()
+        return self.checkpoint_io.load_checkpoint(path, map_location, weights_only)
+
+    @override
+    def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        self._submit(self._remove, local(path))
+
+    @override
+    def teardown(self) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True)
+            self._executor = None
+        self._saving = None
+        self.poll()
+
+    def poll(self) -> None:
+        """Raise the error of a finished save; meant to be called every step."""
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def wait(self) -> None:
+        """Return when the save under way, if any, has ended."""
+        if self._saving is not None:
+            self._saving.result()
+            self._saving = None
+
+    def _submit(self, function: Any, *arguments: Any) -> Future[None]:
+        # Made when needed: Lightning tears the plugin down after each fit and may use it again.
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        return self._executor.submit(function, *arguments)
+
+    def _commit(self, checkpoint: dict[str, Any], path: Path, facts: RunFacts) -> None:
+        self._last_failed = True
+        try:
+            self.checkpoint_io.commit(checkpoint, path, facts)
+        except BaseException as error:
+            self._error = error
+        else:
+            self._last_failed = False
+
+    def _remove(self, path: Path) -> None:
+        try:
+            if self._last_failed and path.exists():
+                # What was to replace it has not been committed.
+                retire(path)
+            else:
+                self.checkpoint_io.remove_checkpoint(path)
+        except OSError as error:
+            self._error = self._error or error

@@ -1,0 +1,61 @@
+"""A save that is whole or absent, at whatever point it is cut off.
+
+The file and its manifest are first written under temporary names beside their final ones and flushed to the
+disk; then the file gets its name, then the manifest. Cut off between the two, the waiting manifest still
+vouches for the file, so that even a checkpoint saved over an older one of the same name is never lost.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from nimble_lightning.checkpoint.disk import flush, write_new
+from nimble_lightning.checkpoint.leftovers import settle
+from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
+from nimble_lightning.checkpoint.names import manifest_path, temporary_path
+from nimble_lightning.checkpoint.stages import reach
+from nimble_lightning.checkpoint.stream import HashingFile, write_hashed
+
+Describe = Callable[[Mapping[str, FileRecord]], Manifest]
+
+
+def commit_file(path: Path, write: Callable[[HashingFile], None], describe: Describe) -> Manifest:
+    """Save one file with its manifest.
+
+    Args:
+        path: Its final name; the folder is made if it is missing, for the owner alone.
+        write: Writes the content to the file it is given.
+        describe: Makes the manifest from sizes and digests, by name.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    settle(path)
+    temporary = temporary_path(path)
+    waiting = temporary_path(manifest_path(path))
+    temporary.unlink(missing_ok=True)  # a dead process had our id: usual where a container starts anew
+    try:
+        record = write_hashed(temporary, write)
+        reach("pending")
+        manifest = describe({path.name: record})
+        write_new(waiting, manifest.dump())
+        flush(path.parent)
+        reach("replace")
+        os.replace(temporary, path)
+    except BaseException:
+        _clear(temporary, waiting)
+        raise
+    reach("folder")
+    flush(path.parent)
+    reach("manifest")
+    os.replace(waiting, manifest_path(path))
+    flush(path.parent)
+    return manifest
+
+
+def _clear(temporary: Path, waiting: Path) -> None:
+    # The waiting manifest goes only while the file it describes has not got its name.
+    with suppress(OSError):
+        temporary.unlink()
+        waiting.unlink(missing_ok=True)
