@@ -29,9 +29,13 @@ class Parameter:
     @property
     def text(self) -> str:
         """`lr: float = 0.001`, as in the source."""
-        kind = f": {ast.unparse(self.annotation)}" if self.annotation else ""
+        kind = f": {self._type()}" if self.annotation else ""
         equals = " = " if self.annotation else "="
         return f"{self.name}{kind}{equals + ast.unparse(self.default) if self.default else ''}"
+
+    def _type(self) -> str:
+        quoted = isinstance(self.annotation, ast.Constant) and isinstance(self.annotation.value, str)
+        return str(self.annotation.value) if quoted else ast.unparse(self.annotation)
 
     def value(self) -> Any:
         """The default as a value; `ValueError` when only running the file could tell."""
@@ -147,5 +151,5 @@ def _of_dataclass(node: ast.ClassDef, source: Source) -> Signature:
 
 def _documented(docstring: str) -> dict[str, str]:
     """First lines of `name: text` and `name (type): text` entries."""
-    entries = re.findall(r"^\s+(\w+)(?:\s*\([^)]*\))?:\s+(\S.*)$", docstring, flags=re.MULTILINE)
+    entries = re.findall(r"^[ \t]+(\w+)(?: *\([^)]*\))?:[ \t]+(\S.*)$", docstring, flags=re.MULTILINE)
     return {name: text.strip() for name, text in entries}

@@ -1,0 +1,125 @@
+"""The command `python -m nimble_lightning`: Hydra's, with answers before it starts anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nimble_lightning.cli import sweep
+from nimble_lightning.cli.composing import PACKAGE, VERSION
+from nimble_lightning.cli.folders import place
+from nimble_lightning.cli.helptext import help_text
+from nimble_lightning.cli.plan import Plan, make_plan
+from nimble_lightning.cli.request import Request, parse
+from nimble_lightning.cli.schema import fill_defaults
+from nimble_lightning.cli.task import Task
+from nimble_lightning.errors import NimbleError, RequestError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _answer(words)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except NimbleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, RequestError) else 1
+    except (HydraException, OmegaConfBaseException) as error:
+        if os.environ.get("NIMBLE_FULL_ERROR"):
+            raise
+        print(f"error: {_first_lines(error)}", file=sys.stderr)
+        return 2
+
+
+def _answer(words: list[str]) -> int:
+    if "--version" in words:
+        from importlib.metadata import version
+
+        print(f"nimble-lightning {version('nimble-lightning')}")
+        return 0
+    request = parse(words)
+    flags = request.flags
+    if flags.hydra_help or flags.shell_completion or flags.info is not None or flags.experimental_rerun:
+        return _hydra(words, Task())
+    if flags.help:
+        print(help_text(request))
+        return 0
+    plan = make_plan(request)
+    if flags.cfg == "job":
+        print(_as_yaml(plan, flags.package, flags.resolve), end="")
+        return 0
+    if flags.cfg is not None:
+        return _hydra(request.argv(plan.overrides), Task())
+    return _start(request, plan)
+
+
+def _start(request: Request, plan: Plan) -> int:
+    if not plan.sources:
+        raise RequestError(
+            "There is no trainer to run\nGive one: python -m nimble_lightning trainer=my_trainer.py (--help says more)"
+        )
+    task = Task()
+    overrides = [*plan.overrides, *place(plan, request)]
+    try:
+        code = _hydra(request.argv(overrides), task)
+    finally:
+        if request.multirun:
+            outcomes = task.outcomes or sweep.from_folders(_sweep_folder(overrides), plan.config.monitor)
+            if outcomes:
+                print(f"\n{sweep.table(outcomes)}", flush=True)
+    if request.multirun:
+        return code or sweep.exit_code(outcomes)
+    return code or (task.outcomes[-1].exit_code if task.outcomes else 1)
+
+
+def _hydra(words: list[str], task: Task) -> int:
+    """Hand the rest to Hydra itself: sweepers, launchers, completion."""
+    before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [sys.argv[0], *words]
+    # Hydra then raises its errors instead of printing them, and they are explained here.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        hydra.main(version_base=VERSION, config_path=f"pkg://{PACKAGE}", config_name="config")(task)()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    finally:
+        sys.argv = before[0]
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before[1] is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before[1]
+    return 0
+
+
+def _as_yaml(plan: Plan, package: str | None, resolve: bool) -> str:
+    config = plan.config
+    for source in plan.sources[:1]:
+        fill_defaults(config, source.signatures)
+    part = OmegaConf.select(config, package) if package not in (None, "_global_") else config
+    if part is None:
+        raise RequestError(f"--package {package}: there is no such section")
+    if not isinstance(part, DictConfig):
+        return f"{part}\n"
+    if resolve:
+        OmegaConf.resolve(part)
+    return OmegaConf.to_yaml(part)
+
+
+def _sweep_folder(overrides: Sequence[str]) -> Path:
+    given = [text.partition("=")[2] for text in overrides if text.startswith("hydra.sweep.dir=")]
+    return Path(given[-1].strip("'")) if given else Path("multirun")
+
+
+def _first_lines(error: Exception) -> str:
+    text = str(error) or str(error.__cause__ or type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "hydra.cc/docs" not in line]
+    return "\n".join(lines[:2])

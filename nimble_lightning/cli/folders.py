@@ -1,0 +1,59 @@
+"""Where a run goes, decided once by the command and tried before anything is started."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nimble_lightning.cli.plan import Plan
+from nimble_lightning.cli.request import Request, quote
+from nimble_lightning.errors import RequestError
+
+
+def place(plan: Plan, request: Request) -> list[str]:
+    """Overrides that fix the run's name, id and folder, so that every process of it sees the same.
+
+    Raises:
+        RequestError: A name that cannot be a folder's, or a folder that cannot be written.
+    """
+    # Torch-free, and the one place that knows what an id looks like.
+    from nimble_lightning.runtime.job import new_run_id
+
+    config = plan.config
+    run_id = folder_name(config, "run_id") or new_run_id()
+    names = {source.trainer.name for source in plan.sources}
+    name = folder_name(config, "name") or (names.pop() if len(names) == 1 else "sweep")
+    check_writable(Path(str(config.output_dir)))
+    if not request.multirun:
+        return [f"++run_id={quote(run_id)}", f"++name={quote(name)}"]
+    if request.values("hydra.sweep.dir"):
+        return []
+    folder = Path(str(config.output_dir)).absolute() / name / run_id
+    return [f"hydra.sweep.dir={quote(str(folder))}"]
+
+
+def folder_name(config: DictConfig, key: str) -> str | None:
+    """The value of a key that names a folder, or None when it is left open."""
+    value = config.get(key)
+    if value is not None and not re.fullmatch(r"\w[\w.+@=-]*", str(value)):
+        raise RequestError(f"{key}={value} cannot be the name of a folder\nUse letters, digits and . _ - + @ =")
+    return None if value is None else str(value)
+
+
+def check_writable(folder: Path) -> None:
+    """Write and remove a file where the folder is, or where it would have to be made."""
+    existing = folder.absolute()
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        handle, name = tempfile.mkstemp(prefix=".nimble-", dir=existing)
+        os.close(handle)
+        os.unlink(name)
+    except OSError as error:
+        raise RequestError(
+            f"output_dir={folder} cannot be written: {existing}: {error.strerror}\nChoose another: output_dir=FOLDER"
+        ) from None

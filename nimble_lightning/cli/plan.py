@@ -1,0 +1,139 @@
+"""From a request to a checked configuration and the overrides with which Hydra arrives at the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from nimble_lightning.cli import schema
+from nimble_lightning.cli.composing import Composer, composer
+from nimble_lightning.cli.peek import Target, beside, peek
+from nimble_lightning.cli.request import Request, candidates, read_override
+from nimble_lightning.cli.rewriting import rewrite
+from nimble_lightning.cli.signature import Signature
+from nimble_lightning.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trainer and, for a LightningModule, the data that goes with it."""
+
+    trainer: Target
+    data: Target | None
+
+    @property
+    def signatures(self) -> list[Signature]:
+        return [target.signature for target in (self.trainer, self.data) if target is not None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be run.
+
+    Attributes:
+        config: The configuration of the run, of a sweep its first member.
+        overrides: For Hydra.
+        sources: Every trainer the command names.
+        groups: Every group with its choices.
+    """
+
+    config: DictConfig
+    overrides: list[str]
+    sources: list[Source]
+    groups: dict[str, list[str]]
+
+
+def make_plan(request: Request, *, required: bool = True) -> Plan:
+    """Compose and check everything that can be known now.
+
+    Args:
+        request: What was asked.
+        required: Whether parameters without a default have to be given.
+
+    Raises:
+        RequestError: Something was asked for that does not exist or does not fit.
+    """
+    _check_sweeps(request)
+    with composer(request) as hydra:
+        config = hydra.probe(request.overrides)
+        overrides, plain = _rewritten(request, config, hydra)
+        groups = hydra.groups
+    for override in plain:
+        _apply(config, override, candidates(override)[0])
+    sources = [find_source(spec, config) for spec in _trainers(request, config)]
+    touched = None if _own_files(request) else [o.key_or_group for o in request.overrides]
+    for source in sources or [None]:
+        signatures = source.signatures if source else []
+        _check_all(config, plain, signatures, touched)
+        if required:
+            schema.check_required(config, signatures)
+    return Plan(config, overrides, sources, groups)
+
+
+def find_source(spec: str, config: DictConfig) -> Source:
+    """Find what `trainer=` names and, for a LightningModule, its data."""
+    trainer = peek(spec)
+    if config.datamodule is not None:
+        return Source(trainer, peek(str(config.datamodule), key="datamodule"))
+    if trainer.kind != "module":
+        return Source(trainer, None)
+    data = beside(trainer)
+    if data is None and not trainer.has_method("train_dataloader"):
+        raise RequestError(
+            f"{trainer.node.name} in {trainer.source.path.name} is a LightningModule, but there is no data for it\n"
+            "Put a LightningDataModule beside it, or name one: datamodule=data.py:Class"
+        )
+    return Source(trainer, data)
+
+
+def _rewritten(request: Request, config: DictConfig, hydra: Composer) -> tuple[list[str], list[Override]]:
+    written = rewrite(request.overrides, config, hydra)
+    parsed = [read_override(text) for text in written]
+    return written, [o for o in parsed if not hydra.is_group(o) and not o.is_hydra_override() and not o.is_delete()]
+
+
+def _trainers(request: Request, config: DictConfig) -> list[str]:
+    asked = [str(value) for value in request.values("trainer") if value is not None]
+    return asked or ([str(config.trainer)] if config.get("trainer") else [])
+
+
+def _check_all(
+    config: DictConfig, plain: Sequence[Override], signatures: list[Signature], touched: list[str] | None
+) -> None:
+    """Check the first member of a sweep as a whole, then each further value in its place."""
+    schema.check(config, signatures, touched)
+    for override in plain:
+        values = candidates(override)
+        for value in values[1:]:
+            _apply(config, override, value)
+            schema.check(config, signatures, [override.key_or_group])
+        if len(values) > 1:
+            _apply(config, override, values[0])
+
+
+def _apply(config: DictConfig, override: Override, value: Any) -> None:
+    try:
+        with open_dict(config):
+            OmegaConf.update(config, override.key_or_group, value, merge=True, force_add=True)
+    except OmegaConfBaseException as error:
+        raise RequestError(f"{override.input_line}: {str(error).splitlines()[0]}") from None
+
+
+def _check_sweeps(request: Request) -> None:
+    if request.multirun:
+        return
+    for override in request.overrides:
+        if override.is_sweep_override():
+            key, value = override.key_or_group, override.get_value_string()
+            as_list = f"; a list is written {key}=[{value}]" if override.is_choice_sweep() and "(" not in value else ""
+            raise RequestError(f"{override.input_line} asks for several runs; add -m for one run each{as_list}")
+
+
+def _own_files(request: Request) -> bool:
+    """Whether files that are not ours take part, so that nothing is as shipped."""
+    return bool(request.search_path()) or bool(request.values("experiment")) or bool(request.flags.config_name)

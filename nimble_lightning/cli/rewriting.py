@@ -1,0 +1,111 @@
+"""Plain `key=value` made into what Hydra accepts: no `+` needed for what exists, no `+` advised for what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, open_dict
+
+from nimble_lightning.cli.composing import Composer, as_value
+from nimble_lightning.cli.hints import names_of, unknown_key
+from nimble_lightning.cli.request import candidates
+from nimble_lightning.cli.settings import SETTINGS
+from nimble_lightning.errors import RequestError
+
+# Groups of which several members are on at once; naming a member that is off turns it on.
+_MANY = ("callbacks", "logger")
+# Sections that take keys their YAML does not list; which ones is checked against signatures afterwards.
+_OPEN = ("params", "lightning")
+
+
+def rewrite(overrides: Sequence[Override], config: DictConfig, composer: Composer) -> list[str]:
+    """The overrides as Hydra is to get them. Members that were turned on are added to `config`.
+
+    Raises:
+        RequestError: A key exists nowhere; the nearest one is named.
+    """
+    written: list[str] = []
+    for override in overrides:
+        if composer.decides(override):
+            written.append(str(override.input_line))
+            continue
+        group, member, rest = _parts(override.key_or_group)
+        if group in _MANY and member:
+            written += _turn_on(group, member, override, config, composer)
+            if not rest and _is_switch(override):
+                continue
+        written.append(_plain(override, config, composer))
+    return written
+
+
+def _turn_on(group: str, member: str, override: Override, config: DictConfig, composer: Composer) -> list[str]:
+    """What has to come before an override of a member: its whole block, if it is off so far."""
+    section = config.get(group)
+    off = not isinstance(section, DictConfig) or section.get(member) is None
+    if not off or member not in composer.options(group) or _is_off(override):
+        return []
+    block = composer.block(group, member)
+    with open_dict(config):
+        config[group] = {**(section or {}), member: block}
+    return [f"++{group}.{member}={as_value(block)}"]
+
+
+def _plain(override: Override, config: DictConfig, composer: Composer) -> str:
+    key, text = override.key_or_group, str(override.input_line)
+    head, _, rest = key.partition(".")
+    if _is_off(override) and head in _MANY and "." not in rest:
+        _require(key, override, config, composer)
+        return f"{key}=null"
+    if head in _OPEN and rest:
+        return f"++{text}"
+    _require(key, override, config, composer)
+    return text if _exists(key, config) else f"++{text}"
+
+
+def _require(key: str, override: Override, config: DictConfig, composer: Composer) -> None:
+    if _exists(key, config) or _may_be_given(key, config):
+        return
+    known = names_of(config)
+    for group, options in composer.groups.items():
+        known += [f"{group}.{option}" for option in options if group in _MANY]
+    raise RequestError(unknown_key(key, override.get_value_string(), known, composer.groups))
+
+
+def _exists(key: str, config: DictConfig) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, DictConfig) or node._is_none() or part not in node:
+            return False
+        node = node._get_node(part)
+    return True
+
+
+def _may_be_given(key: str, config: DictConfig) -> bool:
+    """Whether a key that is not listed belongs to something that may take it; its signature is asked later."""
+    node: Any = config
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        if not isinstance(node, DictConfig) or part not in node:
+            return False
+        node = node._get_node(part)
+        section = ".".join(parents[:depth])
+        takes = SETTINGS.get(section, {}).get(part, "")
+        if depth and "dict" in takes:
+            return True
+    return isinstance(node, DictConfig) and "_target_" in node and bool(last)
+
+
+def _parts(key: str) -> tuple[str, str, str]:
+    group, _, rest = key.partition(".")
+    member, _, inner = rest.partition(".")
+    return group, member, inner
+
+
+def _is_switch(override: Override) -> bool:
+    return candidates(override) == [True]
+
+
+def _is_off(override: Override) -> bool:
+    return candidates(override) in ([None], [False])

@@ -1,0 +1,59 @@
+"""The types of the settings in conf/config.yaml. Groups are not here: their classes' own signatures say what they take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+# Section ("" is the top) -> setting -> type, in the words of Python plus Positive and Natural.
+SETTINGS: Mapping[str, Mapping[str, str]] = {
+    "": {
+        "trainer": "str | None",
+        "datamodule": "str | None",
+        "params": "dict",
+        "seed": "Natural",
+        "run_id": "str | None",
+        "resume": "Literal['auto', 'never'] | Path",
+        "output_dir": "Path",
+        "name": "str | None",
+        "monitor": "str | None",
+        "mode": "Literal['min', 'max', None]",
+        "data": "dict",
+        "model": "dict",
+        "clip": "dict",
+        "log": "dict",
+        "lightning": "dict",
+    },
+    "data": {
+        "batch_size": "Positive",
+        "micro_batch_size": "Literal['auto'] | Positive",
+        "eval_batch_size": "Positive | None",
+        "num_workers": "Natural",
+        "shuffle": "bool",
+        "drop_last": "bool",
+        "pin_memory": "Literal['auto'] | bool",
+    },
+    "model": {
+        "compile": "bool | dict",
+        "gradient_checkpointing": "bool | list[str]",
+    },
+    "clip": {"norm": "float | None", "value": "float | None"},
+    "log": {
+        "level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",
+        "replica_level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",
+        "per_node": "bool",
+        "every_n_steps": "Positive",
+    },
+}
+
+# Arguments of lightning.Trainer that have another place here.
+ELSEWHERE: Mapping[str, str] = {
+    "callbacks": "callbacks are set as callbacks.<name>.<argument>; your own: +callbacks.mine._target_=package.Class",
+    "logger": "loggers are a group: logger=csv, logger=[jsonl,tensorboard], logger=none",
+    "default_root_dir": "the run's folder is output_dir/name/run_id",
+}
+
+# Narrower than lightning.Trainer's own annotations, which name a class anybody may derive from.
+NARROWER: Mapping[str, str] = {
+    "accelerator": "Literal['auto', 'cpu', 'cuda', 'gpu', 'mps', 'tpu'] | dict",
+    "strategy": "str | dict",
+}

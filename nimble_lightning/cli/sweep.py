@@ -1,0 +1,54 @@
+"""A sweep summed up: one line a job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from nimble_lightning.cli.task import Outcome, objective
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """Job, what was varied, how it ended, the metric, the time, the folder."""
+    varied = _without_common([outcome.overrides.split() for outcome in outcomes])
+    rows = [("job", "overrides", "status", "metric", "time", "folder")]
+    for outcome, overrides in zip(outcomes, varied, strict=True):
+        metric = f"{outcome.metric[0]}={outcome.metric[1]:.6g}" if outcome.metric else "-"
+        number = "" if outcome.number is None else str(outcome.number)
+        folder = str(_shown(outcome.folder))
+        rows.append((number, overrides, outcome.status, metric, f"{outcome.seconds:.1f} s", folder))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join(lines)
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """Of a sweep: the signal that stopped it, else 1 if a job failed, 2 if one was refused, 3 if one fell short."""
+    codes = {outcome.exit_code for outcome in outcomes}
+    return next((code for code in (130, 143, 1, 2, 3) if code in codes), 0)
+
+
+def from_folders(sweep: Path, monitor: str | None) -> list[Outcome]:
+    """The jobs of a sweep that other processes ran, as their folders tell."""
+    found = []
+    for record in sorted(sweep.glob("*/run.json"), key=lambda path: (len(path.parent.name), path.parent.name)):
+        run = json.loads(record.read_text(encoding="utf-8"))
+        status = str(run.get("status", "failed"))
+        metrics = run.get("metrics") or {}
+        number = int(record.parent.name) if record.parent.name.isdigit() else None
+        seconds = float(metrics.get("train_runtime") or 0.0)
+        code = {"finished": 0, "stopped": 130}.get(status, 1)
+        found.append(Outcome(number, "", status, code, record.parent, objective(metrics, monitor), seconds))
+    return found
+
+
+def _without_common(rows: list[list[str]]) -> list[str]:
+    """What differs between jobs; everything, when there is only one."""
+    common = set.intersection(*map(set, rows)) if len(rows) > 1 else set()
+    return [" ".join(word.lstrip("+") for word in row if word not in common) for row in rows]
+
+
+def _shown(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,0 +1,110 @@
+"""What Hydra calls for every job: the last check, then the supervisor."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from nimble_lightning.cli import schema
+from nimble_lightning.cli.plan import Source, find_source
+from nimble_lightning.errors import NimbleError, RequestError
+
+_STOPPED = (130, 143)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one job ended, for the exit code and the table of a sweep."""
+
+    number: int | None
+    overrides: str
+    status: str
+    exit_code: int
+    folder: Path
+    metric: tuple[str, float] | None = None
+    seconds: float = 0.0
+    message: str = ""
+
+
+class Task:
+    """Runs jobs and remembers how they ended.
+
+    A class rather than a function because launchers that use other processes have to pickle it.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def __call__(self, config: DictConfig) -> float | None:
+        hydra = HydraConfig.get()
+        member = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
+        folder = Path(hydra.runtime.output_dir)
+        overrides = " ".join(o for o in hydra.overrides.task if not o.startswith("++run_id="))
+        if member is not None:
+            print(f"Job {member}: {overrides}", flush=True)
+        try:
+            outcome = _run(config, folder, member, overrides)
+        except NimbleError as error:
+            code = 2 if isinstance(error, RequestError) else 1
+            outcome = Outcome(member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error))
+        self.outcomes.append(outcome)
+        _tell(outcome)
+        if member is not None and outcome.exit_code in _STOPPED:
+            # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
+            raise SystemExit(outcome.exit_code)
+        if outcome.exit_code in (1, 2) and member is not None and not _plain_sweep(str(hydra.sweeper._target_)):
+            raise NimbleError(outcome.message or f"job {member} failed")
+        return outcome.metric[1] if outcome.metric else None
+
+
+def complete(config: DictConfig, source: Source) -> None:
+    """Check a job's configuration as a whole and write the trainer's defaults into it."""
+    schema.check(config, source.signatures)
+    schema.check_required(config, source.signatures)
+    schema.fill_defaults(config, source.signatures)
+
+
+def objective(metrics: Mapping[str, Any], monitor: str | None) -> tuple[str, float] | None:
+    """The figure that says how good a run is: the monitored one, else `val_loss`, else the first of the evaluation."""
+    ours = ("train_loss", "train_runtime", "train_steps_per_second", "train_samples_per_second", "global_step")
+    candidates = [monitor] if monitor else ["val_loss", *(name for name in metrics if name not in ours)]
+    name = next((name for name in candidates if name in metrics), None)
+    return None if name is None else (name, float(metrics[name]))
+
+
+def _run(config: DictConfig, folder: Path, member: int | None, overrides: str) -> Outcome:
+    source = find_source(str(config.trainer), config)
+    complete(config, source)
+    with open_dict(config):
+        config.name = config.name or source.trainer.name
+        if source.data is not None:
+            config.datamodule = source.data.reference
+        if member is not None:
+            # One id for each member, and the same one when the sweep is asked for again.
+            config.run_id = f"{folder.parent.name}-{member}"
+    from nimble_lightning.runtime import supervise
+    from nimble_lightning.runtime.job import Job
+
+    result = supervise(Job.from_config(config, trainer=source.trainer.reference, folder=folder))
+    metric = objective(result.metrics, config.monitor)
+    return Outcome(
+        member, overrides, result.status, result.exit_code, result.folder, metric, result.seconds, result.message
+    )
+
+
+def _tell(outcome: Outcome) -> None:
+    where = f"Job {outcome.number}: " if outcome.number is not None else ""
+    if outcome.message:
+        print(f"{where}{outcome.message}", file=sys.stderr if outcome.exit_code else sys.stdout, flush=True)
+
+
+def _plain_sweep(sweeper: str) -> bool:
+    """Whether nobody but the table reads what a member returned; a searching sweeper has to see it fail."""
+    return sweeper.endswith("BasicSweeper")
