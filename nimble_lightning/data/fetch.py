@@ -1,0 +1,101 @@
+"""From indices to a batch, here or in a worker process, with the same result."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader
+
+from nimble_lightning.data.collate import collate_columns
+from nimble_lightning.data.loader import Position
+from nimble_lightning.data.options import Options
+from nimble_lightning.data.rng import seeded
+
+
+class Job(NamedTuple):
+    """One batch to make. `key` is where it lies in the epoch: the same for any number of workers."""
+
+    epoch: int
+    key: int
+    indices: list[int]
+
+
+class Fetch:
+    """Reads and collates samples with random numbers that depend on the batch alone.
+
+    Args:
+        dataset: anything with `__getitem__`; read by `__getitems__` where it has that.
+        collate: makes a batch of a list of samples; None reads a Hugging Face dataset column by column.
+        seed: of the random draws.
+    """
+
+    def __init__(self, dataset: Any, collate: Callable[[list[Any]], Any] | None, seed: int) -> None:
+        self._dataset = dataset
+        self._collate = collate
+        self._seed = seed
+        self._epoch: int | None = None
+
+    def __getitems__(self, job: Job) -> Any:
+        with seeded("fetch", self._seed, job.epoch, job.key):
+            # Here, not in the main process alone: workers live on and hold a copy of the dataset.
+            if job.epoch != self._epoch and callable(set_epoch := getattr(self._dataset, "set_epoch", None)):
+                set_epoch(job.epoch)
+            self._epoch = job.epoch
+            if self._collate is None:
+                return collate_columns(self._dataset[job.indices])
+            if callable(read := getattr(self._dataset, "__getitems__", None)):
+                return self._collate(read(job.indices))
+            return self._collate([self._dataset[index] for index in job.indices])
+
+
+class Feed:
+    """Sends jobs through torch's DataLoader, whose workers live from epoch to epoch.
+
+    Args:
+        fetch: does the work.
+        options: the number of workers, and whether to pin.
+        more: further arguments of the DataLoader.
+    """
+
+    def __init__(self, fetch: Fetch, options: Options, more: dict[str, Any] | None = None) -> None:
+        self._jobs = _Jobs()
+        self._loader: DataLoader[Any] = DataLoader(
+            fetch,  # type: ignore[arg-type]
+            batch_sampler=self._jobs,  # type: ignore[arg-type]
+            collate_fn=as_it_is,
+            num_workers=options.num_workers,
+            persistent_workers=options.num_workers > 0,
+            pin_memory=options.pin_memory and torch.cuda.is_available(),
+            generator=torch.Generator(),
+            **(more or {}),
+        )
+
+    def run(self, jobs: Iterator[tuple[Position, Job]]) -> Iterator[tuple[Position, Any]]:
+        """The batch of each job, in order, with the position that came with it."""
+        marks: deque[Position] = deque()
+        self._jobs.waiting = _noting(jobs, marks)
+        for batch in self._loader:
+            yield marks.popleft(), batch
+
+
+class _Jobs:
+    """The batch sampler of a DataLoader, given anew for each run."""
+
+    waiting: Iterator[Job] = iter(())
+
+    def __iter__(self) -> Iterator[Job]:
+        return self.waiting
+
+
+def _noting(jobs: Iterator[tuple[Position, Job]], marks: deque[Position]) -> Iterator[Job]:
+    for mark, job in jobs:
+        marks.append(mark)
+        yield job
+
+
+def as_it_is(batch: Any) -> Any:
+    """Leaves a batch alone; a function with a name, since workers may have to be sent it."""
+    return batch

@@ -1,0 +1,192 @@
+"""A loader that knows its position: which samples the training has consumed, not which were fetched."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from nimble_lightning.data.options import Options
+from nimble_lightning.data.order import Plan
+from nimble_lightning.errors import CheckpointError, RequestError, TrainerError
+
+
+class Position(NamedTuple):
+    """What all ranks together have consumed; `place` is what some sources need besides to go on from here."""
+
+    epoch: int = 0
+    samples: int = 0
+    batches: int = 0
+    place: dict[str, Any] | None = None
+
+
+class Loader(ABC):
+    """Yields what is left of the current epoch; the position moves by `consumed()`, and by nothing else.
+
+    Iterating is lazy: nothing is read before the first batch is asked for. A loop that never calls
+    `consumed()` may still run over it again and again, and gets a new epoch each time. The state is the same
+    on all ranks.
+
+    Attributes:
+        replicated: every rank sees all samples, because there are fewer of them than ranks; only one should
+            count.
+    """
+
+    # Lightning looks for this beside `sampler`.
+    batch_sampler = None
+
+    def __init__(self, options: Options, length: int | None = None) -> None:
+        self.options = options
+        self.replicated = False
+        self._length = length
+        self._position = Position()
+        self._delivered: deque[Position] = deque()
+        self._read_to_end: int | None = None
+        self._accounted = False
+
+    @property
+    def sampler(self) -> Loader:
+        """Lightning announces each epoch to `loader.sampler`."""
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._run()
+
+    def consumed(self) -> None:
+        """The work on the oldest delivered batch is done."""
+        if not self._delivered:
+            raise TrainerError(
+                "consumed() was called, but this loader has delivered no batch since the last call"
+            )
+        self._accounted = True
+        self._position = self._delivered.popleft()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of `epoch`, unless it is the current one.
+
+        A loader that was restored, or that is told what was consumed, never goes back: it knows better.
+        """
+        self._read_to_end = None
+        if epoch > self._position.epoch or (epoch < self._position.epoch and not self._accounted):
+            self._go_to(Position(epoch))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where to go on. The end of an epoch is the start of the next."""
+        epoch, samples, batches, place = self._position
+        state = {"epoch": epoch, "samples": samples, "batches": batches, "seed": self.options.seed}
+        if self._length is not None:
+            state["length"] = self._length
+        return state if place is None else {**state, "place": place}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where the state was taken, on any number of ranks and with any batch size."""
+        self._check(state_dict)
+        position = self._settle(
+            Position(
+                int(state_dict["epoch"]),
+                int(state_dict["samples"]),
+                int(state_dict["batches"]),
+                state_dict.get("place"),
+            )
+        )
+        self._accounted = True
+        self._read_to_end = None
+        # Lightning may restore what was restored before; batches it has fetched meanwhile stay good.
+        if position[:3] != self._position[:3]:
+            self._go_to(position)
+
+    @abstractmethod
+    def _read(self, start: Position) -> Iterator[tuple[Position, Any]]:
+        """The batches from `start` to the end of its epoch, each with the position after it."""
+
+    def _settle(self, position: Position) -> Position:
+        """`position`, or the start of the next epoch if nothing is left of this one."""
+        return position
+
+    def _run(self) -> Iterator[Any]:
+        if self._read_to_end == self._position.epoch:
+            self._go_to(Position(self._position.epoch + 1))
+        start, mark = self._position, None
+        delivered = self._delivered = deque()
+        for mark, batch in self._read(start):
+            delivered.append(mark)
+            yield batch
+        if mark is not None:
+            self._finish(delivered, mark, Position(start.epoch + 1))
+        elif start.samples:
+            self._go_to(Position(start.epoch + 1))
+            yield from self._run()
+        else:
+            raise TrainerError(
+                f"the data gave no batch in epoch {start.epoch}. Give something that can be read again, such as the "
+                "function that makes the iterator, and with drop_last at least one global batch of samples."
+            )
+
+    def _finish(self, delivered: deque[Position], last: Position, after: Position) -> None:
+        if delivered is not self._delivered:
+            return
+        self._read_to_end = last.epoch if last.epoch < after.epoch else None
+        if delivered:
+            delivered[-1] = after
+        elif self._position is last:
+            self._position = after
+
+    def _go_to(self, position: Position) -> None:
+        self._position = position
+        self._delivered = deque()
+
+    def _check(self, state: dict[str, Any]) -> None:
+        missing = {"epoch", "samples", "batches"} - state.keys()
+        if missing:
+            raise CheckpointError(
+                f"this is not the state of a loader: it has no {', '.join(sorted(missing))}"
+            )
+        for key, now in (("length", self._length), ("seed", self.options.seed)):
+            then = state.get(key)
+            if then is not None and now is not None and then != now:
+                raise CheckpointError(
+                    f"the {key} of the training data was {then} when the checkpoint was made and is {now} now, so "
+                    "its position means nothing. Restore data and seed, or start anew with resume=never."
+                )
+
+
+class SizedLoader(Loader):
+    """A loader over a known number of samples in a known order."""
+
+    def __init__(self, options: Options, length: int) -> None:
+        super().__init__(options, length)
+        rank, world_size = options.rank, options.world_size
+        if length == 0:
+            raise TrainerError("the dataset is empty; a loader needs at least one sample")
+        if length < world_size:
+            if options.shuffle:
+                raise RequestError(
+                    f"{length} training samples cannot be shared by {world_size} ranks; use {length} ranks or fewer"
+                )
+            self.replicated, rank, world_size = True, 0, 1
+        self.plan = Plan(options.batch_size, rank, world_size, options.drop_last)
+        if self.plan.count(length) == 0:
+            raise RequestError(
+                f"drop_last leaves nothing: {length} samples do not fill a global batch of {self.plan.whole}. "
+                "Make the batch smaller or turn drop_last off."
+            )
+
+    def __len__(self) -> int:
+        """Batches of this epoch on this rank, with those consumed before a resume."""
+        return self._position.batches + self.plan.count(self._size - self._position.samples)
+
+    @property
+    def _size(self) -> int:
+        return self._length or 0
+
+    def _settle(self, position: Position) -> Position:
+        return position if self.plan.count(self._size - position.samples) else Position(position.epoch + 1)
+
+    def _shares(self, start: Position) -> Iterator[tuple[int, int, Position]]:
+        """This rank's share of each batch, with the position after it."""
+        epoch, _, batches, _ = start
+        last = batches + self.plan.count(self._size - start.samples)
+        for begin, end, after in self.plan.shares(self._size, start.samples):
+            batches += 1
+            yield begin, end, Position(epoch, after, batches) if batches < last else Position(epoch + 1)
