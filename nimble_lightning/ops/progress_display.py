@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Protocol
+from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +14,8 @@ from rich.text import Text
 from nimble_lightning.ops.progress_line import Position, line
 
 _BAR_COLUMNS = 16
+_MOST_COLUMNS = 160
+_ERASE = "\x1b[2K"
 _FIRST_LINE_SECONDS = 5.0
 _SHORTEST_WAIT_SECONDS = 1.0
 
@@ -39,36 +41,75 @@ def display(console: Console, per_second: float, longest_wait: float) -> Display
 
 
 class LiveLine:
-    """One line, redrawn in place. What is printed meanwhile appears above it."""
+    """One line, redrawn in place. What is printed meanwhile goes above it, unchanged, to where it was going.
+
+    Not `rich.live`: that sends what others print through its own console, mixed with control codes, so
+    that a copy of the output kept in a file would lose it; and it hides the cursor, which a killed
+    process never brings back.
+    """
 
     def __init__(self, console: Console, per_second: float) -> None:
         self._console = console
         self._wait = 1 / per_second
+        self._out = console.file
         self._last: Position | None = None
-        self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._live.start()
-        # Rich hides the cursor; a process that is killed could never bring it back.
-        console.show_cursor(True)
+        self._drawn = False
+        self._at_line_start = True
+        self._replaced = sys.stdout, sys.stderr
+        self._proxies = _Above(sys.stdout, self), _Above(sys.stderr, self)
+        sys.stdout, sys.stderr = cast("tuple[TextIO, TextIO]", self._proxies)
 
     def wait(self) -> float:
         return self._wait
 
     def show(self, position: Position, *, milestone: bool = False) -> None:
         self._last = position
-        self._live.update(self._render(position), refresh=True)
+        text = self._render(position)
+        self._out.write(f"\r{_ERASE}{text}" if self._at_line_start else f"\n\r{text}")
+        self._out.flush()
+        self._drawn = self._at_line_start = True
+
+    def before_print(self, text: str) -> None:
+        """Make room for what somebody else is about to print."""
+        if self._drawn:
+            self._out.write(f"\r{_ERASE}")
+            self._out.flush()
+            self._drawn = False
+        self._at_line_start = text.endswith("\n")
 
     def close(self) -> None:
-        self._live.stop()
+        self.before_print("\n")
+        # Somebody who put a stream of their own over ours meanwhile keeps it.
+        for name, stream, proxy in zip(("stdout", "stderr"), self._replaced, self._proxies, strict=True):
+            if getattr(sys, name) is proxy:
+                setattr(sys, name, stream)
         if self._last is not None:
             _print(self._console, self._last)
 
-    def _render(self, position: Position) -> Table:
-        columns = min(self._console.width, 160)
-        text = Text(line(position, columns - _BAR_COLUMNS - 2), no_wrap=True, overflow="crop")
+    def _render(self, position: Position) -> str:
+        columns = min(self._console.width, _MOST_COLUMNS) - _BAR_COLUMNS - 2
         bar = ProgressBar(total=1.0, completed=position.fraction or 0.0, width=_BAR_COLUMNS)
         table = Table.grid(padding=(0, 1))
-        table.add_row(bar, text)
-        return table
+        table.add_row(bar, Text(line(position, columns), no_wrap=True, overflow="crop"))
+        with self._console.capture() as rendered:
+            self._console.print(table, end="")
+        return rendered.get().rstrip("\n")
+
+
+class _Above:
+    """A stream that clears the live line before it writes."""
+
+    def __init__(self, stream: TextIO, live: LiveLine) -> None:
+        self._stream = stream
+        self._live = live
+
+    def write(self, text: str) -> int:
+        if text:
+            self._live.before_print(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 class PlainLines:
