@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import default_collate
 
 from nimble_lightning.data.fetch import Feed, Fetch, Job
-from nimble_lightning.data.loader import Position, SizedLoader
+from nimble_lightning.data.loader import Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.order import permutation
+from nimble_lightning.data.sized import SizedLoader
 from nimble_lightning.data.source import is_hugging_face
 
 

@@ -17,8 +17,8 @@ from nimble_lightning.data.stream import StreamLoader
 from nimble_lightning.errors import TrainerError
 
 _USABLE = (
-    "Usable are tensors or arrays (alone, or equally long in a tuple, list or dict), a Dataset, an iterable dataset, "
-    "a Hugging Face dataset, a function that returns an iterator, and a DataLoader."
+    "Usable are tensors or arrays (alone, or equally long in a tuple, list or dict), a Dataset, an iterable "
+    "dataset, a Hugging Face dataset, a function that returns an iterator, and a DataLoader."
 )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Subset, TensorDataset
 
-from nimble_lightning.data.loader import Position, SizedLoader
+from nimble_lightning.data.loader import Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.order import permutation
+from nimble_lightning.data.sized import SizedLoader
 from nimble_lightning.errors import TrainerError
 
 Columns = torch.Tensor | tuple[torch.Tensor, ...] | list[torch.Tensor] | dict[Any, torch.Tensor]
@@ -50,14 +51,13 @@ class Rows:
 
     def __init__(self, columns: Columns, rows: torch.Tensor | None = None) -> None:
         self._columns = columns
-        self._rows = rows
-        self._length = common_length(columns) if rows is None else len(rows)
+        self._rows = range(common_length(columns)) if rows is None else rows.tolist()
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Any:
-        row = index if self._rows is None else int(self._rows[index])
+        row = self._rows[index]
         return _each(self._columns, lambda column: column[row])
 
 
