@@ -1,0 +1,107 @@
+"""The user's datasets as a LightningDataModule: `pre_process` runs in `setup`, loaders know their position."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from typing_extensions import override
+
+from nimble_lightning.adapters.settings import Settings
+from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.data import Loader, make_loader
+from nimble_lightning.errors import TrainerError
+
+
+class NimbleData(L.LightningDataModule):
+    """Loaders over what `pre_process` left on the trainer.
+
+    `train_data` is trained on, `eval_data` (or `val_data`) evaluated, `test_data` tested; a trainer may define
+    `train_dataloader`, `eval_dataloader`, `test_dataloader` instead.
+    """
+
+    def __init__(self, user: UserTrainer, settings: Settings) -> None:
+        super().__init__()
+        self.user = user
+        self.settings = settings
+        self.train_loader: Loader | None = None
+        self._position: dict[str, Any] | None = None
+
+    @override
+    def setup(self, stage: str) -> None:
+        self.user.prepare()
+
+    @override
+    def train_dataloader(self) -> Loader:
+        self.train_loader = self._training_loader()
+        if self._position is not None:
+            self.train_loader.load_state_dict(self._position)
+            self._position = None
+        return self.train_loader
+
+    @override
+    def val_dataloader(self) -> Any:
+        return self._evaluation_loader("eval_dataloader", "eval_data", "val_data", "eval_dataset")
+
+    @override
+    def test_dataloader(self) -> Any:
+        return self._evaluation_loader("test_dataloader", "test_data", "test_dataset")
+
+    @override
+    def predict_dataloader(self) -> Any:
+        return self._evaluation_loader("predict_dataloader", "predict_data") or self.test_dataloader() or self.val_dataloader()
+
+    def batches_per_epoch(self) -> int | None:
+        """Training batches on this rank; None for a stream."""
+        loader = self._training_loader()
+        return len(loader) if hasattr(loader, "__len__") else None
+
+    @property
+    def has_test_data(self) -> bool:
+        return self._source("test_dataloader", "test_data", "test_dataset") is not None
+
+    @property
+    def has_eval_data(self) -> bool:
+        return self._source("eval_dataloader", "eval_data", "val_data", "eval_dataset") is not None
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.train_loader is None else {"train": self.train_loader.state_dict()}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._position = state_dict.get("train")
+        if self.train_loader is not None and self._position is not None:
+            self.train_loader.load_state_dict(self._position)
+
+    def _training_loader(self) -> Loader:
+        source = self._source("train_dataloader", "train_data", "train_dataset")
+        if source is None:
+            raise TrainerError(f"{self.user.name} has no training data. Set self.train_data in pre_process, or define train_dataloader.")
+        return self._loader(source, self.settings.data.batch_size, train=True)
+
+    def _evaluation_loader(self, *names: str) -> Any:
+        source = self._source(*names)
+        size = self.settings.data.eval_batch_size or self.settings.data.batch_size
+        return [] if source is None else self._loader(source, size, train=False)
+
+    def _source(self, method: str, *attributes: str) -> Any:
+        build = self.user.method(method)
+        return self.user.get(*attributes) if build is None else build()
+
+    def _loader(self, source: Any, batch_size: int, *, train: bool) -> Loader:
+        data, trainer = self.settings.data, self.trainer
+        on_gpu = trainer is not None and isinstance(trainer.strategy.root_device, torch.device) and trainer.strategy.root_device.type == "cuda"
+        return make_loader(
+            source,
+            batch_size=batch_size,
+            seed=self.settings.seed,
+            shuffle=train and data.shuffle,
+            rank=trainer.global_rank if trainer else 0,
+            world_size=trainer.world_size if trainer else 1,
+            num_workers=data.num_workers,
+            collate=self.user.method("collate"),
+            pin_memory=on_gpu if data.pin_memory == "auto" else data.pin_memory,
+            drop_last=train and data.drop_last,
+        )

@@ -1,0 +1,161 @@
+"""The user's trainer as a LightningModule: `train` -> `training_step`, `evaluate` -> `validation_step` and `test_step`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nimble_lightning.adapters import optimizing
+from nimble_lightning.adapters.batches import size_of
+from nimble_lightning.adapters.evaluation import Means
+from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
+from nimble_lightning.adapters.running import RunningMeans
+from nimble_lightning.adapters.settings import Settings
+from nimble_lightning.adapters.stepping import Stepping
+from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.errors import TrainerError
+
+
+class NimbleModule(L.LightningModule):
+    """One training step is one optimizer step over one global batch; metrics keep the names `evaluate` gave them."""
+
+    def __init__(self, user: UserTrainer, settings: Settings) -> None:
+        super().__init__()
+        # Lightning's manual optimization: forward, backward and step are ours, so that a batch can be cut, weighted and redone.
+        self.automatic_optimization = False
+        self.user = user
+        self.settings = settings
+        self.stepping = Stepping(self)
+        self.running = RunningMeans()
+        self._means = Means()
+        user.send_logs_to(self.running.add)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning sets this one dozens of times a step, and nn.Module's way of setting attributes is slow.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    # --- setting up -------------------------------------------------------------------------------------------------
+
+    @override
+    def configure_callbacks(self) -> list[L.Callback]:
+        self.stepping.take_over(self.trainer)
+        return []
+
+    @override
+    def setup(self, stage: str) -> None:
+        self.user.prepare()
+        self._adopt_modules()
+
+    @override
+    def configure_model(self) -> None:
+        if (configure := self.user.method("configure_model")) is not None:
+            configure()
+            self._adopt_modules()
+        settings = self.settings
+        for module in self.user.modules().values():
+            if settings.gradient_checkpointing:
+                enable_gradient_checkpointing(module, settings.gradient_checkpointing)
+            if settings.compile:
+                compile_modules(module, {} if settings.compile is True else settings.compile)
+
+    @override
+    def configure_optimizers(self) -> Any:
+        return optimizing.configure(self.user, self.settings, self.trainer, self.stepping.accumulate)
+
+    def _adopt_modules(self) -> None:
+        for name, module in self.user.modules().items():
+            self.add_module(name, module)
+        if not self.user.modules():
+            raise TrainerError(f"{self.user.name} has nothing to train. Set self.model = <torch.nn.Module> in pre_process.")
+
+    # --- training ---------------------------------------------------------------------------------------------------
+
+    @override
+    def on_train_start(self) -> None:
+        self.stepping.start()
+
+    @override
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return {"loss": self.stepping.run(batch)}
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self.stepping.end_of_epoch()
+
+    @override
+    def on_fit_end(self) -> None:
+        self.stepping.give_back(self.trainer)
+
+    # --- evaluation -------------------------------------------------------------------------------------------------
+
+    @override
+    def on_validation_epoch_start(self) -> None:
+        self._start_evaluation(self.trainer.val_dataloaders)
+
+    @override
+    def on_test_epoch_start(self) -> None:
+        self._start_evaluation(self.trainer.test_dataloaders)
+
+    @override
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, self.user.method("evaluate"))
+
+    @override
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, self.user.method("test") or self.user.method("evaluate"))
+
+    @override
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        predict = self.user.method("predict")
+        if predict is None:
+            raise TrainerError(f"{self.user.name} has no predict(self, batch).")
+        return predict(batch)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        metrics = self._end_evaluation()
+        if "loss" in metrics:
+            metrics["val_loss"] = metrics.pop("loss")
+        self.log_dict(metrics, prog_bar=True)
+        if self.trainer.training or self.trainer.state.fn == "fit":
+            self.stepping.end_of_validation(metrics)
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test_{name}": value for name, value in self._end_evaluation().items()})
+
+    def _start_evaluation(self, loader: Any) -> None:
+        repeats = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
+        self._means = Means(counts=not repeats)
+
+    def _evaluate(self, batch: Any, method: Any) -> None:
+        samples = size_of(batch)
+        if method is None:
+            loss, _ = self.stepping.loss_of(batch, samples)
+            self._means.add({"loss": loss}, samples)
+        else:
+            self._means.add(method(batch), samples)
+
+    def _end_evaluation(self) -> dict[str, float]:
+        metrics = self._means.compute(self.device)
+        derive = self.user.method("compute_metrics")
+        return metrics if derive is None else {**metrics, **derive(dict(metrics))}
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.setdefault("nimble", {}).update(self.stepping.state_dict() | {"running": self.running.state_dict()})
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint.get("nimble", {})
+        self.stepping.load_state_dict(state)
+        self.running.load_state_dict(state.get("running", {}))

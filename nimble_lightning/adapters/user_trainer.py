@@ -1,0 +1,94 @@
+"""The user's trainer object, seen from our side: what it defines, how its methods are called, which modules it owns."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn
+
+from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.trainer import NimbleTrainer
+
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class UserTrainer:
+    """Wraps any object with the four methods; inheriting from `NimbleTrainer` is not required.
+
+    Args:
+        trainer: The object, or its class.
+        params: Keywords for `pre_process`.
+        context: What methods written with `**kwargs` get besides: `params`, `run_folder`, `resume_from`.
+    """
+
+    def __init__(self, trainer: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> None:
+        self.object = trainer() if isinstance(trainer, type) else trainer
+        self.params = dict(params)
+        self.context = {"params": self.params, **(context or {})}
+        self._prepared = False
+        for name in ("pre_process", "train"):
+            if not callable(getattr(self.object, name, None)):
+                raise RequestError(f"{self.name} has no method {name}(). A trainer needs pre_process and train.")
+
+    @property
+    def name(self) -> str:
+        return type(self.object).__name__
+
+    @property
+    def trains_by_itself(self) -> bool:
+        """Whether `train` is the whole-run form: keywords only, called once."""
+        parameters = inspect.signature(self.object.train).parameters.values()
+        return not any(p.kind in _POSITIONAL for p in parameters)
+
+    def prepare(self) -> None:
+        """Run `pre_process` once in this process."""
+        if not self._prepared:
+            method = self.object.pre_process
+            call(method, {**self.context, **self.params} if _takes_anything(method) else self.params)
+            self._prepared = True
+
+    def method(self, name: str) -> Callable[..., Any] | None:
+        """The user's own method of that name; None where only the base class's default exists."""
+        found = getattr(self.object, name, None)
+        if not callable(found) or getattr(type(self.object), name, None) is getattr(NimbleTrainer, name, self):
+            return None
+        return found  # type: ignore[no-any-return]
+
+    def run(self, name: str) -> Any:
+        """Call a method that works on the whole run (`train`, `evaluate`, `predict_and_show` without a batch)."""
+        method = self.method(name)
+        return None if method is None else call(method, self.context)
+
+    def get(self, *names: str) -> Any:
+        """The first of the attributes that is set, else None."""
+        return next((v for n in names if (v := getattr(self.object, n, None)) is not None), None)
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Every module kept as an attribute, by name: what is trained and checkpointed."""
+        return {k: v for k, v in vars(self.object).items() if isinstance(v, nn.Module)}
+
+    def send_logs_to(self, sink: Callable[[str, Any], None]) -> None:
+        """Let `self.log(name, value)` in user code reach us."""
+        self.object._sink = sink
+        if not hasattr(self.object, "log"):
+            self.object.log = sink
+
+
+def call(method: Callable[..., Any], available: Mapping[str, Any]) -> Any:
+    """Call with those of the available keywords that the method takes."""
+    if _takes_anything(method):
+        return method(**available)
+    accepted = inspect.signature(method).parameters
+    missing = [n for n, p in accepted.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and n not in available]
+    if missing:
+        raise TrainerError(f"{method.__qualname__} needs {', '.join(missing)}, which nobody gave. Give params.{missing[0]}=...")
+    unknown = [n for n in available if n not in accepted]
+    if unknown and method.__name__ == "pre_process":
+        raise RequestError(f"pre_process has no parameter {unknown[0]!r}. It has: {', '.join(accepted) or 'none'}.")
+    return method(**{n: v for n, v in available.items() if n in accepted})
+
+
+def _takes_anything(method: Callable[..., Any]) -> bool:
+    return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(method).parameters.values())

@@ -1,0 +1,101 @@
+"""Keep the best weights without being told what best means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor
+from typing_extensions import override
+
+_SMALLER_IS_BETTER = ("loss", "error", "perplexity", "mae", "mse", "rmse", "wer", "cer", "fid", "nll")
+_NOT_EVALUATED = ("train_", "lr", "epoch", "step")
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Lightning's `ModelCheckpoint` that chooses its metric at the first validation.
+
+    Args:
+        monitor: The metric; None takes `val_loss` if there is one, else the first metric of the validation.
+        mode: "min" or "max"; None tells it from the metric's name: losses and errors fall, the rest rises.
+        save_top_k: How many of the best to keep.
+        dirpath: Where; `checkpoints/best` under the Trainer's `default_root_dir` by default.
+
+    Example::
+
+        L.Trainer(callbacks=[BestCheckpoint()])
+    """
+
+    def __init__(
+        self,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+        save_top_k: int = 1,
+        dirpath: str | None = None,
+    ) -> None:
+        super().__init__(
+            dirpath=dirpath,
+            filename="best-{step:08d}",
+            monitor=monitor or "val_loss",
+            mode=mode or "min",
+            save_top_k=save_top_k,
+            auto_insert_metric_name=False,
+            save_on_train_epoch_end=False,
+            # A step trained again after a resume overwrites its file; a second version of it would never be cleaned up.
+            enable_version_counter=False,
+        )
+        self._asked = (monitor, mode)
+        self._chosen = monitor is not None and mode is not None
+
+    @property
+    @override
+    def state_key(self) -> str:
+        # Lightning's contains the metric, which is not known yet when a resumed run asks for its state.
+        return f"{type(self).__qualname__}{self._asked}"
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self.dirpath is None:
+            self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints" / "best")
+        super().setup(trainer, pl_module, stage)
+
+    @override
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Nothing to do between validations."""
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking and not self._chosen:
+            self._choose(trainer.callback_metrics)
+        if self._chosen:
+            super().on_validation_end(trainer, pl_module)
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "mode": self.mode, "chosen": self._chosen}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["chosen"]:
+            self._watch(state_dict["monitor"], state_dict["mode"])
+        super().load_state_dict(state_dict)
+
+    def _choose(self, metrics: dict[str, Tensor]) -> None:
+        monitor, mode = self._asked
+        evaluated = [name for name in metrics if not name.startswith(_NOT_EVALUATED)]
+        monitor = monitor or ("val_loss" if "val_loss" in evaluated else next(iter(evaluated), None))
+        if monitor is not None:
+            self._watch(monitor, mode or direction(monitor))
+
+    def _watch(self, monitor: str, mode: str) -> None:
+        self.monitor, self.mode, self._chosen = monitor, mode, True
+        self.kth_value = torch.tensor(torch.inf if mode == "min" else -torch.inf)
+
+
+def direction(metric: str) -> str:
+    """Whether smaller or larger is better, told from the words in a metric's name."""
+    words = metric.lower().replace("-", "_").replace("/", "_").split("_")
+    return "min" if any(w in _SMALLER_IS_BETTER for w in words) else "max"

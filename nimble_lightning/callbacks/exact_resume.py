@@ -1,0 +1,112 @@
+"""A resumed run goes on with the same bits: random numbers of every rank, the loader's position, Lightning's counters."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.trainer.connectors.data_connector import _DataLoaderSource
+from typing_extensions import override
+
+from nimble_lightning.data import Loader, make_loader, rng
+from nimble_lightning.ranks import everyones, mine
+
+log = logging.getLogger(__name__)
+
+
+class ExactResume(L.Callback):
+    """Completes Lightning's checkpoints with what it leaves out, and puts it back.
+
+    Checkpoints are exact when taken at the start of a training batch (as `AutoRetry` does): everything the step before
+    brought with it, validation and schedules included, is done then, and nothing of the next step has happened.
+
+    In a project with ordinary DataLoaders the training loader is replaced by one that visits the same dataset in an order
+    that depends on the seed and the epoch alone, and so can continue anywhere.
+
+    Args:
+        seed: Of the sample order, for loaders that are not ours already.
+
+    Example::
+
+        L.Trainer(callbacks=[ExactResume()]).fit(model, data, ckpt_path="last")
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.seed = seed
+        self._loader: Loader | None = None
+        self._position: dict[str, Any] | None = None
+        self._random: dict[str, Any] | None = None
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit" and not isinstance(trainer.fit_loop._data_source, _PositionedSource):
+            trainer.fit_loop._data_source = _PositionedSource(trainer.fit_loop._data_source, self, trainer)
+
+    @override
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._random is not None:
+            rng.restore(self._random)
+            self._random = None
+
+    @override
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self._loader is not None:
+            self._loader.consumed()
+
+    @override
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        own = checkpoint.setdefault("nimble", {})
+        own["random"] = everyones(rng.snapshot())
+        if self._loader is not None:
+            own["loader"] = self._loader.state_dict()
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counters in (progress["current"], progress["total"]):
+            # At the start of a batch Lightning has counted it already; it will be counted again when it is trained.
+            if counters["ready"] == counters["started"] + 1:
+                counters["ready"] -= 1
+
+    @override
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        own = checkpoint.get("nimble", {})
+        self._position = own.get("loader")
+        if (random := own.get("random")) is not None:
+            self._random = mine(random)
+            if self._random is None:
+                log.warning(
+                    "resuming on %d ranks what ran on %d: no sample is lost or repeated, but bits may differ",
+                    trainer.world_size,
+                    len(random),
+                )
+
+    def adopt(self, loader: Any, trainer: L.Trainer) -> Any:
+        """The loader with a position of its own. One that is ours already is left to its owner."""
+        if isinstance(loader, Loader) or trainer.overfit_batches:
+            return loader
+        if not hasattr(loader, "dataset") or not hasattr(loader, "batch_size"):
+            log.warning("the training data is a %s, which cannot say where it is: a resume starts its epoch anew", type(loader).__name__)
+            return loader
+        self._loader = make_loader(
+            loader,
+            batch_size=loader.batch_size or 1,
+            seed=self.seed,
+            shuffle=True,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+        if self._position is not None:
+            self._loader.load_state_dict(self._position)
+        return self._loader
+
+
+class _PositionedSource(_DataLoaderSource):
+    """Lightning's way to a project's training loader, with `adopt` at its end."""
+
+    def __init__(self, source: _DataLoaderSource, resume: ExactResume, trainer: L.Trainer) -> None:
+        super().__init__(source.instance, source.name)
+        self._resume = resume
+        self._trainer = trainer
+
+    @override
+    def dataloader(self) -> Any:
+        return self._resume.adopt(super().dataloader(), self._trainer)

@@ -1,0 +1,30 @@
+"""The few questions about ranks that several parts ask."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+def world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def everyones(value: T) -> list[T]:
+    """The value of each rank, by rank. Every rank must call this."""
+    size = world_size()
+    if size == 1:
+        return [value]
+    gathered: list[T | None] = [None] * size
+    dist.all_gather_object(gathered, value)
+    return gathered  # type: ignore[return-value]
+
+
+def mine(values: list[T]) -> T | None:
+    """This rank's entry of what `everyones` gathered; None when the number of ranks changed since."""
+    if len(values) != world_size():
+        return None
+    return values[dist.get_rank() if len(values) > 1 else 0]

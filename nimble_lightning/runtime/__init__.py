@@ -1,0 +1,25 @@
+"""From a job to its end; the only place that starts processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nimble_lightning._lazy import lazy
+
+if TYPE_CHECKING:
+    from nimble_lightning.runtime.job import Job
+    from nimble_lightning.runtime.result import Result
+    from nimble_lightning.runtime.function import run
+    from nimble_lightning.runtime.supervisor import supervise
+
+__all__ = ["Job", "Result", "run", "supervise"]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Job": "nimble_lightning.runtime.job",
+        "Result": "nimble_lightning.runtime.result",
+        "run": "nimble_lightning.runtime.function",
+        "supervise": "nimble_lightning.runtime.supervisor",
+    },
+)

@@ -1,0 +1,98 @@
+"""From the configuration to Lightning's objects: the module, the data, the callbacks, the loggers, the Trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+from hydra.utils import get_class, instantiate
+
+from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
+from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for
+from nimble_lightning.checkpoint import NimbleCheckpointIO
+from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.folder import RunFolder
+
+
+@dataclass
+class Parts:
+    """What is trained: two Lightning objects, and the user's trainer where there is one."""
+
+    module: L.LightningModule
+    data: L.LightningDataModule | None
+    user: UserTrainer | None = None
+
+
+def settings_of(config: Mapping[str, Any]) -> Settings:
+    model = config.get("model") or {}
+    return Settings(
+        data=DataSettings(**(config.get("data") or {})),
+        clip=Clip(**(config.get("clip") or {})),
+        optim=config.get("optim") or Settings().optim,
+        schedule=config.get("schedule"),
+        compile=model.get("compile", False),
+        gradient_checkpointing=model.get("gradient_checkpointing", False),
+        monitor=config.get("monitor"),
+        mode=config.get("mode"),
+        seed=config.get("seed", 0),
+    )
+
+
+def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: Any = None) -> Parts:
+    """Load what `trainer=` names and adapt it, whichever kind it is."""
+    target = load(config["trainer"]) if target is None else target
+    params = dict(config.get("params") or {})
+    if isinstance(target, type) and issubclass(target, L.LightningModule):
+        beside = datamodule_beside(target, config.get("datamodule"))
+        data = None if beside is None else beside(**parameters_for(beside, params))
+        return Parts(target(**parameters_for(target, params)), data)
+    if inspect.isfunction(target):
+        return _from_function(target, params)
+    user = UserTrainer(target, params, context)
+    settings = settings_of(config)
+    return Parts(NimbleModule(user, settings), NimbleData(user, settings), user)
+
+
+def build_trainer(config: Mapping[str, Any], folder: RunFolder, extra: list[L.Callback]) -> L.Trainer:
+    """The Trainer: everything under `lightning` as it stands, ours around it."""
+    options = {k: instantiate(v) if isinstance(v, Mapping | list) else v for k, v in (config.get("lightning") or {}).items()}
+    callbacks = [instantiate(block) for block in blocks(config.get("callbacks"))]
+    loggers = [instantiate(block, **_folder_argument(block, folder)) for block in blocks(config.get("logger"))]
+    return L.Trainer(
+        default_root_dir=str(folder.path),
+        callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
+        logger=options.pop("logger", None) or loggers,
+        plugins=[*_as_list(options.pop("plugins", None)), NimbleCheckpointIO()],
+        use_distributed_sampler=options.pop("use_distributed_sampler", False),
+        **options,
+    )
+
+
+def _folder_argument(block: Mapping[str, Any], folder: RunFolder) -> dict[str, str]:
+    """Loggers that take a folder and were given none write into the run's."""
+    takes = inspect.signature(get_class(block["_target_"])).parameters
+    return {name: str(folder.path) for name in ("save_dir",) if name in takes and block.get(name) is None}
+
+
+def _as_list(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
+
+
+def blocks(group: Any) -> list[Any]:
+    """The `_target_` blocks of a group: one, several by name, or a list; those set to null are off."""
+    if not group:
+        return []
+    if isinstance(group, Mapping):
+        return [group] if "_target_" in group else [b for b in group.values() if isinstance(b, Mapping) and "_target_" in b]
+    return [b for b in group if b]
+
+
+def _from_function(function: Any, params: dict[str, Any]) -> Parts:
+    made = function(**parameters_for(function, params))
+    module, data = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(module, L.LightningModule):
+        raise RequestError(f"{function.__name__}() returned {type(made).__name__}; expected a LightningModule, or (module, datamodule).")
+    return Parts(module, data)

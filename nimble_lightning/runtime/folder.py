@@ -1,0 +1,73 @@
+"""The run folder: what is where, named once."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.errors import RequestError
+
+
+class RunFolder:
+    """Paths inside one run's folder. Nothing else in the package spells them out."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self.config = self.path / "config.yaml"
+        self.job = self.path / "job.yaml"
+        self.run = self.path / "run.json"
+        self.finished = self.path / "finished.json"
+        self.lock = self.path / "run.lock"
+        self.log = self.path / "log.txt"
+        self.checkpoints = self.path / "checkpoints"
+        self.best = self.checkpoints / "best"
+        self.show = self.path / "show"
+        self.errors = self.path / "errors"
+        self.save_now = self.path / "save_now"
+
+    def create(self) -> None:
+        """Make the folder, readable by its owner only."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.checkpoints, self.errors):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            write_text(self.path / ".writable", "")
+            (self.path / ".writable").unlink()
+        except OSError as error:
+            raise RequestError(
+                f"The run folder {self.path} cannot be written: {error.strerror}. Choose another with output_dir=FOLDER."
+            ) from None
+
+    def error_file(self, attempt: int, rank: int) -> Path:
+        return self.errors / f"attempt-{attempt}.rank-{rank}.json"
+
+    def replica_log(self, rank: int) -> Path:
+        return self.path / f"log.rank-{rank}.txt"
+
+    def prepared(self, attempt: int, node: int) -> Path:
+        return self.path / f".prepared-{attempt}.{node}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file's content so that readers see the old or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The file's content; empty where there is none or it is not whole."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,34 @@
+"""A run in this very process: for debuggers and notebooks. Nothing watches it and nothing is retried."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nimble_lightning.runtime import resuming
+from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.outcome import Outcome
+from nimble_lightning.runtime.record import Record
+from nimble_lightning.runtime.result import Result
+from nimble_lightning.runtime.training import Training
+
+
+def run_inline(job: Job, trainer: Any = None) -> Result:
+    """Train here, what the job names or the given trainer. Errors come out as they are, for a debugger to stop at."""
+    from nimble_lightning.runtime.supervisor import as_result
+
+    job.save()
+    record = Record(job.folder, job.run_id)
+    resume_from, step = resuming.find(job, first_of_command=True)
+    attempt = record.begin(resume_from, step)
+    try:
+        Training(job, attempt, resume_from=resume_from).run(trainer)
+    except BaseException as error:
+        record.end(Outcome("transient", f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)), None)
+        record.update(status="failed", message=str(error), ended=time.time())
+        raise
+    flag = read_json(job.folder.finished)
+    record.end(Outcome("finished"), flag["metrics"].get("global_step"))
+    record.update(status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time())
+    return as_result(job, record.content, "finished")

@@ -1,0 +1,83 @@
+"""A job: what was asked, resolved once. The same job file is read by every worker of every attempt."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.folder import RunFolder, write_text
+
+# A run is the same run while these stay as they were; the rest (how long, who watches, what is printed) may change between starts.
+IDENTITY = ("trainer", "datamodule", "params", "data", "optim", "schedule", "clip", "model", "seed")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: its configuration, with references such as `${oc.env:NAME}` unresolved, and its folder."""
+
+    config: DictConfig
+    folder: RunFolder
+    run_id: str
+
+    @classmethod
+    def from_config(cls, config: DictConfig, *, trainer: str, folder: str | Path | None = None) -> Job:
+        """Make a job from a composed configuration.
+
+        Args:
+            config: As composed by Hydra from `conf/`.
+            trainer: `/absolute/file.py:Class` or `package.module:Class`.
+            folder: Where to run; `output_dir/<trainer>/<run_id>` by default.
+        """
+        run_id = str(config.get("run_id") or new_run_id())
+        config = OmegaConf.create(OmegaConf.to_container(config, resolve=False))  # type: ignore[assignment]
+        config.trainer, config.run_id = trainer, run_id
+        config.name = config.get("name") or short_name(trainer)
+        where = Path(folder) if folder is not None else Path(str(config.get("output_dir") or "outputs")) / config.name / run_id
+        return cls(config, RunFolder(where), run_id)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Job:
+        place = RunFolder(folder)
+        if not place.job.exists():
+            raise RequestError(f"{place.path} holds no run: there is no {place.job.name}.")
+        config = OmegaConf.load(place.job)
+        return cls(config, place, str(config.run_id))  # type: ignore[arg-type]
+
+    def save(self) -> None:
+        """Write what was asked; refuse to continue a run as if it had been asked differently."""
+        self.folder.create()
+        if self.folder.job.exists():
+            self._require_same(Job.load(self.folder.path))
+        else:
+            write_text(self.folder.config, OmegaConf.to_yaml(self.config))
+        write_text(self.folder.job, OmegaConf.to_yaml(self.config))
+
+    def resolved(self) -> dict[str, Any]:
+        """The configuration with every reference resolved in this process; never written anywhere."""
+        return OmegaConf.to_container(self.config, resolve=True)  # type: ignore[return-value]
+
+    def _require_same(self, earlier: Job) -> None:
+        changed = [k for k in IDENTITY if self.config.get(k) != earlier.config.get(k)]
+        if changed:
+            raise RequestError(
+                f"The run {self.run_id} was started with another {', '.join(changed)}; continuing would be a different run. "
+                "Ask as before, or choose another run_id=NAME."
+            )
+
+
+def new_run_id() -> str:
+    return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(2)}"
+
+
+def short_name(trainer: str) -> str:
+    """`my_trainer` of `/home/me/my_trainer.py:MyTrainer`; the name of the folder that holds its runs."""
+    place, _, name = trainer.rpartition(":")
+    if not place:
+        place, name = name, ""
+    return Path(place).stem if place.endswith(".py") else name or place.rpartition(".")[2]

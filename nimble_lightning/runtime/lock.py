@@ -1,0 +1,70 @@
+"""One process at a time per run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+
+from nimble_lightning.errors import RequestError
+
+
+class RunLock:
+    """A lock file naming its owner by host, boot and process. The lock of a dead owner is broken.
+
+    The kernel's file lock decides on one machine (it vanishes with the process); the file's content tells people, and other
+    machines on a shared disk, whose it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> RunLock:
+        import fcntl
+
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            owner = _read(descriptor)
+            os.close(descriptor)
+            raise RequestError(
+                f"The run in {self._path.parent} is already going on (process {owner.get('pid', '?')} on {owner.get('host', '?')}). "
+                "Wait for it, stop it, or start another with run_id=NAME."
+            ) from None
+        owner = _read(descriptor)
+        if owner and owner.get("host") != socket.gethostname():
+            os.close(descriptor)
+            raise RequestError(
+                f"The run in {self._path.parent} belongs to process {owner.get('pid')} on {owner.get('host')}. "
+                f"If that machine is gone, delete {self._path} and start again."
+            )
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}).encode(), 0)
+        self._file = descriptor
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)
+            self._file = None
+
+
+def boot_id() -> str:
+    """Which start of the machine this is: a process number means nothing after the next one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+def _read(descriptor: int) -> dict[str, object]:
+    try:
+        content = json.loads(os.pread(descriptor, 4096, 0) or b"{}")
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

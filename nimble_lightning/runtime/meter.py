@@ -1,0 +1,58 @@
+"""How long training took and how much went through it, over all attempts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+from typing_extensions import override
+
+from nimble_lightning.adapters.batches import size_of
+from nimble_lightning.ranks import everyones
+
+
+class Meter(L.Callback):
+    """Counts seconds and samples inside `fit`; its state travels in the checkpoint."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._started: float | None = None
+        self._samples = 0
+        self._steps = 0
+        self._others = 0
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.monotonic()
+
+    @override
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._samples += size_of(batch)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._before, self._started = self.seconds, None
+        self._steps = trainer.global_step
+        self._others = sum(everyones(self._samples)) - self._samples
+
+    @property
+    def seconds(self) -> float:
+        return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    def rates(self) -> dict[str, float]:
+        """In the names the Hugging Face Trainer uses."""
+        seconds = max(self.seconds, 1e-9)
+        return {
+            "train_runtime": self.seconds,
+            "train_steps_per_second": self._steps / seconds,
+            "train_samples_per_second": (self._samples + self._others) / seconds,
+        }
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "samples": self._samples}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._before, self._samples = state_dict["seconds"], state_dict["samples"]

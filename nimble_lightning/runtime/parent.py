@@ -1,0 +1,30 @@
+"""A worker does not outlive its supervisor."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(supervisor: int) -> None:
+    """Let the kernel kill this process when the fork server, which ends with the supervisor, is gone; elsewhere, look each second."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(supervisor,), name="nimble-parent", daemon=True).start()
+
+
+def _watch(supervisor: int) -> None:
+    while True:
+        try:
+            os.kill(supervisor, 0)
+        except ProcessLookupError:
+            os._exit(1)
+        except PermissionError:
+            pass
+        time.sleep(1.0)

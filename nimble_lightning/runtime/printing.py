@@ -1,0 +1,68 @@
+"""Where a worker's words go: rank 0 to the terminal and log.txt, the others to a log of their own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+from nimble_lightning.runtime.folder import RunFolder
+
+_ADVERTS = ("litlogger", "litmodels", "lightning.ai")
+
+
+class Tee:
+    """A stream that also writes to the log; for everybody else it is still the terminal it was."""
+
+    def __init__(self, stream: TextIO, copy: TextIO) -> None:
+        self._stream = stream
+        self._copy = copy
+
+    def write(self, text: str) -> int:
+        # Redrawn lines (progress bars) are for the terminal alone.
+        if "\r" not in text and "\x1b[" not in text:
+            self._copy.write(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._copy.flush()
+        self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def to_log(folder: RunFolder, rank: int, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Copy stdout and stderr into the run folder while the block runs, and set log levels for rank 0 and for replicas."""
+    level = str(settings.get("level", "INFO") if rank == 0 else settings.get("replica_level", "ERROR"))
+    path = folder.log if rank == 0 else folder.replica_log(rank)
+    before = sys.stdout, sys.stderr
+    with open(path, "a", encoding="utf-8", buffering=1) as copy:
+        if rank == 0:
+            sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)  # type: ignore[assignment]
+        else:
+            sys.stdout, sys.stderr = copy, copy
+        _set_levels(level)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def _set_levels(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for name in ("nimble_lightning", "lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers = []
+        logger.setLevel(level)
+        logger.propagate = True
+    handler.addFilter(lambda record: not any(word in record.getMessage() for word in _ADVERTS))
+    logging.getLogger().handlers = [handler]
+    logging.getLogger("lightning").setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*num_workers.*bottleneck.*")

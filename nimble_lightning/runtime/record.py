@@ -1,0 +1,61 @@
+"""run.json: status, attempts, metrics and versions of a run, for scripts and people."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
+from nimble_lightning.runtime.outcome import Outcome
+
+_PACKAGES = ("nimble_lightning", "lightning", "torch", "torchmetrics", "transformers", "datasets", "hydra-core")
+
+
+class Record:
+    """Keeps run.json true while a run goes on. Attempts of earlier commands stay in it."""
+
+    def __init__(self, folder: RunFolder, run_id: str) -> None:
+        self._folder = folder
+        earlier = read_json(folder.run)
+        self.attempts: list[dict[str, Any]] = earlier.get("attempts", [])
+        self._content: dict[str, Any] = {
+            "run_id": run_id,
+            "status": earlier.get("status", "running"),
+            "metrics": earlier.get("metrics", {}),
+            "best_checkpoint": earlier.get("best_checkpoint"),
+            "message": earlier.get("message", ""),
+            "started": earlier.get("started", time.time()),
+            "versions": versions(),
+        }
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return {**self._content, "attempts": self.attempts}
+
+    def begin(self, resume_from: str | None, first_step: int) -> int:
+        """A new attempt starts; returns its number."""
+        number = len(self.attempts) + 1
+        self.attempts.append({"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step})
+        self.update(status="running", message="")
+        return number
+
+    def end(self, outcome: Outcome, last_step: int | None) -> None:
+        entry = {"end": time.time(), "cause": outcome.cause, "reason": outcome.reason, "rank": outcome.rank, "last_step": last_step}
+        self.attempts[-1].update(entry)
+        self.update()
+
+    def update(self, **facts: Any) -> None:
+        self._content.update(facts)
+        write_json(self._folder.run, self.content)
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

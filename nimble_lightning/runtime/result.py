@@ -1,0 +1,44 @@
+"""What a run came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["running", "finished", "failed", "stopped"]
+
+FINISHED, FAILED, REFUSED, CRITERIA_NOT_MET, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
+
+
+@dataclass
+class Result:
+    """How a run ended.
+
+    Attributes:
+        status: "finished", "failed" or "stopped".
+        metrics: Final figures of the best weights, and of the training: `train_loss`, `train_runtime`,
+            `train_steps_per_second`, `train_samples_per_second`, `global_step`.
+        folder: The run folder.
+        best_checkpoint: The checkpoint whose weights were evaluated last, if any.
+        message: One or two lines for people.
+        exit_code: What the command exits with.
+        attempts: One entry a start, with cause, start, end, first and last step.
+    """
+
+    status: Status
+    metrics: dict[str, float]
+    folder: Path
+    best_checkpoint: Path | None = None
+    message: str = ""
+    exit_code: int = FINISHED
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def global_step(self) -> int:
+        return int(self.metrics.get("global_step", 0))
+
+    @property
+    def training_loss(self) -> float:
+        return self.metrics.get("train_loss", float("nan"))

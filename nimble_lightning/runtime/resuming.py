@@ -1,0 +1,48 @@
+"""From which checkpoint an attempt continues."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nimble_lightning.checkpoint import newest_whole, verify
+from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.runtime.job import Job
+
+log = logging.getLogger(__name__)
+
+
+def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
+    """The newest whole checkpoint of this run and its step; `resume=` decides for a command's first attempt."""
+    wanted = str(job.config.get("resume") or "auto")
+    if first_of_command and wanted == "never":
+        _set_aside(job)
+    if first_of_command and wanted not in ("auto", "never"):
+        return _given(Path(wanted))
+    found = newest_whole(job.folder.checkpoints, run_id=job.run_id)
+    if found is None:
+        return (None, 0) if wanted in ("auto", "never") else _given(Path(wanted))
+    for path, why in found.skipped:
+        log.warning("passed over checkpoint %s: %s", Path(path).name, why)
+    return str(found.path), found.manifest.step
+
+
+def _given(path: Path) -> tuple[str, int]:
+    if not path.exists():
+        raise RequestError(f"resume={path} does not exist. Give a checkpoint, or resume=auto.")
+    try:
+        manifest = verify(path)
+    except CheckpointError as error:
+        raise RequestError(f"resume={path} cannot be used: {error}") from None
+    return str(path.resolve()), manifest.step
+
+
+def _set_aside(job: Job) -> None:
+    """Nothing the user made is lost: what an earlier start left is kept beside."""
+    if not any(job.folder.checkpoints.glob("*.ckpt")):
+        return
+    number = 1
+    while (aside := job.folder.checkpoints.with_name(f"checkpoints.before-{number}")).exists():
+        number += 1
+    job.folder.checkpoints.rename(aside)
+    job.folder.create()

@@ -1,0 +1,129 @@
+"""What one worker does: prepare, fit, evaluate the best weights, show."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.utilities.model_helpers import is_overridden
+
+from nimble_lightning.adapters import NimbleData, NimbleModule
+from nimble_lightning.ranks import everyones
+from nimble_lightning.runtime import showing, whole_run
+from nimble_lightning.runtime.building import Parts, build_parts, build_trainer
+from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.meter import Meter
+
+
+class Training:
+    """One attempt at a job, on one rank.
+
+    Args:
+        job: What was asked.
+        attempt: Which start of the run this is, from 1.
+        rank: Of this process among all.
+        local_rank: Of this process on its machine.
+        resume_from: The checkpoint to continue from, or None.
+    """
+
+    def __init__(self, job: Job, attempt: int = 1, rank: int = 0, local_rank: int = 0, resume_from: str | None = None) -> None:
+        self.job = job
+        self.attempt = attempt
+        self.rank = rank
+        self.local_rank = local_rank
+        self.resume_from = resume_from
+        self.config = job.resolved()
+        self.trainer: L.Trainer | None = None
+
+    def run(self, target: Any = None) -> None:
+        """Train to the end, then leave the finished flag; it is the only sign that a run is done.
+
+        Args:
+            target: A trainer to use instead of the one the job names.
+        """
+        seed_all(self.config["seed"])
+        context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
+        parts = build_parts(self.config, context, target)
+        if parts.user is not None:
+            self._prepare_in_turn(parts)
+            if parts.user.trains_by_itself:
+                returned = parts.user.run("train")
+                if not isinstance(returned, L.LightningModule):
+                    self._finish(whole_run.complete(parts.user, returned, self.job.folder), None)
+                    return
+                parts.module, parts.data = returned, None
+        seed_all(self.config["seed"] + self.rank)
+        try:
+            self._finish(*self._fit(parts))
+        except BaseException as error:
+            if self.trainer is not None:
+                error.nimble_step = self.trainer.global_step  # type: ignore[attr-defined]
+            raise
+        if self.rank == 0 and parts.user is not None:
+            showing.show(parts.user, parts.module, self.job.folder)
+
+    def _prepare_in_turn(self, parts: Parts) -> None:
+        """`pre_process` on one process per node first: the others find its downloads and caches, and no collective waits meanwhile."""
+        user = parts.user
+        flag = self.job.folder.prepared(self.attempt, self.rank - self.local_rank)
+        while self.local_rank > 0 and not flag.exists():
+            time.sleep(0.05)
+        if user is not None:
+            user.prepare()
+        if self.local_rank == 0:
+            flag.touch()
+
+    def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
+        meter = Meter()
+        trainer = self.trainer = build_trainer(self.config, self.job.folder, [meter])
+        trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
+        metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
+        if isinstance(parts.module, NimbleModule):
+            parts.module.stepping.flush()
+            metrics["train_loss"] = parts.module.running.mean_loss
+        elif "train_loss" in trainer.callback_metrics:
+            metrics["train_loss"] = float(trainer.callback_metrics["train_loss"])
+        best = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "") or None
+        metrics.update(evaluate_best(trainer, parts, best))
+        return metrics, best
+
+    def _finish(self, metrics: Mapping[str, float], best: str | None) -> None:
+        everyones(None)
+        if self.rank == 0:
+            numbers = {k: float(v) if not isinstance(v, int) else v for k, v in metrics.items()}
+            write_json(self.job.folder.finished, {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt})
+
+
+def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[str, float]:
+    """Final figures come from the best weights, which stay loaded for `predict_and_show`."""
+    metrics: dict[str, float] = {}
+    data = parts.data
+    ours = isinstance(data, NimbleData)
+    if data.has_eval_data if isinstance(data, NimbleData) else bool(trainer.val_dataloaders):
+        for row in trainer.validate(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False):
+            metrics.update(row)
+        best = None
+    has_test = data.has_test_data if isinstance(data, NimbleData) else _has_test(parts.module, data)
+    if has_test:
+        for row in trainer.test(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False):
+            metrics.update(row)
+    if not metrics and best is not None and ours:
+        parts.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    return metrics
+
+
+def seed_all(seed: int) -> None:
+    """Python, numpy and torch; unlike Lightning's `seed_everything`, without leaving a trace in the environment."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _has_test(module: L.LightningModule, data: L.LightningDataModule | None) -> bool:
+    return is_overridden("test_step", module) and is_overridden("test_dataloader", data if data is not None else module)

@@ -1,0 +1,60 @@
+"""Batches are measured and cut whatever they are made of."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nimble_lightning.adapters.batches import can_split, size_of, split
+
+Pair = namedtuple("Pair", ["x", "y"])
+
+
+def _batches(n: int) -> list[object]:
+    x, y = torch.arange(n * 3).reshape(n, 3), torch.arange(n)
+    return [x, (x, y), [x, y], {"x": x, "y": y}, Pair(x, y), {"a": {"x": x}, "names": [str(i) for i in range(n)]}, [(x, y), {"z": x}]]
+
+
+@pytest.mark.parametrize("kind", range(7))
+@given(n=st.integers(1, 9), size=st.integers(1, 10))
+def test_pieces_hold_every_sample_once_in_order_and_at_most_size_of_them(kind: int, n: int, size: int) -> None:
+    batch = _batches(n)[kind]
+    pieces = list(split(batch, size))
+    assert size_of(batch) == n == sum(map(size_of, pieces))
+    assert all(size_of(p) <= size for p in pieces)
+    assert all(type(p) is type(batch) for p in pieces)
+    assert torch.equal(torch.cat([_first(p) for p in pieces]), _first(batch))
+
+
+def test_pieces_are_views_of_the_batch() -> None:
+    x = torch.zeros(4, 2)
+    next(iter(split((x, x), 2)))[0].fill_(1)
+    assert x[:2].sum() == 4
+
+
+def test_values_that_belong_to_the_whole_batch_go_with_every_piece() -> None:
+    pieces = list(split({"x": torch.zeros(4, 2), "scale": torch.tensor(2.0), "task": "parity"}, 3))
+    assert [p["task"] for p in pieces] == ["parity", "parity"]
+    assert [float(p["scale"]) for p in pieces] == [2.0, 2.0]
+
+
+def test_texts_are_cut_with_their_tensors() -> None:
+    first, second = split({"text": ["a", "b", "c"], "y": torch.arange(3)}, 2)
+    assert first["text"] == ["a", "b"]
+    assert second["text"] == ["c"]
+
+
+def test_what_cannot_be_cut_says_so() -> None:
+    assert not can_split(object())
+    assert not can_split(torch.zeros(1, 3))
+    assert can_split({"x": torch.zeros(2, 3)})
+
+
+def _first(piece: object) -> torch.Tensor:
+    while not isinstance(piece, torch.Tensor):
+        piece = next(iter(piece.values())) if isinstance(piece, dict) else piece[0]  # type: ignore[index]
+    return piece
