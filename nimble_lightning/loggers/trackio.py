@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from lightning.pytorch.loggers.logger import Logger, rank_zero_experiment
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers.logger import Logger
+from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from nimble_lightning.errors import RequestError

@@ -1,0 +1,43 @@
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+READY := $(BIN)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check wheel examples soak bench
+
+help:  ## Show this
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## Make .venv with this package (editable) and everything it is developed with
+
+# The pip a fresh environment comes with may be too old to know dependency groups.
+$(READY): pyproject.toml setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install -q -c constraints.txt -e . --group dev
+	@touch $@
+
+demo: $(READY)  ## Train examples/digits.py on real digits, in under a minute on two cores
+	$(BIN)/python -m nimble_lightning trainer=examples/digits.py
+	@echo "run folder: $$(ls -td outputs/digits/*/ | head -1)"
+
+test: $(READY)  ## Run the tests (WORKERS=2 at once)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+check: $(READY)  ## Lint, check types, and check which part imports which
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/contract/test_imports.py
+
+wheel: $(READY)  ## Build the wheel and the source distribution into dist/
+	$(BIN)/python -m build --no-isolation
+
+examples: $(READY)  ## Run every example
+	$(BIN)/python examples/run_all.py
+
+soak: $(READY)  ## Run the tests that take many minutes
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+bench: $(READY)  ## Measure steps a second beside the raw loop, Lightning and the HF Trainer
+	$(BIN)/python -m tests.bench

@@ -1,0 +1,103 @@
+"""Every test starts in an empty folder of its own and must leave the process as it found it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+import pytest
+
+# Tests run side by side on few cores, and nothing may be fetched: subprocesses inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+
+# What Lightning, torch and Hugging Face set by themselves; it is put back all the same.
+_SET_BY_OTHERS = (
+    "PL_",
+    "MASTER_",
+    "NODE_RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "RANK",
+    "TORCH",
+    "KMP_",
+    "CUBLAS_",
+    "CUDA_",
+)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
+_HELPERS = ("resource_tracker", "forkserver")
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[None]:
+    home, environ, handlers = os.getcwd(), dict(os.environ), [signal.getsignal(s) for s in _SIGNALS]
+    threads, children = set(threading.enumerate()), set(psutil.Process().children())
+    os.chdir(tmp_path_factory.mktemp("cwd"))
+    yield
+    os.chdir(home)
+    left = _environment_left(environ)
+    left += [
+        f"a handler for {s.name}"
+        for s, was in zip(_SIGNALS, handlers, strict=True)
+        if signal.getsignal(s) != was
+    ]
+    for number, was in zip(_SIGNALS, handlers, strict=True):
+        signal.signal(number, was)
+    left += [f"the thread {thread.name}" for thread in _gone(lambda: _threads_left(threads))]
+    left += [f"the process {' '.join(child.cmdline())}" for child in _gone(lambda: _children_left(children))]
+    left += _process_group_left()
+    if left:
+        pytest.fail(f"{request.node.name} left behind: {', '.join(left)}")
+
+
+def _environment_left(before: dict[str, str]) -> list[str]:
+    changed = [
+        name
+        for name in {*before, *os.environ}
+        if before.get(name) != os.environ.get(name) and not name.startswith((*_SET_BY_OTHERS, "PYTEST_"))
+    ]
+    os.environ.clear()
+    os.environ.update(before)
+    return [f"the variable {name}" for name in changed]
+
+
+def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t not in before and not t.daemon and t.is_alive()]
+
+
+def _children_left(before: set[psutil.Process]) -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child not in before and not _helper(child)]
+
+
+def _helper(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE or any(
+            h in " ".join(process.cmdline()) for h in _HELPERS
+        )
+    except psutil.Error:
+        return True
+
+
+def _gone(left: Callable[[], list[Any]], seconds: float = 3.0) -> list[Any]:
+    """What is still left after a moment's grace."""
+    until = time.monotonic() + seconds
+    while (still := left()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return still
+
+
+def _process_group_left() -> list[str]:
+    if (distributed := sys.modules.get("torch.distributed")) is None:
+        return []
+    if not distributed.is_available() or not distributed.is_initialized():
+        return []
+    distributed.destroy_process_group()
+    return ["a process group"]

@@ -1,0 +1,147 @@
+"""Who may import whom, and what an import may do."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "nimble_lightning"
+MODULES = sorted(ROOT.rglob("*.py"))
+
+# A part may import parts of its own layer or below.
+LAYERS = {
+    "cli": 5,
+    "runtime": 4,
+    "report": 3,
+    "proof": 3,
+    "validators": 3,
+    "adapters": 3,
+    "callbacks": 3,
+    "loggers": 2,
+    "checkpoint": 2,
+    "data": 2,
+    "optim": 2,
+    "ranks": 1,
+    "ops": 1,
+    "errors": 0,
+    "trainer": 0,
+    "_lazy": 0,
+    "_version": 0,
+}
+# Entry points: they start the command line or lazily name what is public.
+ENTRIES = {"__main__", "__init__", "testing"}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports_of(path: Path, *, at_import: bool = False) -> set[str]:
+    """The modules a file names in import statements; only those run by importing it, if asked."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    for node in tree.body if at_import else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def ours(path: Path) -> set[str]:
+    names = {name for name in imports_of(path) if name.startswith("nimble_lightning.")}
+    return {name.split(".")[1] for name in names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_one_way(path: Path) -> None:
+    part = part_of(path)
+    if part in ENTRIES:
+        return
+    assert part in LAYERS, f"say in which layer {part!r} is"
+    too_high = {other for other in ours(path) & LAYERS.keys() if LAYERS[other] > LAYERS[part]}
+    assert not too_high, f"{path.relative_to(ROOT)} reaches up to {too_high}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "callbacks").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_callbacks_know_neither_each_other_nor_hydra_nor_the_runtime(path: Path) -> None:
+    for name in imports_of(path):
+        assert name.split(".")[0] not in ("hydra", "omegaconf"), name
+        assert not name.startswith("nimble_lightning.runtime"), name
+        if name.startswith("nimble_lightning.callbacks."):
+            assert name.split(".")[2].startswith("_"), f"{path.name} imports another callback: {name}"
+
+
+@pytest.mark.parametrize("part", ["ops", "trainer", "errors"])
+def test_the_lowest_parts_know_none_of_ours(part: str) -> None:
+    for path in MODULES:
+        if part_of(path) == part:
+            assert ours(path) <= {part, "errors"} if part == "ops" else not ours(path), path
+
+
+def test_pure_cores_know_no_lightning() -> None:
+    for path in (ROOT / "ops").rglob("*.py"):
+        assert not any(
+            name.split(".")[0] in ("lightning", "pytorch_lightning") for name in imports_of(path)
+        ), path
+
+
+def test_the_command_line_never_names_torch() -> None:
+    for path in (ROOT / "cli").rglob("*.py"):
+        heavy = {
+            name for name in imports_of(path) if name.split(".")[0] in ("torch", "lightning", "transformers")
+        }
+        assert not heavy, f"{path.name}: {heavy}"
+
+
+IMPORT_EFFECTS = """
+import logging, os, signal, sys, threading, warnings
+def state():
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    said = list(logging.getLogger().handlers), list(warnings.filters)
+    return dict(os.environ), handlers, said, threading.enumerate()
+before = state()
+import {module}
+assert state() == before, "importing changed the process"
+heavy = {{"torch", "lightning", "hydra", "transformers", "rich"}} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["nimble_lightning", "nimble_lightning.callbacks", "nimble_lightning.loggers"]
+)
+def test_importing_does_nothing_and_is_cheap(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_EFFECTS.format(module=module)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+PUBLIC = {
+    "nimble_lightning": {"NimbleTrainer", "Result", "__version__", "adapt", "run"},
+    "nimble_lightning.loggers": {"CSVLogger", "JSONLLogger", "TrackioLogger", "read_metrics"},
+}
+
+
+@pytest.mark.parametrize("package", PUBLIC)
+def test_the_public_names_are_these_and_no_others(package: str) -> None:
+    assert set(importlib.import_module(package).__all__) == PUBLIC[package]
+
+
+@pytest.mark.parametrize(
+    "package", ["nimble_lightning", "nimble_lightning.callbacks", "nimble_lightning.loggers"]
+)
+def test_each_public_name_is_where_it_is_said_to_be(package: str) -> None:
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+    assert set(module.__all__) <= set(dir(module))
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = module.nope
