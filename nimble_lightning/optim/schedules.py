@@ -116,12 +116,12 @@ def _onecycle(step: int, *, warmup: int, total: int, first: float, last: float) 
     top = max(0, warmup - 1)
     if step < top:
         return 1 + (first - 1) * 0.5 * (1 + math.cos(math.pi * step / top))
-    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * _done(step, top, total - 1)))
+    return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * _done(step, top, max(top + 1, total - 1))))
 
 
 def _done(step: int, start: int, end: int) -> float:
     """How much of a stretch is behind us; all of it once past its end, so that an extra step is harmless."""
-    return min(1.0, max(0, step - start) / max(1, end - start))
+    return 1.0 if step >= end else max(0, step - start) / (end - start)
 
 
 def _needed(name: str, total_steps: int | None) -> int:
