@@ -20,6 +20,7 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALL
 # What Lightning, torch and Hugging Face set by themselves; it is put back all the same.
 _SET_BY_OTHERS = (
     "PL_",
+    "PYTORCH_",
     "MASTER_",
     "NODE_RANK",
     "LOCAL_RANK",
