@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
     except (HydraException, OmegaConfBaseException) as error:
-        if os.environ.get("NIMBLE_FULL_ERROR"):
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         print(f"error: {_first_lines(error)}", file=sys.stderr)
         return 2
@@ -66,7 +66,8 @@ def _answer(words: list[str]) -> int:
 def _start(request: Request, plan: Plan) -> int:
     if not plan.sources:
         raise RequestError(
-            "There is no trainer to run\nGive one: python -m nimble_lightning trainer=my_trainer.py (--help says more)"
+            "There is no trainer to run\n"
+            "Give one: python -m nimble_lightning trainer=my_trainer.py (--help says more)"
         )
     task = Task()
     overrides = [*plan.overrides, *place(plan, request)]

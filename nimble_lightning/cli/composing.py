@@ -27,7 +27,7 @@ class Composer:
     def __init__(self, request: Request) -> None:
         self._path = request.search_path()
         self._name = request.flags.config_name or "config"
-        self.groups = self._find_groups()
+        self.groups: dict[str, list[str]] = self._find_groups()
 
     def compose(self, overrides: Sequence[str] = ()) -> DictConfig:
         """Compose without the section Hydra keeps for itself.
@@ -38,7 +38,7 @@ class Composer:
         try:
             return compose(self._name, overrides=[*self._path, *overrides])
         except MissingConfigException as error:
-            raise RequestError(bad_choice(error)) from None
+            raise RequestError(bad_choice(error, self.groups)) from None
 
     def probe(self, overrides: Sequence[Override]) -> DictConfig:
         """Compose everything that decides which files take part; of a sweep, its first member."""
@@ -47,7 +47,11 @@ class Composer:
 
     def decides(self, override: Override) -> bool:
         """Whether an override needs Hydra to be understood: a group, an addition, a deletion."""
-        return override.is_hydra_override() or self.is_group(override) or override.type is not OverrideType.CHANGE
+        return (
+            override.is_hydra_override()
+            or self.is_group(override)
+            or override.type is not OverrideType.CHANGE
+        )
 
     def is_group(self, override: Override) -> bool:
         key = override.key_or_group
@@ -100,4 +104,3 @@ def as_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ",".join(as_value(item) for item in value) + "]"
     return quote(str(value))
-

@@ -40,7 +40,9 @@ def folder_name(config: DictConfig, key: str) -> str | None:
     """The value of a key that names a folder, or None when it is left open."""
     value = config.get(key)
     if value is not None and not re.fullmatch(r"\w[\w.+@=-]*", str(value)):
-        raise RequestError(f"{key}={value} cannot be the name of a folder\nUse letters, digits and . _ - + @ =")
+        raise RequestError(
+            f"{key}={value} cannot be the name of a folder\nUse letters, digits and . _ - + @ ="
+        )
     return None if value is None else str(value)
 
 
@@ -55,5 +57,6 @@ def check_writable(folder: Path) -> None:
         os.unlink(name)
     except OSError as error:
         raise RequestError(
-            f"output_dir={folder} cannot be written: {existing}: {error.strerror}\nChoose another: output_dir=FOLDER"
+            f"output_dir={folder} cannot be written: {existing}: {error.strerror}\n"
+            "Choose another: output_dir=FOLDER"
         ) from None

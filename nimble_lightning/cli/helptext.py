@@ -56,7 +56,9 @@ def help_text(request: Request) -> str:
 def _parameters(signature: Signature) -> str:
     lines = [f"Parameters of {signature.owner} ({signature.source.path.name})"]
     for parameter in signature.parameters.values():
-        lines += _entry(f"params.{parameter.text}", parameter.doc or ("required" if parameter.required else ""))
+        lines += _entry(
+            f"params.{parameter.text}", parameter.doc or ("required" if parameter.required else "")
+        )
     if signature.open:
         lines.append("  params.NAME=...              any other name as well")
     elif not signature.parameters:

@@ -36,8 +36,8 @@ def check_methods(node: ast.ClassDef, source: Source) -> None:
         meant = None if name.startswith("_") else _meant(name, own)
         if meant is not None:
             raise RequestError(
-                f"{source.path.name}:{line}: {node.name}.{name} would never be called; did you mean {meant}?\n"
-                f"If it is a helper of your own, call it _{name}"
+                f"{source.path.name}:{line}: {node.name}.{name} would never be called; "
+                f"did you mean {meant}?\nIf it is a helper of your own, call it _{name}"
             )
     if of_method(node, source, "train") is None:
         raise RequestError(

@@ -1,4 +1,4 @@
-"""What `trainer=` names: which file, which class or function in it, and with which parameters. Nothing is imported."""
+"""What `trainer=` names: which file, what in it, and with which parameters. Nothing is imported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def beside(target: Target) -> Target | None:
         return None
     node = candidates[0]
     place = target.reference.rpartition(":")[0]
-    return Target("data", f"{place}:{node.name}", node.name, of_class(node, target.source), target.source, node)
+    return Target(
+        "data", f"{place}:{node.name}", node.name, of_class(node, target.source), target.source, node
+    )
 
 
 def _split(spec: str) -> tuple[str, str]:
@@ -103,7 +105,10 @@ def _file(where: str, name: str, key: str, cwd: Path) -> tuple[Path, str]:
 
 
 def _no_module(where: str, key: str) -> str:
-    return f"{key}={where}: no such module can be imported from here\nIs it installed, or did you mean a file ending in .py?"
+    return (
+        f"{key}={where}: no such module can be imported from here\n"
+        "Is it installed, or did you mean a file ending in .py?"
+    )
 
 
 def _no_file(path: Path, where: str, key: str, cwd: Path) -> str:
@@ -111,7 +116,9 @@ def _no_file(path: Path, where: str, key: str, cwd: Path) -> str:
     if not folder.is_dir():
         return f"{key}={where}: there is no folder {folder}"
     names = [entry.name for entry in folder.glob("*.py")]
-    near = get_close_matches(path.name, names, n=1, cutoff=0.6) or get_close_matches(path.name + ".py", names, n=1)
+    near = get_close_matches(path.name, names, n=1, cutoff=0.6) or get_close_matches(
+        path.name + ".py", names, n=1
+    )
     if near:
         shown = folder / near[0]
         typed = shown.relative_to(cwd) if shown.is_relative_to(cwd) else shown
@@ -134,9 +141,14 @@ def _named(
 ) -> tuple[str, ast.ClassDef | ast.FunctionDef]:
     found = source.find(name)
     if found is None or not isinstance(found[1], ast.ClassDef | ast.FunctionDef):
-        names = [node.name for node in [*source.classes(), *source.functions()] if not node.name.startswith("_")]
+        defined = [*(c.name for c in source.classes()), *(f.name for f in source.functions())]
+        names = [each for each in defined if not each.startswith("_")]
         near = get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean {key}={where}:{near[0]}?" if near else f"it holds {', '.join(names) or 'nothing to train'}"
+        hint = (
+            f"did you mean {key}={where}:{near[0]}?"
+            if near
+            else f"it holds {', '.join(names) or 'nothing to train'}"
+        )
         raise RequestError(f"{source.path.name} has no {name}; {hint}")
     node = found[1]
     if isinstance(node, ast.FunctionDef):
@@ -144,7 +156,9 @@ def _named(
     kind = next((k for k in kinds if _is_kind(node, found[0], k)), None)
     if kind is None:
         wanted = " or ".join(_BASES[k] for k in kinds)
-        raise RequestError(f"{name} in {source.path.name} is no {wanted}\nIt needs that base class" + _or_methods(kinds))
+        raise RequestError(
+            f"{name} in {source.path.name} is no {wanted}\nIt needs that base class" + _or_methods(kinds)
+        )
     return kind, node
 
 

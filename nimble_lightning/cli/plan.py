@@ -61,40 +61,51 @@ def make_plan(request: Request, *, required: bool = True) -> Plan:
     _check_sweeps(request)
     with composer(request) as hydra:
         config = hydra.probe(request.overrides)
-        overrides, plain = _rewritten(request, config, hydra)
-        groups = hydra.groups
+        sources = [find_source(spec, _datamodule(request, config)) for spec in _trainers(request, config)]
+        overrides, plain = _rewritten(request, config, hydra, sources)
     for override in plain:
         _apply(config, override, candidates(override)[0])
-    sources = [find_source(spec, config) for spec in _trainers(request, config)]
     touched = None if _own_files(request) else [o.key_or_group for o in request.overrides]
-    for source in sources or [None]:
-        signatures = source.signatures if source else []
+    for signatures in [source.signatures for source in sources] or [[]]:
         _check_all(config, plain, signatures, touched)
         if required:
             schema.check_required(config, signatures)
-    return Plan(config, overrides, sources, groups)
+    return Plan(config, overrides, sources, hydra.groups)
 
 
-def find_source(spec: str, config: DictConfig) -> Source:
+def find_source(spec: str, datamodule: str | None) -> Source:
     """Find what `trainer=` names and, for a LightningModule, its data."""
     trainer = peek(spec)
-    if config.datamodule is not None:
-        return Source(trainer, peek(str(config.datamodule), key="datamodule"))
+    if datamodule is not None:
+        return Source(trainer, peek(datamodule, key="datamodule"))
     if trainer.kind != "module":
         return Source(trainer, None)
     data = beside(trainer)
     if data is None and not trainer.has_method("train_dataloader"):
         raise RequestError(
-            f"{trainer.node.name} in {trainer.source.path.name} is a LightningModule, but there is no data for it\n"
+            f"{trainer.node.name} in {trainer.source.path.name} is a LightningModule without data\n"
             "Put a LightningDataModule beside it, or name one: datamodule=data.py:Class"
         )
     return Source(trainer, data)
 
 
-def _rewritten(request: Request, config: DictConfig, hydra: Composer) -> tuple[list[str], list[Override]]:
-    written = rewrite(request.overrides, config, hydra)
+def _rewritten(
+    request: Request, config: DictConfig, hydra: Composer, sources: Sequence[Source]
+) -> tuple[list[str], list[Override]]:
+    params = [f"params.{name}" for source in sources for sig in source.signatures for name in sig.parameters]
+    trainer = schema.trainer_arguments()
+    written = rewrite(request.overrides, config, hydra, [*params, *(f"lightning.{name}" for name in trainer)])
     parsed = [read_override(text) for text in written]
-    return written, [o for o in parsed if not hydra.is_group(o) and not o.is_hydra_override() and not o.is_delete()]
+    return written, [
+        o for o in parsed if not hydra.is_group(o) and not o.is_hydra_override() and not o.is_delete()
+    ]
+
+
+def _datamodule(request: Request, config: DictConfig) -> str | None:
+    asked = [value for value in request.values("datamodule") if value is not None] or [
+        config.get("datamodule")
+    ]
+    return None if asked[0] is None else str(asked[0])
 
 
 def _trainers(request: Request, config: DictConfig) -> list[str]:
@@ -130,10 +141,18 @@ def _check_sweeps(request: Request) -> None:
     for override in request.overrides:
         if override.is_sweep_override():
             key, value = override.key_or_group, override.get_value_string()
-            as_list = f"; a list is written {key}=[{value}]" if override.is_choice_sweep() and "(" not in value else ""
-            raise RequestError(f"{override.input_line} asks for several runs; add -m for one run each{as_list}")
+            as_list = (
+                f"; a list is written {key}=[{value}]"
+                if override.is_choice_sweep() and "(" not in value
+                else ""
+            )
+            raise RequestError(
+                f"{override.input_line} asks for several runs; add -m for one run each{as_list}"
+            )
 
 
 def _own_files(request: Request) -> bool:
     """Whether files that are not ours take part, so that nothing is as shipped."""
-    return bool(request.search_path()) or bool(request.values("experiment")) or bool(request.flags.config_name)
+    return (
+        bool(request.search_path()) or bool(request.values("experiment")) or bool(request.flags.config_name)
+    )

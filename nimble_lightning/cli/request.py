@@ -40,7 +40,7 @@ class Request:
         )
 
     def values(self, key: str) -> list[Any]:
-        """Every value the last override of a plain key asks for: several in a sweep, none if it is not there."""
+        """Every value the last override of a key asks for: several in a sweep, none if there is none."""
         for override in reversed(self.overrides):
             if override.key_or_group == key and not override.is_delete():
                 return candidates(override)
@@ -83,7 +83,10 @@ def parse(argv: Sequence[str]) -> Request:
     Raises:
         RequestError: An override cannot be read, or a configuration folder gets in the way.
     """
-    flags = get_args_parser().parse_intermixed_args(list(argv))
+    parser = get_args_parser()
+    parser.prog = "python -m nimble_lightning"
+    parser.usage = "%(prog)s trainer=FILE [key=value ...]   (--help says more)"
+    flags = parser.parse_intermixed_args(list(argv))
     if flags.shell_completion:
         return Request(flags)
     request = Request(flags, [read_override(text) for text in flags.overrides])
@@ -131,7 +134,11 @@ def _check_folders(request: Request) -> None:
     places = [request.flags.config_dir] if request.flags.config_dir else []
     if places and not Path(places[0]).is_dir():
         raise RequestError(f"--config-dir {places[0]}: no such folder")
-    places += [str(entry).removeprefix("file://") for value in request.values("hydra.searchpath") for entry in value or []]
+    places += [
+        str(entry).removeprefix("file://")
+        for value in request.values("hydra.searchpath")
+        for entry in value or []
+    ]
     for place in places:
         for key in _PLAIN_KEYS:
             if (Path(place) / key).is_dir():

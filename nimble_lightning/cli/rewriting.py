@@ -1,4 +1,4 @@
-"""Plain `key=value` made into what Hydra accepts: no `+` needed for what exists, no `+` advised for what does not."""
+"""Plain `key=value` made into what Hydra accepts, with no `+` needed for anything that exists."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ _MANY = ("callbacks", "logger")
 _OPEN = ("params", "lightning")
 
 
-def rewrite(overrides: Sequence[Override], config: DictConfig, composer: Composer) -> list[str]:
+def rewrite(
+    overrides: Sequence[Override], config: DictConfig, composer: Composer, other_keys: Sequence[str] = ()
+) -> list[str]:
     """The overrides as Hydra is to get them. Members that were turned on are added to `config`.
+
+    Args:
+        overrides: As typed.
+        config: Composed from the groups they choose.
+        composer: Reads members that are off so far.
+        other_keys: Keys that exist though the configuration does not list them.
 
     Raises:
         RequestError: A key exists nowhere; the nearest one is named.
@@ -36,11 +44,14 @@ def rewrite(overrides: Sequence[Override], config: DictConfig, composer: Compose
             written += _turn_on(group, member, override, config, composer)
             if not rest and _is_switch(override):
                 continue
-        written.append(_plain(override, config, composer))
+        _require(override, config, composer, other_keys)
+        written.append(_plain(override, config))
     return written
 
 
-def _turn_on(group: str, member: str, override: Override, config: DictConfig, composer: Composer) -> list[str]:
+def _turn_on(
+    group: str, member: str, override: Override, config: DictConfig, composer: Composer
+) -> list[str]:
     """What has to come before an override of a member: its whole block, if it is off so far."""
     section = config.get(group)
     off = not isinstance(section, DictConfig) or section.get(member) is None
@@ -52,25 +63,25 @@ def _turn_on(group: str, member: str, override: Override, config: DictConfig, co
     return [f"++{group}.{member}={as_value(block)}"]
 
 
-def _plain(override: Override, config: DictConfig, composer: Composer) -> str:
+def _plain(override: Override, config: DictConfig) -> str:
     key, text = override.key_or_group, str(override.input_line)
     head, _, rest = key.partition(".")
     if _is_off(override) and head in _MANY and "." not in rest:
-        _require(key, override, config, composer)
         return f"{key}=null"
-    if head in _OPEN and rest:
-        return f"++{text}"
-    _require(key, override, config, composer)
-    return text if _exists(key, config) else f"++{text}"
+    return f"++{text}" if head in _OPEN or not _exists(key, config) else text
 
 
-def _require(key: str, override: Override, config: DictConfig, composer: Composer) -> None:
-    if _exists(key, config) or _may_be_given(key, config):
+def _require(override: Override, config: DictConfig, composer: Composer, other_keys: Sequence[str]) -> None:
+    key = override.key_or_group
+    head, _, rest = key.partition(".")
+    if (head in _OPEN and rest) or _exists(key, config) or _may_be_given(key, config):
         return
-    known = names_of(config)
+    known = [*names_of(config), *other_keys]
     for group, options in composer.groups.items():
         known += [f"{group}.{option}" for option in options if group in _MANY]
-    raise RequestError(unknown_key(key, override.get_value_string(), known, composer.groups))
+    raise RequestError(
+        unknown_key(key, override.get_value_string(), known, composer.groups, closed={*SETTINGS} - {""})
+    )
 
 
 def _exists(key: str, config: DictConfig) -> bool:
@@ -83,7 +94,7 @@ def _exists(key: str, config: DictConfig) -> bool:
 
 
 def _may_be_given(key: str, config: DictConfig) -> bool:
-    """Whether a key that is not listed belongs to something that may take it; its signature is asked later."""
+    """Whether a key that is not listed belongs to something that may take it; the signature is asked later."""
     node: Any = config
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):

@@ -76,7 +76,7 @@ def _boolean(value: Any) -> bool:
 def _string(value: Any) -> str:
     if isinstance(value, str):
         return value
-    # A name made of digits reads as a number; other spellings (1e3, true) would not come back as they were typed.
+    # A name made of digits reads as a number. Other spellings (1e3, true) would not come back as typed.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise Mismatch("str")

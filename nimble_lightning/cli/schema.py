@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.cli.hints import nearest
@@ -26,12 +25,12 @@ def check(config: DictConfig, params: Iterable[Signature], touched: Iterable[str
     Args:
         config: Composed; changed in place.
         params: The signatures that `params` go to: a trainer's, or a model's and its data's.
-        touched: Keys not taken as shipped. `_target_` blocks without any of them are not read again; None reads all.
+        touched: Keys that are not as shipped. Only `_target_` blocks with one of them are read; None reads all.
     """
-    for section, fields in SETTINGS.items():
+    for section in SETTINGS:
         block = OmegaConf.select(config, section) if section else config
         if isinstance(block, DictConfig):
-            _check_block(block, _settings(section), section, strangers=not section)
+            _check_settings(block, section)
     lightning = OmegaConf.select(config, "lightning")
     if isinstance(lightning, DictConfig):
         check_lightning(lightning)
@@ -48,7 +47,7 @@ def check_params(config: DictConfig, signatures: list[Signature]) -> None:
         return
     params = config.params
     known = {name for signature in signatures for name in signature.parameters}
-    for key in [str(key) for key in params]:
+    for key in map(str, list(params)):
         if key not in known and not any(signature.open for signature in signatures):
             raise RequestError(_no_param(key, signatures))
         for signature in signatures:
@@ -62,15 +61,15 @@ def check_required(config: DictConfig, signatures: list[Signature]) -> None:
         for parameter in signature.parameters.values():
             if parameter.required and parameter.name not in config.params:
                 raise RequestError(
-                    f"params.{parameter.name} is missing: {signature.owner} in {signature.where(parameter.name)} "
-                    f"has no default for it\nGive it as params.{parameter.name}=VALUE"
+                    f"params.{parameter.name} is missing: {signature.owner} has no default for it "
+                    f"({signature.where(parameter.name)})\nGive it as params.{parameter.name}=VALUE"
                 )
 
 
 def fill_defaults(config: DictConfig, signatures: list[Signature]) -> None:
     """Put the defaults that YAML can hold beside the given `params`, in the order of the source.
 
-    Two signatures that disagree about a default each keep their own; so does a default only Python can express.
+    Two signatures that disagree about a default each keep their own; what only Python can express stays there.
     """
     found: dict[str, list[Any]] = {}
     for signature in signatures:
@@ -79,7 +78,11 @@ def fill_defaults(config: DictConfig, signatures: list[Signature]) -> None:
                 found.setdefault(parameter.name, []).append(parameter.value())
             except (ValueError, TypeError):
                 found.setdefault(parameter.name, []).append(object())
-    defaults = {name: values[0] for name, values in found.items() if _plain(values[0]) and values == values[:1] * len(values)}
+    defaults = {
+        name: values[0]
+        for name, values in found.items()
+        if _plain(values[0]) and values == values[:1] * len(values)
+    }
     given = OmegaConf.to_container(config.params, resolve=False)
     merged = {**defaults, **dict(given if isinstance(given, dict) else {})}
     with open_dict(config):
@@ -88,9 +91,9 @@ def fill_defaults(config: DictConfig, signatures: list[Signature]) -> None:
 
 def check_lightning(block: DictConfig) -> None:
     """Check the arguments of lightning.Trainer against the installed one."""
-    for key in block:
+    for key in map(str, list(block)):
         if key in ELSEWHERE:
-            raise RequestError(f"lightning.{key} is not set here: {ELSEWHERE[str(key)]}")
+            raise RequestError(f"lightning.{key} is not set here: {ELSEWHERE[key]}")
     signature = of_target("lightning.Trainer")
     if signature is None:
         return
@@ -106,42 +109,72 @@ def check_target(name: str, block: DictConfig) -> None:
         _check_block(block, signature, name)
 
 
-@lru_cache(maxsize=None)
-def _settings(section: str) -> Signature:
-    return from_text(SETTINGS[section], section)
+def trainer_arguments() -> list[str]:
+    """What lightning.Trainer takes and is set here."""
+    signature = of_target("lightning.Trainer")
+    return [name for name in signature.parameters if name not in ELSEWHERE] if signature is not None else []
 
 
-def _check_block(block: DictConfig, signature: Signature, prefix: str, strangers: bool = False) -> None:
+def _check_settings(block: DictConfig, section: str) -> None:
+    signature = from_text(SETTINGS[section], section)
+    for key, kind in SETTINGS[section].items():
+        # What is in a section is checked with the section; its references may well be for something else.
+        if key in block and not (kind == "dict" and isinstance(block._get_node(key), DictConfig)):
+            _check_value(block, key, f"{section}.{key}" if section else key, signature)
+    if section:
+        _refuse_strangers(block, signature, section)
+
+
+def _refuse_strangers(block: DictConfig, signature: Signature, prefix: str) -> None:
     for key in [str(key) for key in block]:
-        name = f"{prefix}.{key}" if prefix else key
+        if key in signature.parameters or key in _NOT_SETTINGS or signature.open:
+            continue
+        near = nearest(key, list(signature.parameters))
+        hint = f"did you mean {prefix}.{near}?" if near else f"it takes {', '.join(signature.parameters)}"
+        raise RequestError(f"There is no {prefix}.{key}; {hint}")
+
+
+def _check_block(block: DictConfig, signature: Signature, prefix: str) -> None:
+    _refuse_strangers(block, signature, prefix)
+    for key in [str(key) for key in block]:
         if key in signature.parameters:
-            _check_value(block, key, name, signature)
-        elif key not in _NOT_SETTINGS and not signature.open and not strangers:
-            near = nearest(key, list(signature.parameters))
-            hint = f"did you mean {prefix}.{near}?" if near else f"it takes {', '.join(signature.parameters)}"
-            raise RequestError(f"There is no {name}; {hint}")
+            _check_value(block, key, f"{prefix}.{key}", signature)
 
 
 def _check_value(block: DictConfig, key: str, name: str, signature: Signature) -> None:
     parameter = signature.parameters[key]
     node = block._get_node(key)
-    raw = node._value() if hasattr(node, "_value") else node
+    raw = node._value() if isinstance(node, Node) else node
     reference = raw if isinstance(raw, str) and "${" in raw else None
     try:
         value = block[key]
         plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     except OmegaConfBaseException as error:
-        raise RequestError(f"{name} = {reference or raw}: {str(error).splitlines()[0]}") from None
+        reason = str(error).splitlines()[0].rpartition("resolving interpolation: ")[2]
+        raise RequestError(f"{name}={reference or raw}: {reason.strip(chr(34))}") from None
     try:
-        fitting = like(plain, parameter.default) if parameter.annotation is None else conform(plain, parameter.annotation, signature.source)
+        fitting = (
+            like(plain, parameter.default)
+            if parameter.annotation is None
+            else conform(plain, parameter.annotation, signature.source)
+        )
     except Mismatch as mismatch:
         raise RequestError(_misfit(name, plain, reference, mismatch, parameter, signature)) from None
-    if reference is None and not OmegaConf.is_config(value) and (type(fitting), fitting) != (type(plain), plain):
+    if (
+        reference is None
+        and not OmegaConf.is_config(value)
+        and (type(fitting), fitting) != (type(plain), plain)
+    ):
         block[key] = fitting
 
 
 def _misfit(
-    name: str, value: Any, reference: str | None, mismatch: Mismatch, parameter: Parameter, signature: Signature
+    name: str,
+    value: Any,
+    reference: str | None,
+    mismatch: Mismatch,
+    parameter: Parameter,
+    signature: Signature,
 ) -> str:
     if reference and value is None:
         source = reference.strip("${}")
@@ -149,7 +182,9 @@ def _misfit(
     # What a reference stands for may be a secret.
     shown = reference or ("null" if value is None else repr(value))
     where = f"\n{parameter.text}  ({signature.where(name.rpartition('.')[2])})" if parameter.line else ""
-    return f"{name}: expected {mismatch.expected}, got {shown}{'' if reference else mismatch.hint(value)}{where}"
+    return (
+        f"{name}: expected {mismatch.expected}, got {shown}{'' if reference else mismatch.hint(value)}{where}"
+    )
 
 
 def _no_param(key: str, signatures: list[Signature]) -> str:
@@ -168,10 +203,9 @@ def _targets(node: Any, prefix: str = "") -> Iterator[tuple[str, DictConfig]]:
         return
     if "_target_" in node and prefix:
         yield prefix, node
-    for key in node:
-        child = node._get_node(key)
+    for key in map(str, list(node)):
         if key not in ("params", "hydra"):
-            yield from _targets(child, f"{prefix}.{key}" if prefix else str(key))
+            yield from _targets(node._get_node(key), f"{prefix}.{key}" if prefix else key)
 
 
 def _heads(key: str) -> Iterator[str]:
@@ -186,4 +220,8 @@ def _plain(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(key, str) and _plain(item) for key, item in value.items())
     # Text with a reference in it would be looked up rather than handed over.
-    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and "${" not in value)
+    return (
+        value is None
+        or isinstance(value, bool | int | float)
+        or (isinstance(value, str) and "${" not in value)
+    )

@@ -1,4 +1,4 @@
-"""The types of the settings in conf/config.yaml. Groups are not here: their classes' own signatures say what they take."""
+"""The types of the settings in conf/config.yaml. What groups take, their classes' own signatures say."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 
 # Arguments of lightning.Trainer that have another place here.
 ELSEWHERE: Mapping[str, str] = {
-    "callbacks": "callbacks are set as callbacks.<name>.<argument>; your own: +callbacks.mine._target_=package.Class",
+    "callbacks": "callbacks are set as callbacks.NAME.ARGUMENT; your own: +callbacks.mine._target_=package.Class",
     "logger": "loggers are a group: logger=csv, logger=[jsonl,tensorboard], logger=none",
     "default_root_dir": "the run's folder is output_dir/name/run_id",
 }

@@ -34,8 +34,9 @@ class Parameter:
         return f"{self.name}{kind}{equals + ast.unparse(self.default) if self.default else ''}"
 
     def _type(self) -> str:
-        quoted = isinstance(self.annotation, ast.Constant) and isinstance(self.annotation.value, str)
-        return str(self.annotation.value) if quoted else ast.unparse(self.annotation)
+        if isinstance(self.annotation, ast.Constant) and isinstance(self.annotation.value, str):
+            return self.annotation.value
+        return ast.unparse(self.annotation) if self.annotation else ""
 
     def value(self) -> Any:
         """The default as a value; `ValueError` when only running the file could tell."""
@@ -74,7 +75,8 @@ def of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, source: Source, ow
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     docs = _documented(ast.get_docstring(node) or "")
     parameters = {
-        arg.arg: Parameter(arg.arg, arg.annotation, default, arg.lineno, docs.get(arg.arg, "")) for arg, default in pairs
+        arg.arg: Parameter(arg.arg, arg.annotation, default, arg.lineno, docs.get(arg.arg, ""))
+        for arg, default in pairs
     }
     return Signature(owner or node.name, source, parameters, open=arguments.kwarg is not None)
 
@@ -94,7 +96,7 @@ def of_class(node: ast.ClassDef, source: Source) -> Signature:
 def of_method(node: ast.ClassDef, source: Source, method: str) -> Signature | None:
     """The signature of a method, its own or inherited; None when no class has it.
 
-    A base class that cannot be read might define anything, so it counts as having the method with any parameter.
+    A base class that cannot be read might define anything: it counts as having the method, with any parameter.
     """
     for child in node.body:
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name == method:

@@ -42,7 +42,7 @@ class Source:
         return [node for node in self.statements() if isinstance(node, ast.FunctionDef)]
 
     def find(self, dotted: str, depth: int = 0) -> tuple[Source, Definition | ast.expr] | None:
-        """The class, function or assigned expression that `dotted` names in this file, wherever it is defined."""
+        """The class, function or assigned expression that `dotted` names here, wherever it is defined."""
         if depth > _DEPTH:
             return None
         name, _, rest = dotted.partition(".")
@@ -82,7 +82,9 @@ class Source:
     ) -> tuple[Source, Definition | ast.expr] | None:
         for alias in node.names:
             if (alias.asname or alias.name.partition(".")[0]) == name and rest:
-                return find_object(f"{alias.name if alias.asname else name}.{rest}", self.path.parent, depth + 1)
+                return find_object(
+                    f"{alias.name if alias.asname else name}.{rest}", self.path.parent, depth + 1
+                )
         return None
 
 
@@ -149,7 +151,10 @@ def _is_name(node: ast.expr, name: str) -> bool:
 
 def _file_below(folder: Path, parts: list[str]) -> Path | None:
     base = folder.joinpath(*parts)
-    for candidate in (base / "__init__.py", base.with_name(base.name + ".py") if parts else base / "__init__.py"):
+    for candidate in (
+        base / "__init__.py",
+        base.with_name(base.name + ".py") if parts else base / "__init__.py",
+    ):
         if candidate.is_file():
             return candidate
     return None

@@ -19,12 +19,14 @@ def table(outcomes: Sequence[Outcome]) -> str:
         folder = str(_shown(outcome.folder))
         rows.append((number, overrides, outcome.status, metric, f"{outcome.seconds:.1f} s", folder))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     return "\n".join(lines)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
-    """Of a sweep: the signal that stopped it, else 1 if a job failed, 2 if one was refused, 3 if one fell short."""
+    """The signal that stopped a sweep, else 1 if a job failed, 2 if one was refused, 3 if one fell short."""
     codes = {outcome.exit_code for outcome in outcomes}
     return next((code for code in (130, 143, 1, 2, 3) if code in codes), 0)
 
@@ -32,7 +34,9 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
 def from_folders(sweep: Path, monitor: str | None) -> list[Outcome]:
     """The jobs of a sweep that other processes ran, as their folders tell."""
     found = []
-    for record in sorted(sweep.glob("*/run.json"), key=lambda path: (len(path.parent.name), path.parent.name)):
+    for record in sorted(
+        sweep.glob("*/run.json"), key=lambda path: (len(path.parent.name), path.parent.name)
+    ):
         run = json.loads(record.read_text(encoding="utf-8"))
         status = str(run.get("status", "failed"))
         metrics = run.get("metrics") or {}

@@ -53,13 +53,19 @@ class Task:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
             code = 2 if isinstance(error, RequestError) else 1
-            outcome = Outcome(member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error))
+            outcome = Outcome(
+                member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error)
+            )
         self.outcomes.append(outcome)
         _tell(outcome)
         if member is not None and outcome.exit_code in _STOPPED:
             # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
             raise SystemExit(outcome.exit_code)
-        if outcome.exit_code in (1, 2) and member is not None and not _plain_sweep(str(hydra.sweeper._target_)):
+        if (
+            outcome.exit_code in (1, 2)
+            and member is not None
+            and not _plain_sweep(str(hydra.sweeper._target_))
+        ):
             raise NimbleError(outcome.message or f"job {member} failed")
         return outcome.metric[1] if outcome.metric else None
 
@@ -72,15 +78,21 @@ def complete(config: DictConfig, source: Source) -> None:
 
 
 def objective(metrics: Mapping[str, Any], monitor: str | None) -> tuple[str, float] | None:
-    """The figure that says how good a run is: the monitored one, else `val_loss`, else the first of the evaluation."""
-    ours = ("train_loss", "train_runtime", "train_steps_per_second", "train_samples_per_second", "global_step")
+    """How good a run is: the monitored figure, else `val_loss`, else the first of the evaluation."""
+    ours = (
+        "train_loss",
+        "train_runtime",
+        "train_steps_per_second",
+        "train_samples_per_second",
+        "global_step",
+    )
     candidates = [monitor] if monitor else ["val_loss", *(name for name in metrics if name not in ours)]
     name = next((name for name in candidates if name in metrics), None)
     return None if name is None else (name, float(metrics[name]))
 
 
 def _run(config: DictConfig, folder: Path, member: int | None, overrides: str) -> Outcome:
-    source = find_source(str(config.trainer), config)
+    source = find_source(str(config.trainer), config.datamodule)
     complete(config, source)
     with open_dict(config):
         config.name = config.name or source.trainer.name
@@ -95,7 +107,14 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: str) -
     result = supervise(Job.from_config(config, trainer=source.trainer.reference, folder=folder))
     metric = objective(result.metrics, config.monitor)
     return Outcome(
-        member, overrides, result.status, result.exit_code, result.folder, metric, result.seconds, result.message
+        member,
+        overrides,
+        result.status,
+        result.exit_code,
+        result.folder,
+        metric,
+        result.seconds,
+        result.message,
     )
 
 

@@ -42,7 +42,7 @@ def conform(value: Any, annotation: ast.expr | str | None, source: Source | None
 
 
 def like(value: Any, default: ast.expr | None) -> Any:
-    """The value, if it is of the kind of the default of a parameter that has no type; any number does for a number."""
+    """The value, if it is of the kind of an untyped parameter's default; any number does for a number."""
     try:
         example = ast.literal_eval(default) if default is not None else None
     except (ValueError, SyntaxError):
@@ -109,7 +109,7 @@ def _subscript(value: Any, annotation: ast.Subscript, source: Source | None) -> 
 def _union(value: Any, members: list[ast.expr], whole: ast.expr, source: Source | None) -> Any:
     expected: list[str] = []
     choices: list[Any] = []
-    # A value that already has one of the types stays as it is: 1 for `float | int` is not made 1.0, nor a name of it.
+    # A value that already has one of the types stays as it is: 1 for `float | int` is not made 1.0.
     exact = [m for m in members if dotted_name(m) == type(value).__name__]
     for member in exact + members:
         try:
@@ -119,7 +119,9 @@ def _union(value: Any, members: list[ast.expr], whole: ast.expr, source: Source 
             if not mismatch.choices and mismatch.expected not in expected:
                 expected.append(mismatch.expected)
     named = [choice for choice in choices if choice is not None]
-    one_of = [f"one of {', '.join(map(repr, named))}"] if len(named) > 1 else [repr(choice) for choice in named]
+    one_of = (
+        [f"one of {', '.join(map(repr, named))}"] if len(named) > 1 else [repr(choice) for choice in named]
+    )
     raise Mismatch(" or ".join([*expected, *one_of, *["null"] * (None in choices)]), choices)
 
 

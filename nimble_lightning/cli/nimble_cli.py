@@ -1,0 +1,171 @@
+"""The console script `nimble-cli`: a small table of commands that hand over to whatever does the work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.resources import files
+
+from nimble_lightning.cli import app
+from nimble_lightning.cli.composing import PACKAGE
+from nimble_lightning.cli.flags import FLAGS, Flag, take, translate
+from nimble_lightning.cli.hints import nearest
+from nimble_lightning.cli.peek import peek
+from nimble_lightning.cli.plan import make_plan
+from nimble_lightning.cli.request import parse, quote
+from nimble_lightning.cli.source import locate
+from nimble_lightning.errors import NimbleError, RequestError
+
+# Options of the run itself that `train` passes on, with the number of words they take.
+_PASSED_ON = {
+    "-m": 0,
+    "--multirun": 0,
+    "--cfg": 1,
+    "-c": 1,
+    "--config-dir": 1,
+    "-cd": 1,
+    "--package": 1,
+    "--resolve": 0,
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; without the module it `needs` it is not offered."""
+
+    name: str
+    usage: str
+    help: str
+    run: Callable[[list[str]], int]
+    needs: str = ""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    commands = {command.name: command for command in COMMANDS if not command.needs or locate(command.needs)}
+    try:
+        if not words or words[0] in ("-h", "--help"):
+            print(_overview(commands))
+            return 0 if words else 2
+        if words[0] == "--version":
+            return app.main(["--version"])
+        if words[0] not in commands:
+            near = nearest(words[0], list(commands))
+            hint = f"did you mean nimble-cli {near}?" if near else f"there are {', '.join(commands)}"
+            raise RequestError(f"nimble-cli has no command {words[0]}; {hint}")
+        return commands[words[0]].run(words[1:])
+    except KeyboardInterrupt:
+        return 130
+    except NimbleError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, RequestError) else 1
+
+
+def train(words: list[str]) -> int:
+    """`train FILE [flags] [key=value ...]`: the same run as `python -m nimble_lightning`."""
+    arguments, environment, notices = train_arguments(words)
+    for notice in notices:
+        print(notice, file=sys.stderr)
+    os.environ.update(environment)
+    return app.main(arguments)
+
+
+def train_arguments(
+    words: Sequence[str], exists: Callable[[str], bool] | None = None
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """The command line of the run, variables it refers to, and notices, for the words after `train`."""
+    given, options, rest = _sort(list(words))
+    translation = translate(given, exists or in_this_version)
+    file = [f"trainer={word}" for word in rest if "=" not in word]
+    if len(file) > 1:
+        raise RequestError(f"train takes one file, got {' and '.join(word[8:] for word in file)}")
+    if not file and not any(word.startswith("trainer=") for word in rest) and "--help" not in options:
+        raise RequestError("train needs a file: nimble-cli train my_trainer.py")
+    overrides = [word for word in rest if "=" in word]
+    # Last wins, so that a key given by hand overrides what a flag stands for.
+    return [*options, *file, *translation.overrides, *overrides], translation.environment, translation.notices
+
+
+def check(words: list[str]) -> int:
+    """`check FILE [key=value ...]`: try every method on a sliver of data."""
+    if not words or "=" in words[0]:
+        raise RequestError("check needs a file: nimble-cli check my_trainer.py")
+    overrides = words[1:]
+    make_plan(parse([f"trainer={quote(words[0])}", *overrides]))
+    return int(import_module("nimble_lightning.runtime.check").check(peek(words[0]).reference, overrides))
+
+
+def retry(words: list[str]) -> int:
+    """`retry -- CMD ...`: run any command under supervision."""
+    return int(import_module("nimble_lightning.runtime.retry").main(words))
+
+
+def in_this_version(home: str) -> bool:
+    """Whether `group` or `group.member` is among the configuration that is shipped."""
+    group, _, member = home.partition(".")
+    folder = files(PACKAGE) / group
+    return (folder / f"{member}.yaml").is_file() if member else folder.is_dir()
+
+
+def _sort(words: list[str]) -> tuple[dict[str, list[str]], list[str], list[str]]:
+    """Flags with their words, options to pass on, and everything else, whatever the order."""
+    flags: dict[str, Flag] = {f"--{flag.name}": flag for flag in FLAGS}
+    given: dict[str, list[str]] = {}
+    options: list[str] = []
+    rest: list[str] = []
+    while words:
+        word = words.pop(0)
+        option, equals, value = word.partition("=")
+        if word in ("-h", "--help"):
+            options.append("--help")
+        elif option in flags:
+            following = [value, *words] if equals else words
+            given[flags[option].name], words = take(following, flags[option])
+        elif option in _PASSED_ON:
+            count = 0 if equals else _PASSED_ON[option]
+            options += [word, *words[:count]]
+            words = words[count:]
+        elif word.startswith("-"):
+            near = nearest(option.replace("-", "_"), [f"__{name[2:]}" for name in flags])
+            hint = f"did you mean --{near[2:]}?" if near else f"there are {', '.join(flags)}"
+            raise RequestError(f"train has no option {option}; {hint}")
+        else:
+            rest.append(word)
+    return given, options, rest
+
+
+def _overview(commands: dict[str, Command]) -> str:
+    lines = ["Usage: nimble-cli COMMAND ...", ""]
+    for command in commands.values():
+        lines += [f"  {command.usage}", f"      {command.help}"]
+    lines += ["", "Flags of train"]
+    lines += [f"  {f'--{flag.name} {flag.argument}'.strip():<26}{flag.help}" for flag in FLAGS]
+    return "\n".join([*lines, "", "  --version, --help"])
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "train",
+        "train FILE [flags] [key=value ...]",
+        "train what FILE holds; FILE --help lists its parameters",
+        train,
+    ),
+    Command(
+        "check",
+        "check FILE [key=value ...]",
+        "try every method on a sliver of data, and a kill and resume",
+        check,
+        needs="nimble_lightning.runtime.check",
+    ),
+    Command(
+        "retry",
+        "retry -- CMD ...",
+        "run any command, and start it again when it fails",
+        retry,
+        needs="nimble_lightning.runtime.retry",
+    ),
+)
