@@ -121,7 +121,9 @@ def _onecycle(step: int, *, warmup: int, total: int, first: float, last: float) 
 
 def _done(step: int, start: int, end: int) -> float:
     """How much of a stretch is behind us; all of it once past its end, so that an extra step is harmless."""
-    return 1.0 if step >= end else max(0, step - start) / (end - start)
+    if step >= end:
+        return 1.0
+    return (step - start) / (end - start) if step > start else 0.0
 
 
 def _needed(name: str, total_steps: int | None) -> int:
