@@ -69,7 +69,7 @@ def _start(request: Request, plan: Plan) -> int:
             "There is no trainer to run\n"
             "Give one: python -m nimble_lightning trainer=my_trainer.py (--help says more)"
         )
-    task = Task()
+    task = Task([o.key_or_group for o in request.overrides if o.is_sweep_override()])
     overrides = [*plan.overrides, *place(plan, request)]
     try:
         code = _hydra(request.argv(overrides), task)

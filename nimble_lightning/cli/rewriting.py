@@ -94,7 +94,7 @@ def _exists(key: str, config: DictConfig) -> bool:
 
 
 def _may_be_given(key: str, config: DictConfig) -> bool:
-    """Whether a key that is not listed belongs to something that may take it; the signature is asked later."""
+    """Whether a key that is not listed belongs to something that may take it, which is checked later."""
     node: Any = config
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):

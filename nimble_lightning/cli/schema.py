@@ -25,7 +25,7 @@ def check(config: DictConfig, params: Iterable[Signature], touched: Iterable[str
     Args:
         config: Composed; changed in place.
         params: The signatures that `params` go to: a trainer's, or a model's and its data's.
-        touched: Keys that are not as shipped. Only `_target_` blocks with one of them are read; None reads all.
+        touched: Keys that are not as shipped. Only `_target_` blocks with one of them are read; None: all.
     """
     for section in SETTINGS:
         block = OmegaConf.select(config, section) if section else config
@@ -69,7 +69,7 @@ def check_required(config: DictConfig, signatures: list[Signature]) -> None:
 def fill_defaults(config: DictConfig, signatures: list[Signature]) -> None:
     """Put the defaults that YAML can hold beside the given `params`, in the order of the source.
 
-    Two signatures that disagree about a default each keep their own; what only Python can express stays there.
+    Two signatures that disagree about a default each keep their own; what only Python can express stays out.
     """
     found: dict[str, list[Any]] = {}
     for signature in signatures:

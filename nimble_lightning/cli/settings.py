@@ -47,8 +47,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 
 # Arguments of lightning.Trainer that have another place here.
 ELSEWHERE: Mapping[str, str] = {
-    "callbacks": "callbacks are set as callbacks.NAME.ARGUMENT; your own: +callbacks.mine._target_=package.Class",
-    "logger": "loggers are a group: logger=csv, logger=[jsonl,tensorboard], logger=none",
+    "callbacks": "set callbacks.NAME.ARGUMENT, or add your own: +callbacks.mine._target_=package.Class",
+    "logger": "choose logger=csv, logger=[jsonl,tensorboard] or logger=none",
     "default_root_dir": "the run's folder is output_dir/name/run_id",
 }
 

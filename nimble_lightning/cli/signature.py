@@ -96,7 +96,7 @@ def of_class(node: ast.ClassDef, source: Source) -> Signature:
 def of_method(node: ast.ClassDef, source: Source, method: str) -> Signature | None:
     """The signature of a method, its own or inherited; None when no class has it.
 
-    A base class that cannot be read might define anything: it counts as having the method, with any parameter.
+    A base class that cannot be read might define anything: it counts as having the method, and any parameter.
     """
     for child in node.body:
         if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name == method:

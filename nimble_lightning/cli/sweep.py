@@ -11,7 +11,7 @@ from nimble_lightning.cli.task import Outcome, objective
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """Job, what was varied, how it ended, the metric, the time, the folder."""
-    varied = _without_common([outcome.overrides.split() for outcome in outcomes])
+    varied = _without_common([outcome.overrides for outcome in outcomes])
     rows = [("job", "overrides", "status", "metric", "time", "folder")]
     for outcome, overrides in zip(outcomes, varied, strict=True):
         metric = f"{outcome.metric[0]}={outcome.metric[1]:.6g}" if outcome.metric else "-"
@@ -43,14 +43,14 @@ def from_folders(sweep: Path, monitor: str | None) -> list[Outcome]:
         number = int(record.parent.name) if record.parent.name.isdigit() else None
         seconds = float(metrics.get("train_runtime") or 0.0)
         code = {"finished": 0, "stopped": 130}.get(status, 1)
-        found.append(Outcome(number, "", status, code, record.parent, objective(metrics, monitor), seconds))
+        found.append(Outcome(number, (), status, code, record.parent, objective(metrics, monitor), seconds))
     return found
 
 
-def _without_common(rows: list[list[str]]) -> list[str]:
+def _without_common(rows: Sequence[Sequence[str]]) -> list[str]:
     """What differs between jobs; everything, when there is only one."""
     common = set.intersection(*map(set, rows)) if len(rows) > 1 else set()
-    return [" ".join(word.lstrip("+") for word in row if word not in common) for row in rows]
+    return [" ".join(word for word in row if word not in common) for row in rows]
 
 
 def _shown(folder: Path) -> Path:

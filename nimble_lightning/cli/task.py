@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ class Outcome:
     """How one job ended, for the exit code and the table of a sweep."""
 
     number: int | None
-    overrides: str
+    overrides: tuple[str, ...]
     status: str
     exit_code: int
     folder: Path
@@ -37,18 +37,23 @@ class Task:
     """Runs jobs and remembers how they ended.
 
     A class rather than a function because launchers that use other processes have to pickle it.
+
+    Args:
+        varied: The keys that differ between the jobs of a sweep; none when only its sweeper knows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, varied: Collection[str] = ()) -> None:
         self.outcomes: list[Outcome] = []
+        self._varied = set(varied)
 
     def __call__(self, config: DictConfig) -> float | None:
         hydra = HydraConfig.get()
         member = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
         folder = Path(hydra.runtime.output_dir)
-        overrides = " ".join(o for o in hydra.overrides.task if not o.startswith("++run_id="))
+        words = [str(word).lstrip("+") for word in hydra.overrides.task]
+        overrides = tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
         if member is not None:
-            print(f"Job {member}: {overrides}", flush=True)
+            print(f"Job {member}: {' '.join(overrides)}", flush=True)
         try:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
@@ -91,7 +96,7 @@ def objective(metrics: Mapping[str, Any], monitor: str | None) -> tuple[str, flo
     return None if name is None else (name, float(metrics[name]))
 
 
-def _run(config: DictConfig, folder: Path, member: int | None, overrides: str) -> Outcome:
+def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
     source = find_source(str(config.trainer), config.datamodule)
     complete(config, source)
     with open_dict(config):
@@ -120,8 +125,10 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: str) -
 
 def _tell(outcome: Outcome) -> None:
     where = f"Job {outcome.number}: " if outcome.number is not None else ""
-    if outcome.message:
-        print(f"{where}{outcome.message}", file=sys.stderr if outcome.exit_code else sys.stdout, flush=True)
+    metric = f"  {outcome.metric[0]}={outcome.metric[1]:.6g}" if outcome.metric else ""
+    folder = "" if outcome.status == "refused" else f"  {outcome.folder}"
+    stream = sys.stderr if outcome.exit_code else sys.stdout
+    print(f"{where}{outcome.message or outcome.status}{metric}{folder}", file=stream, flush=True)
 
 
 def _plain_sweep(sweeper: str) -> bool:
