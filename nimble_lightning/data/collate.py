@@ -28,15 +28,13 @@ def _stack(values: Any) -> Any:
         return torch.stack(values) if alike else values
     if all(isinstance(value, np.ndarray) and value.dtype.kind in "biufc" for value in values):
         return torch.from_numpy(np.stack(values)) if len({value.shape for value in values}) == 1 else values
-    return torch.tensor(values) if _shape(values) is not None else values
+    return _numbers(values)
 
 
-def _shape(value: Any) -> tuple[int, ...] | None:
-    """The shape of nested lists of numbers, None if they have no common one."""
-    if isinstance(value, (bool, int, float)):
-        return ()
-    if not isinstance(value, list) or not value:
-        return None
-    inner = {_shape(item) for item in value}
-    shape = inner.pop()
-    return None if inner or shape is None else (len(value), *shape)
+def _numbers(values: list[Any]) -> Any:
+    try:
+        stacked = torch.tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        # What torch says of texts, ragged lists and None; looking for them first takes longer than the rest.
+        return values
+    return stacked if stacked.numel() else values

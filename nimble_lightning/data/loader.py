@@ -125,7 +125,7 @@ class Loader(ABC):
     def _finish(self, delivered: deque[Position], last: Position, after: Position) -> None:
         if delivered is not self._delivered:
             return
-        self._read_to_end = last.epoch if last.epoch < after.epoch else None
+        self._read_to_end = after.epoch - 1
         if delivered:
             delivered[-1] = after
         elif self._position is last:

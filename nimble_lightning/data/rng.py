@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import get_worker_info
 
 _States = tuple[Any, Any, torch.Tensor]
 
@@ -71,9 +74,20 @@ class PrivateRandomness:
         self._inner = _import(state) if state else None
 
 
-def seeded(*keys: int | str) -> PrivateRandomness:
+@contextmanager
+def seeded(*keys: int | str) -> Iterator[None]:
     """A block whose random draws depend on `keys` alone and leave no trace."""
-    return PrivateRandomness(*keys)
+    if get_worker_info() is not None:
+        # A worker process draws for nobody else, and writing states down takes longer than seeding.
+        _seed_all(stable_hash(*keys))
+        yield
+        return
+    outer = _capture()
+    _seed_all(stable_hash(*keys))
+    try:
+        yield
+    finally:
+        _put_back(outer)
 
 
 def _capture() -> _States:
