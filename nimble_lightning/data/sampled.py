@@ -44,20 +44,27 @@ class SampledLoader(Loader):
         self._lists = lists
         self._plan = Plan(options.batch_size, options.rank, options.world_size, options.drop_last)
         self._feed = Feed(fetch, options, more)
+        self._counted: tuple[Position | None, int] = None, 0
 
     def __len__(self) -> int:
         """Batches of this epoch on this rank, if the sampler tells its length."""
         left = len(self._sampler) - self._passed(self._position)
-        plan = Plan(1, 0, self.options.world_size) if self._lists else self._plan
-        full, rest = divmod(left, plan.whole)
-        return self._position.batches + (full + bool(rest) if self._lists else plan.count(left))
+        if not self._lists:
+            return self._position.batches + self._plan.count(left)
+        if self.options.world_size == 1:
+            return self._position.batches + left
+        if self._position != self._counted[0]:
+            # How the rest is shared depends on the sizes of the lists, so they have to be looked at.
+            steps = sum(1 for _ in self._list_steps(self._tape(self._position)))
+            self._counted = self._position, self._position.batches + steps
+        return self._counted[1]
 
     def _read(self, start: Position) -> Iterator[tuple[Position, Any]]:
         return self._feed.run(self._jobs(start))
 
     def _jobs(self, start: Position) -> Iterator[tuple[Position, Job]]:
         epoch, samples, batches, _ = start
-        tape = Tape(self._sampler, self.options.seed, epoch, self._passed(start))
+        tape = self._tape(start)
         steps = self._list_steps(tape) if self._lists else self._index_steps(tape)
         step = next(steps, None)
         while step is not None:
@@ -73,6 +80,9 @@ class SampledLoader(Loader):
                 yield Position(epoch + 1), job
             else:
                 yield Position(epoch, samples, batches, {"lists": after} if self._lists else None), job
+
+    def _tape(self, start: Position) -> Tape:
+        return Tape(self._sampler, self.options.seed, start.epoch, self._passed(start))
 
     def _passed(self, position: Position) -> int:
         if not self._lists:

@@ -71,7 +71,8 @@ def plain(value: Any) -> Any:
 
 def resumes_exactly(make: Callable[[], Loader], places: list[int] | None = None) -> None:
     """Stopped before any batch of two epochs and made anew, a loader gives what it would have given without."""
-    loader, states, seen = make(), [], []
+    loader = make()
+    states, seen = [], []
     for _ in range(2):
         for batch in loader:
             states.append(loader.state_dict())
@@ -91,7 +92,9 @@ def resumes_exactly(make: Callable[[], Loader], places: list[int] | None = None)
 def over_ranks(source: Callable[[], Any], world_size: int, **options: Any) -> list[Loader]:
     """One loader for each rank."""
     return [
-        make_loader(source(), rank=rank, world_size=world_size, **{"shuffle": True, "batch_size": 4, **options})
+        make_loader(
+            source(), rank=rank, world_size=world_size, **{"shuffle": True, "batch_size": 4, **options}
+        )
         for rank in range(world_size)
     ]
 
