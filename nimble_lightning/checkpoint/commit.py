@@ -40,7 +40,9 @@ def commit_file(path: Path, write: Callable[[HashingFile], None], describe: Desc
         reach("pending")
         manifest = describe({path.name: record})
         write_new(waiting, manifest.dump())
-        flush(path.parent)
+        if path.exists():
+            # The older checkpoint of this name must not go before the names of its successor are safe.
+            flush(path.parent)
         reach("replace")
         os.replace(temporary, path)
     except BaseException:
@@ -49,8 +51,8 @@ def commit_file(path: Path, write: Callable[[HashingFile], None], describe: Desc
     reach("folder")
     flush(path.parent)
     reach("manifest")
+    # Not flushed again: until this name is on the disk, the waiting one is.
     os.replace(waiting, manifest_path(path))
-    flush(path.parent)
     return manifest
 
 

@@ -109,6 +109,7 @@ def local(path: str | os.PathLike[str]) -> Path:
 
 def _write(checkpoint: Mapping[str, Any], file: HashingFile) -> None:
     torch.save(checkpoint, cast(BinaryIO, file))
+    file.check()
     unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(file.name)
     if unsafe:
         raise CheckpointError(

@@ -24,7 +24,7 @@ class HashingFile:
     It reads the bytes back out of the page cache instead of sharing the caller's memory, which is only valid
     during ``write``: nothing is copied up front, and the hash is of what a reader of the file will get.
 
-    An error of the disk is kept until ``finish``: torch's writer is C++ and loses exceptions raised in it.
+    An error of the disk is kept until ``check``: torch's writer is C++ and loses exceptions raised in it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,11 +54,11 @@ class HashingFile:
         """Wait until everything is on the disk and hashed."""
         self._ends.put(self._size)
         self._ends.put(None)
-        self._raise_error()
+        self.check()
         reach("fsync")
         os.fsync(self._fd)
         self._reader.join()
-        self._raise_error()
+        self.check()
         return FileRecord(self._size, self._hash.hexdigest())
 
     def close(self) -> None:
@@ -66,7 +66,8 @@ class HashingFile:
         self._reader.join()
         os.close(self._fd)
 
-    def _raise_error(self) -> None:
+    def check(self) -> None:
+        """Raise the error that was kept, if there is one."""
         if self._error is not None:
             raise self._error
 
