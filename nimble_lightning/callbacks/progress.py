@@ -58,6 +58,11 @@ class Progress(ProgressBar):
         self._rate = Rate()
         self._samples_per_step: int | None = None
 
+    @property
+    def is_enabled(self) -> bool:
+        # LightningModule.print asks for it, though ProgressBar does not name it.
+        return self._enabled
+
     @override
     def disable(self) -> None:
         self._close()
@@ -169,7 +174,8 @@ class Progress(ProgressBar):
         self._display = display(self._console or Console(stderr=True), self._per_second, self._longest_wait)
         self._rate = Rate()
         self._rate.add(time.monotonic(), step)
-        self._next = time.monotonic() + self._display.wait()
+        # The first batch is always looked at: its size makes samples out of steps.
+        self._next = 0.0
 
     def _close(self) -> None:
         self._next = _NEVER

@@ -119,21 +119,23 @@ class PlainLines:
         self._console = console
         self._longest = longest_wait
         self._wait = min(_FIRST_LINE_SECONDS, longest_wait)
+        self._due = time.monotonic() + self._wait
         self._printed_at = float("-inf")
         self._printed: Position | None = None
         self._last: Position | None = None
 
     def wait(self) -> float:
-        return self._wait
+        return self._due - time.monotonic()
 
     def show(self, position: Position, *, milestone: bool = False) -> None:
         self._last = position
         now = time.monotonic()
         # Epochs of a few milliseconds would otherwise fill the log.
-        if milestone and now - self._printed_at < _SHORTEST_WAIT_SECONDS:
+        if now < (self._printed_at + _SHORTEST_WAIT_SECONDS if milestone else self._due):
             return
         if not milestone:
             self._wait = min(self._wait * 2, self._longest)
+        self._due = now + self._wait
         self._printed_at, self._printed = now, position
         _print(self._console, position)
 

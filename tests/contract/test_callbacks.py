@@ -1,4 +1,4 @@
-"""What every callback of ours must do; a new one is tested by being listed in `nimble_lightning.callbacks`."""
+"""What every callback of ours must do; one that is listed in `nimble_lightning.callbacks` is tested here."""
 
 from __future__ import annotations
 
