@@ -13,11 +13,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from nimble_lightning.checkpoint.disk import flush, write_new
+from nimble_lightning.checkpoint.hashing import HashingFile, write_hashed
 from nimble_lightning.checkpoint.leftovers import settle
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.checkpoint.names import manifest_path, temporary_path
 from nimble_lightning.checkpoint.stages import reach
-from nimble_lightning.checkpoint.stream import HashingFile, write_hashed
 
 Describe = Callable[[Mapping[str, FileRecord]], Manifest]
 

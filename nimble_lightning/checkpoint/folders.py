@@ -9,11 +9,11 @@ from pathlib import Path
 from nimble_lightning.checkpoint.describe import describe
 from nimble_lightning.checkpoint.disk import flush, open_plain, write_new
 from nimble_lightning.checkpoint.facts import RunFacts
+from nimble_lightning.checkpoint.hashing import hash_plain
 from nimble_lightning.checkpoint.leftovers import settle
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.checkpoint.names import FOLDER_MANIFEST, discarded_path, temporary_path
 from nimble_lightning.checkpoint.stages import reach
-from nimble_lightning.checkpoint.stream import hash_plain
 from nimble_lightning.checkpoint.whole import files_in
 
 

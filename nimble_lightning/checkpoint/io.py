@@ -17,10 +17,10 @@ from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.describe import describe
 from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.checkpoint.facts import RunFacts
+from nimble_lightning.checkpoint.hashing import HashingFile
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.names import retired_path
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
-from nimble_lightning.checkpoint.stream import HashingFile
 from nimble_lightning.checkpoint.whole import manifests_of, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 

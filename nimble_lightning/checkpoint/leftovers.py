@@ -37,12 +37,11 @@ def sweep(folder: str | os.PathLike[str]) -> list[Path]:
     return removed
 
 
-def settle(path: Path) -> None:
-    """Give a waiting manifest of ``path`` its name if it holds; delete it if it does not."""
-    if not path.parent.is_dir():
-        return
-    for waiting in manifests_of(path):
-        if parse_temporary(waiting.name) is None or not _is_dead(waiting):
+def settle(path: Path) -> list[Path]:
+    """Give a waiting manifest of ``path`` its name if it holds; those that do not are deleted and returned."""
+    removed: list[Path] = []
+    for waiting in manifests_of(path) if path.parent.is_dir() else []:
+        if not _is_dead(waiting):
             continue
         try:
             whole = path.exists() and read_manifest(waiting) == verify(path)
@@ -52,21 +51,19 @@ def settle(path: Path) -> None:
             os.replace(waiting, manifest_path(path))
         else:
             waiting.unlink(missing_ok=True)
+            removed.append(waiting)
+    return removed
 
 
 def _sweep_file(path: Path, removed: list[Path]) -> None:
     temporary = parse_temporary(path.name)
-    if temporary is not None and _is_dead(path):
-        if temporary[0] == FOLDER_MANIFEST:
-            settle(path.parent)
-        elif temporary[0].endswith(MANIFEST_SUFFIX):
-            settle(path.with_name(temporary[0].removesuffix(MANIFEST_SUFFIX)))
-        if not path.exists():
-            return
-    elif not _is_orphan(path):
-        return
-    path.unlink(missing_ok=True)
-    removed.append(path)
+    if temporary is not None and temporary[0] == FOLDER_MANIFEST:
+        removed += settle(path.parent)
+    elif temporary is not None and temporary[0].endswith(MANIFEST_SUFFIX):
+        removed += settle(path.with_name(temporary[0].removesuffix(MANIFEST_SUFFIX)))
+    elif _is_dead(path) or _is_orphan(path):
+        path.unlink(missing_ok=True)
+        removed.append(path)
 
 
 def _is_orphan(path: Path) -> bool:

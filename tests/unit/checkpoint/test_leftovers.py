@@ -36,7 +36,14 @@ def test_files_and_folders_of_dead_processes_go(tmp_path: Path) -> None:
 
 
 def test_files_of_the_living_and_of_others_stay(tmp_path: Path) -> None:
-    kept = {f".a.ckpt.tmp-{os.getppid()}", ".a.tmp", "a.tmp-1", ".a.ckpt.tmp-x", "app.manifest.json", "b.ckpt"}
+    kept = {
+        f".a.ckpt.tmp-{os.getppid()}",
+        ".a.tmp",
+        "a.tmp-1",
+        ".a.ckpt.tmp-x",
+        "app.manifest.json",
+        "b.ckpt",
+    }
     for name in kept:
         (tmp_path / name).write_bytes(b"")
     assert sweep(tmp_path) == []

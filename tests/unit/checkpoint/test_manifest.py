@@ -79,7 +79,9 @@ def test_wrong_values_are_refused(change: dict[str, Any]) -> None:
         Manifest.parse(json.dumps(content).encode())
 
 
-@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", b"[" * 100_000], ids=["empty", "list", "cut", "bytes", "deep"])
+@pytest.mark.parametrize(
+    "data", [b"", b"[]", b"{", b"\xff", b"[" * 100_000], ids=["empty", "list", "cut", "bytes", "deep"]
+)
 def test_what_is_not_a_json_object_is_refused(data: bytes) -> None:
     with pytest.raises(CheckpointError):
         Manifest.parse(data)

@@ -19,7 +19,9 @@ def checkpoints(folder: Path) -> list[str]:
 def test_the_newest_and_the_protected_stay(tmp_path: Path) -> None:
     for step in range(6):
         save(tmp_path / f"{step}.ckpt", step)
-    assert prune(tmp_path, keep=2, protect=[tmp_path / "1.ckpt"]) == [tmp_path / f"{i}.ckpt" for i in (0, 2, 3)]
+    assert prune(tmp_path, keep=2, protect=[tmp_path / "1.ckpt"]) == [
+        tmp_path / f"{i}.ckpt" for i in (0, 2, 3)
+    ]
     assert checkpoints(tmp_path) == ["1.ckpt", "4.ckpt", "5.ckpt"]
     assert len(list(tmp_path.iterdir())) == 6
 

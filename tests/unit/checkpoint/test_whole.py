@@ -36,7 +36,9 @@ def unpickled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def test_every_one_of_1000_bit_flips_is_refused_before_unpickling(tmp_path: Path, unpickled: list[Any]) -> None:
+def test_every_one_of_1000_bit_flips_is_refused_before_unpickling(
+    tmp_path: Path, unpickled: list[Any]
+) -> None:
     path = save(tmp_path / "1.ckpt", 1)
     data = path.read_bytes()
     draw = random.Random(0)
@@ -52,7 +54,9 @@ def test_every_one_of_1000_bit_flips_is_refused_before_unpickling(tmp_path: Path
     verify(path)
 
 
-def test_every_one_of_100_truncations_is_refused_before_unpickling(tmp_path: Path, unpickled: list[Any]) -> None:
+def test_every_one_of_100_truncations_is_refused_before_unpickling(
+    tmp_path: Path, unpickled: list[Any]
+) -> None:
     path = save(tmp_path / "1.ckpt", 1)
     data = path.read_bytes()
     draw = random.Random(0)
@@ -79,7 +83,9 @@ def test_a_malicious_pickle_is_never_run(tmp_path: Path, foreign: bool) -> None:
         torch.save(evil, path)
     else:
         commit_file(
-            path, lambda file: torch.save(evil, file), lambda files: describe(path.name, files, RunFacts(step=1), None)
+            path,
+            lambda file: torch.save(evil, file),
+            lambda files: describe(path.name, files, RunFacts(step=1), None),
         )
     with pytest.raises(CheckpointError, match="weights_only"):
         NimbleCheckpointIO(allow_foreign=foreign).load_checkpoint(path)

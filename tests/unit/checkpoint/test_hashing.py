@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.checkpoint.stream import HashingFile, write_hashed
+from nimble_lightning.checkpoint.hashing import HashingFile, write_hashed
 
 
 @pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, (9 << 20) + 3])
