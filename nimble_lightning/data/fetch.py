@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from nimble_lightning.data.collate import collate_columns
 from nimble_lightning.data.loader import Position
@@ -62,6 +63,7 @@ class Feed:
 
     def __init__(self, fetch: Fetch, options: Options, more: dict[str, Any] | None = None) -> None:
         self._jobs = _Jobs()
+        self._running: Iterator[Any] | None = None
         self._loader: DataLoader[Any] = DataLoader(
             fetch,  # type: ignore[arg-type]
             batch_sampler=self._jobs,  # type: ignore[arg-type]
@@ -77,8 +79,14 @@ class Feed:
         """The batch of each job, in order, with the position that came with it."""
         marks: deque[Position] = deque()
         self._jobs.waiting = _noting(jobs, marks)
-        for batch in self._loader:
+        self._running = iter(self._loader)
+        for batch in self._running:
             yield marks.popleft(), batch
+
+    def close(self) -> None:
+        """End the workers."""
+        shut_down(self._running)
+        self._loader._iterator = None
 
 
 class _Jobs:
@@ -94,6 +102,12 @@ def _noting(jobs: Iterator[tuple[Position, Job]], marks: deque[Position]) -> Ite
     for mark, job in jobs:
         marks.append(mark)
         yield job
+
+
+def shut_down(running: Iterator[Any] | None) -> None:
+    """End the workers of a DataLoader's iterator now, rather than when nothing refers to it any more."""
+    if isinstance(running, _MultiProcessingDataLoaderIter):
+        running._shutdown_workers()
 
 
 def as_it_is(batch: Any) -> Any:

@@ -37,6 +37,10 @@ class IndexedLoader(SizedLoader):
     def _read(self, start: Position) -> Iterator[tuple[Position, Any]]:
         return self._feed.run(self._jobs(start))
 
+    def close(self) -> None:
+        super().close()
+        self._feed.close()
+
     def _jobs(self, start: Position) -> Iterator[tuple[Position, Job]]:
         order = self._order(start.epoch)
         for begin, end, mark in self._shares(start):

@@ -61,6 +61,19 @@ class Loader(ABC):
         self._accounted = True
         self._position = self._delivered.popleft()
 
+    def close(self) -> None:
+        """End worker processes; iterating again starts new ones."""
+        self._go_to(self._position)
+
+    @property
+    def _iterator(self) -> None:
+        """Lightning sets this to None when a run ends, as torch's loaders keep their workers in it."""
+        return
+
+    @_iterator.setter
+    def _iterator(self, _: None) -> None:
+        self.close()
+
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of `epoch`, unless it is the current one.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class SampledLoader(Loader):
         self._lists = lists
         self._plan = Plan(options.batch_size, options.rank, options.world_size, options.drop_last)
         self._feed = Feed(fetch, options, more)
-        self._counted: tuple[Position | None, int] = None, 0
+        self._counted: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Batches of this epoch on this rank, if the sampler tells its length."""
@@ -53,14 +53,25 @@ class SampledLoader(Loader):
             return self._position.batches + self._plan.count(left)
         if self.options.world_size == 1:
             return self._position.batches + left
-        if self._position != self._counted[0]:
+        if self._counted is None or self._counted[0] != self._position.epoch:
             # How the rest is shared depends on the sizes of the lists, so they have to be looked at.
             steps = sum(1 for _ in self._list_steps(self._tape(self._position)))
-            self._counted = self._position, self._position.batches + steps
+            self._counted = self._position.epoch, self._position.batches + steps
         return self._counted[1]
 
     def _read(self, start: Position) -> Iterator[tuple[Position, Any]]:
+        if self._lists and isinstance(self._sampler, Sized):
+            # Counting later would run the sampler a second time while it is being read.
+            len(self)
         return self._feed.run(self._jobs(start))
+
+    def _go_to(self, position: Position) -> None:
+        super()._go_to(position)
+        self._counted = None
+
+    def close(self) -> None:
+        super().close()
+        self._feed.close()
 
     def _jobs(self, start: Position) -> Iterator[tuple[Position, Job]]:
         epoch, samples, batches, _ = start

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from torch.utils.data._utils import worker
 
 from nimble_lightning.data.collate import collate_rows
-from nimble_lightning.data.fetch import as_it_is
+from nimble_lightning.data.fetch import as_it_is, shut_down
 from nimble_lightning.data.loader import Loader, Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.order import Plan
@@ -31,10 +31,16 @@ class StreamLoader(Loader):
     def __init__(self, source: Any, options: Options) -> None:
         super().__init__(options)
         self._reader = Reader(source, options)
+        self._running: Iterator[Portion] | None = None
+
+    def close(self) -> None:
+        super().close()
+        shut_down(self._running)
 
     def _read(self, start: Position) -> Iterator[tuple[Position, Any]]:
         self._reader.start = start
-        for mark, batch, replicated in self._portions():
+        self._running = self._portions()
+        for mark, batch, replicated in self._running:
             self.replicated = replicated or self.replicated
             yield mark, batch
 

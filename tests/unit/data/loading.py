@@ -70,7 +70,7 @@ def plain(value: Any) -> Any:
 
 
 def resumes_exactly(make: Callable[[], Loader], places: list[int] | None = None) -> None:
-    """Stopped before any batch of two epochs and made anew, a loader gives what it would have given without."""
+    """Stopped before any batch of two epochs and made anew, a loader gives what it would have given."""
     loader = make()
     states, seen = [], []
     for _ in range(2):
@@ -100,7 +100,7 @@ def over_ranks(source: Callable[[], Any], world_size: int, **options: Any) -> li
 
 
 def indices(epochs: list[list[Any]]) -> list[int]:
-    """The sample numbers of all batches of all ranks, for sources whose samples or first columns are numbers."""
+    """The sample numbers of all batches of all ranks, where samples or first columns are numbers."""
     return [int(index) for batches in epochs for batch in batches for index in first_column(batch)]
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 from typing import Any
 
 import datasets
@@ -103,3 +104,14 @@ def test_an_epoch_broken_off_leaves_nothing_behind_in_workers() -> None:
     fresh = loader(Noisy())
     fresh.set_epoch(1)
     assert train(ours) == train(fresh)
+
+
+def test_closing_ends_the_workers_and_iterating_again_starts_new_ones() -> None:
+    ours = loader(Noisy(), num_workers=1)
+    first = train(ours, 2)
+    workers = multiprocessing.active_children()
+    ours.close()
+    assert workers
+    assert not multiprocessing.active_children()
+    assert first + train(ours) == train(loader(Noisy()))
+    ours.close()
