@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _answer(words)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # Whoever was reading has seen enough; nothing more may be flushed into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except NimbleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
@@ -49,8 +53,12 @@ def _answer(words: list[str]) -> int:
         return 0
     request = parse(words)
     flags = request.flags
-    if flags.hydra_help or flags.shell_completion or flags.info is not None or flags.experimental_rerun:
-        return _hydra(words, Task())
+    if flags.experimental_rerun is not None:
+        raise RequestError(
+            "--experimental-rerun is not supported\nAsk for the same run_id=NAME to continue a run"
+        )
+    if flags.hydra_help or flags.shell_completion:
+        return _hydra(request.argv(flags.overrides if flags.shell_completion else []), Task())
     if flags.help:
         print(help_text(request))
         return 0
@@ -58,7 +66,7 @@ def _answer(words: list[str]) -> int:
     if flags.cfg == "job":
         print(_as_yaml(plan, flags.package, flags.resolve), end="")
         return 0
-    if flags.cfg is not None:
+    if flags.cfg is not None or flags.info is not None:
         return _hydra(request.argv(plan.overrides), Task())
     return _start(request, plan)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0 if words else 2
         if words[0] == "--version":
             return app.main(["--version"])
+        if words[0] in ("-sc", "--shell-completion"):
+            return _complete(words)
         if words[0] not in commands:
             near = nearest(words[0], list(commands))
             hint = f"did you mean nimble-cli {near}?" if near else f"there are {', '.join(commands)}"
@@ -109,6 +112,13 @@ def in_this_version(home: str) -> bool:
     group, _, member = home.partition(".")
     folder = files(PACKAGE) / group
     return (folder / f"{member}.yaml").is_file() if member else folder.is_dir()
+
+
+def _complete(words: list[str]) -> int:
+    """Answer the shell; to Hydra, `nimble-cli train FILE` is `nimble-cli trainer=FILE`."""
+    line = os.environ.get("COMP_LINE", "")
+    os.environ["COMP_LINE"] = re.sub(r"^(\S+)\s+train(?:\s+([^\s=]+))?\s", r"\1 trainer=\2 ", line)
+    return app.main(words)
 
 
 def _sort(words: list[str]) -> tuple[dict[str, list[str]], list[str], list[str]]:

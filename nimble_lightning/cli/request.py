@@ -89,6 +89,10 @@ def parse(argv: Sequence[str]) -> Request:
     flags = parser.parse_intermixed_args(list(argv))
     if flags.shell_completion:
         return Request(flags)
+    if flags.multirun and (flags.info is not None or flags.cfg in ("hydra", "all")):
+        raise RequestError("-m runs jobs; to look at the configuration leave it out")
+    if flags.resolve and flags.cfg is None:
+        raise RequestError("--resolve goes with --cfg job")
     request = Request(flags, [read_override(text) for text in flags.overrides])
     _check_folders(request)
     return request
