@@ -36,8 +36,9 @@ class Target:
     source: Source
     node: ast.ClassDef | ast.FunctionDef
 
-    def has_method(self, name: str) -> bool:
-        return isinstance(self.node, ast.ClassDef) and of_method(self.node, self.source, name) is not None
+    def defines(self, method: str) -> bool:
+        """Whether the user's own classes, those below Lightning's and ours, define a method."""
+        return isinstance(self.node, ast.ClassDef) and _defines(self.node, self.source, method)
 
 
 def peek(spec: str, *, key: str = "trainer", cwd: Path | None = None) -> Target:
@@ -214,6 +215,20 @@ def _is_kind(node: ast.ClassDef, source: Source, kind: str, depth: int = 0) -> b
 
 def _method(node: ast.ClassDef, name: str) -> bool:
     return any(isinstance(child, ast.FunctionDef) and child.name == name for child in node.body)
+
+
+def _defines(node: ast.ClassDef, source: Source, method: str) -> bool:
+    if _method(node, method):
+        return True
+    for base in node.bases:
+        name = dotted_name(base.value if isinstance(base, ast.Subscript) else base)
+        if name.rpartition(".")[2] in _BASES.values():
+            continue
+        found = source.find(name) if name else None
+        # A class that cannot be read is given the benefit of the doubt.
+        if found is None or not isinstance(found[1], ast.ClassDef) or _defines(found[1], found[0], method):
+            return True
+    return False
 
 
 def _signature(kind: str, node: ast.ClassDef | ast.FunctionDef, source: Source) -> Signature:

@@ -81,7 +81,7 @@ def find_source(spec: str, datamodule: str | None) -> Source:
     if trainer.kind != "module":
         return Source(trainer, None)
     data = beside(trainer)
-    if data is None and not trainer.has_method("train_dataloader"):
+    if data is None and not trainer.defines("train_dataloader"):
         raise RequestError(
             f"{trainer.node.name} in {trainer.source.path.name} is a LightningModule without data\n"
             "Put a LightningDataModule beside it, or name one: datamodule=data.py:Class"

@@ -56,7 +56,10 @@ def test_a_class_in_a_module_is_referred_to_by_the_module(write: Write) -> None:
 
 
 def test_the_methods_alone_make_a_trainer(write: Write) -> None:
-    write("t.py", "class Helper: ...\nclass T:\n    def pre_process(self, *, x=1): ...\n    def train(self, b): ...\n")
+    write(
+        "t.py",
+        "class Helper: ...\nclass T:\n    def pre_process(self, *, x=1): ...\n    def train(self, b): ...\n",
+    )
     assert peek("t.py").node.name == "T"
 
 
@@ -72,7 +75,10 @@ def test_of_a_family_of_trainers_the_youngest_is_meant(write: Write) -> None:
 
 
 def test_a_trainer_without_pre_process_takes_any_parameter_as_its_base_does(write: Write) -> None:
-    write("t.py", "from nimble_lightning import NimbleTrainer\nclass T(NimbleTrainer):\n    def train(self, b): ...\n")
+    write(
+        "t.py",
+        "from nimble_lightning import NimbleTrainer\nclass T(NimbleTrainer):\n    def train(self, b): ...\n",
+    )
     assert peek("t.py").signature.open
 
 
@@ -174,15 +180,21 @@ def test_a_misspelt_method_is_refused_with_the_right_name(write: Write, written:
     assert f"t.py:{len(others) + 2}" in said
 
 
-@pytest.mark.parametrize("helper", ["_preprocess", "load", "training", "trainable", "evaluation_step", "logs", "tests"])
+@pytest.mark.parametrize(
+    "helper", ["_preprocess", "load", "training", "trainable", "evaluation_step", "logs", "tests"]
+)
 def test_helpers_are_left_alone(write: Write, helper: str) -> None:
-    methods = "".join(f"    def {name}(self, x): ...\n" for name in ("pre_process", "train", "evaluate", helper))
+    methods = "".join(
+        f"    def {name}(self, x): ...\n" for name in ("pre_process", "train", "evaluate", helper)
+    )
     write("t.py", f"class T(NimbleTrainer):\n{methods}")
     assert peek("t.py").node.name == "T"
 
 
 def test_a_trainer_that_cannot_train_is_refused(write: Write) -> None:
-    write("t.py", "from base_elsewhere import helper\nclass T(NimbleTrainer):\n    def pre_process(self): ...\n")
+    write(
+        "t.py", "from base_elsewhere import helper\nclass T(NimbleTrainer):\n    def pre_process(self): ...\n"
+    )
     # Its base class has a `train` that only says so at run time, when the base can be read at all.
     assert peek("t.py").node.name == "T"
     write("u.py", "class NimbleTrainer: ...\nclass T(NimbleTrainer):\n    def pre_process(self): ...\n")

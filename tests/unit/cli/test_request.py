@@ -15,7 +15,18 @@ from nimble_lightning.errors import RequestError
 
 @pytest.mark.parametrize(
     "spec",
-    ["my.py", "/abs/my-trainer.py", "my.py:T", "my.py::T", "a b.py", "~/x.py", "a=b.py", "(x).py", "it's.py", "C:\\x.py"],
+    [
+        "my.py",
+        "/abs/my-trainer.py",
+        "my.py:T",
+        "my.py::T",
+        "a b.py",
+        "~/x.py",
+        "a=b.py",
+        "(x).py",
+        "it's.py",
+        "C:\\x.py",
+    ],
 )
 def test_any_file_name_can_be_a_trainer(spec: str) -> None:
     assert parse([f"trainer={spec}"]).values("trainer") == [spec]
@@ -90,7 +101,9 @@ def test_options_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
         parse(["--config-dir", str(tmp_path / "none")])
 
 
-plain_text = st.text(st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\\$"), max_size=12)
+plain_text = st.text(
+    st.characters(min_codepoint=32, max_codepoint=126, exclude_characters="\\$"), max_size=12
+)
 
 
 @given(plain_text)
@@ -100,8 +113,15 @@ def test_a_quoted_text_means_exactly_that_text(text: str) -> None:
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | plain_text,
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.from_regex(r"[a-z_]{1,6}", fullmatch=True), inner),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | plain_text,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.from_regex(r"[a-z_]{1,6}", fullmatch=True), inner)
+        ),
         max_leaves=6,
     )
 )

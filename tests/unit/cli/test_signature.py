@@ -40,7 +40,11 @@ def test_names_types_defaults_and_descriptions_are_read(write: Write) -> None:
     assert [p.text for p in parameters.values()] == ["width: int", "lr: float | None = None", "act='relu'"]
     assert parameters["width"].required
     assert not parameters["lr"].required
-    assert (parameters["width"].doc, parameters["act"].doc, parameters["lr"].doc) == ("How wide.", "Which.", "")
+    assert (parameters["width"].doc, parameters["act"].doc, parameters["lr"].doc) == (
+        "How wide.",
+        "Which.",
+        "",
+    )
 
 
 def test_nothing_of_the_file_is_run(write: Write) -> None:
@@ -49,7 +53,9 @@ def test_nothing_of_the_file_is_run(write: Write) -> None:
 
 
 def test_only_defaults_that_need_no_running_have_a_value(write: Write) -> None:
-    parameters = signature_in(write("c.py", "def f(a=-1, b=(1, 2), c=SIZE, d={'x': [1]}): ..."), "f").parameters
+    parameters = signature_in(
+        write("c.py", "def f(a=-1, b=(1, 2), c=SIZE, d={'x': [1]}): ..."), "f"
+    ).parameters
     assert [parameters[name].value() for name in "abd"] == [-1, (1, 2), {"x": [1]}]
     with pytest.raises(ValueError, match="malformed"):
         parameters["c"].value()
@@ -88,7 +94,9 @@ def test_a_class_without_constructor_takes_nothing(write: Write) -> None:
 
 
 def test_a_dataclass_takes_its_fields(write: Write) -> None:
-    path = write("g.py", "@dataclass(frozen=True)\nclass A:\n    x: int = 1\n    y: str = ''\n    def f(self): ...\n")
+    path = write(
+        "g.py", "@dataclass(frozen=True)\nclass A:\n    x: int = 1\n    y: str = ''\n    def f(self): ...\n"
+    )
     assert list(signature_in(path, "A").parameters) == ["x", "y"]
 
 
@@ -99,7 +107,9 @@ def test_a_method_nobody_defines_is_absent(write: Write) -> None:
 
 
 def test_definitions_under_if_and_try_are_found(write: Write) -> None:
-    path = write("i.py", "try:\n    import x\nexcept ImportError:\n    class A: ...\nif 1:\n    def f(): ...\n")
+    path = write(
+        "i.py", "try:\n    import x\nexcept ImportError:\n    class A: ...\nif 1:\n    def f(): ...\n"
+    )
     assert [c.name for c in read(path).classes()] == ["A"]
     assert [f.name for f in read(path).functions()] == ["f"]
 

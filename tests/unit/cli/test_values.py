@@ -118,7 +118,14 @@ def test_an_alias_is_looked_up_where_it_is_imported_from(write: Callable[[str, s
 
 @pytest.mark.parametrize(
     ("default", "fits", "misfit"),
-    [("3", 2.5, "x"), ("1e-3", 1, "x"), ("True", False, 3), ("'a'", "b", [1]), ("[1]", [2, 3], 4), ("{}", {"a": 1}, 2)],
+    [
+        ("3", 2.5, "x"),
+        ("1e-3", 1, "x"),
+        ("True", False, 3),
+        ("'a'", "b", [1]),
+        ("[1]", [2, 3], 4),
+        ("{}", {"a": 1}, 2),
+    ],
 )
 def test_without_a_type_the_kind_of_the_default_decides(default: str, fits: Any, misfit: Any) -> None:
     expression = ast.parse(default, mode="eval").body
@@ -136,9 +143,12 @@ def test_a_default_that_says_nothing_accepts_everything(default: str | None) -> 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
 values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
 )
-plain = st.sampled_from(["int", "float", "bool", "str", "None", "Path", "Any", "Positive", "Literal['a', 1]", "X"])
+plain = st.sampled_from(
+    ["int", "float", "bool", "str", "None", "Path", "Any", "Positive", "Literal['a', 1]", "X"]
+)
 types = st.recursive(
     plain,
     lambda inner: st.one_of(
@@ -153,7 +163,9 @@ types = st.recursive(
 
 
 @given(values, types)
-def test_whatever_comes_it_fits_or_is_a_mismatch_and_fitting_twice_changes_nothing(value: Any, kind: str) -> None:
+def test_whatever_comes_it_fits_or_is_a_mismatch_and_fitting_twice_changes_nothing(
+    value: Any, kind: str
+) -> None:
     try:
         once = conform(value, kind)
     except Mismatch as mismatch:

@@ -1,0 +1,45 @@
+"""`--help` shows this trainer's parameters and fits a narrow terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nimble_lightning.cli.helptext import help_text
+from nimble_lightning.cli.request import parse
+
+
+@pytest.mark.usefixtures("trainer_file")
+def test_the_trainers_own_parameters_come_with_type_default_and_meaning() -> None:
+    text = help_text(parse(["trainer=my_trainer.py"]))
+    assert "Parameters of MyTrainer.pre_process (my_trainer.py)" in text
+    assert "params.hidden: int = 64" in text
+    assert "Width of the hidden layer." in text
+    assert "params.act: Literal['relu', 'gelu'] = 'relu'" in text
+
+
+def test_without_a_trainer_groups_settings_and_exit_codes_are_shown() -> None:
+    text = help_text(parse([]))
+    for word in ("trainer=FILE", "optim", "adamw", "schedule", "data.batch_size", "Exit codes", "--multirun"):
+        assert word in text
+
+
+def test_nothing_is_wider_than_eighty_columns(write: Callable[[str, str], Path]) -> None:
+    long = "Literal[" + ", ".join(f"'choice_{n}'" for n in range(20)) + "]"
+    write(
+        "t.py",
+        f"class T(NimbleTrainer):\n    def pre_process(self, *, size: {long} = 'choice_1'): ...\n    def train(self, b): ...\n",
+    )
+    assert max(map(len, help_text(parse(["trainer=t.py"])).splitlines())) <= 80
+
+
+def test_a_required_parameter_does_not_keep_help_from_showing(write: Callable[[str, str], Path]) -> None:
+    write(
+        "t.py",
+        "class T(NimbleTrainer):\n    def pre_process(self, *, size: int): ...\n    def train(self, b): ...\n",
+    )
+    text = help_text(parse(["trainer=t.py"]))
+    assert "params.size: int" in text
+    assert "required" in text

@@ -1,0 +1,232 @@
+"""A command line becomes a checked configuration; every slip is refused with what was probably meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from nimble_lightning.cli.plan import Plan, make_plan
+from nimble_lightning.cli.request import parse
+from nimble_lightning.cli.schema import fill_defaults
+from nimble_lightning.errors import RequestError
+
+Write = Callable[[str, str], Path]
+
+pytestmark = pytest.mark.usefixtures("trainer_file")
+
+
+def plan(*words: str) -> Plan:
+    return make_plan(parse(["trainer=my_trainer.py", *words]))
+
+
+def refusal(*words: str) -> str:
+    with pytest.raises(RequestError) as error:
+        plan(*words)
+    return str(error.value)
+
+
+def value(key: str, *words: str) -> Any:
+    return OmegaConf.select(plan(*words).config, key)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("params.lr=abc", "params.lr: expected float, got 'abc'\nlr: float = 0.001  (my_trainer.py:6)"),
+        ("params.lrr=1", "There is no params.lrr; did you mean params.lr?"),
+        ("params.zebra=1", "takes hidden, lr, act"),
+        ("params.hidden=1.5", "params.hidden: expected int"),
+        ("params.act=rleu", "expected one of 'relu', 'gelu', got 'rleu'; did you mean 'relu'?"),
+        ("lightning.max_epoch=3", "did you mean lightning.max_epochs?"),
+        ("lightning.max_epochs=abc", "lightning.max_epochs: expected int or null"),
+        ("lightning.precision=bf17", "did you mean 'bf16'?"),
+        ("lightning.accelerator=gpuu", "did you mean 'gpu'?"),
+        ("lightning.callbacks=x", "callbacks.NAME"),
+        ("+lightning.max_epoch=3", "did you mean lightning.max_epochs?"),
+        ("optim.lrr=3", "did you mean optim.lr?"),
+        ("+optim.lrr=3", "did you mean optim.lr?"),
+        ("optim=sdg", "did you mean optim=sgd?"),
+        ("optm=sgd", "did you mean optim=sgd?"),
+        ("strategy=fdsp", "did you mean strategy=fsdp?"),
+        ("logger=[jsonl,csvv]", "did you mean logger=csv?"),
+        ("data.batchsize=3", "did you mean data.batch_size?"),
+        ("data.batch_size=0", "at least 1"),
+        ("data.micro_batch_size=x", "'auto'"),
+        ("+data.zebra=1", "There is no data.zebra"),
+        ("callback.auto_retry=null", "did you mean callbacks.auto_retry?"),
+        ("callbacks.early_stoping.patience=1", "did you mean callbacks.early_stopping.patience?"),
+        ("lr=3", "did you mean params.lr?"),
+        ("max_epochs=3", "did you mean lightning.max_epochs?"),
+        ("seed=abc", "seed: expected a whole number"),
+        ("mode=maxx", "did you mean 'max'?"),
+        ("log.level=LOUD", "log.level: expected one of 'DEBUG'"),
+        ("zebra=1", "+zebra=1"),
+        ("params.lr=1,2", "asks for several runs; add -m"),
+        ("params.lr=${oc.env:NIMBLE_TEST_NOT_SET}", "Environment variable 'NIMBLE_TEST_NOT_SET' not found"),
+        ("experiment=nope", "experiment has no nope"),
+    ],
+)
+def test_a_slip_is_refused_with_what_was_meant(word: str, said: str) -> None:
+    message = refusal(word)
+    assert said in message
+    assert ("+" in message) == (word == "zebra=1" or "callbacks.NAME" in message)
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "expected"),
+    [
+        ("params.lr=1", "params.lr", 1.0),
+        ("params.lr=1e-4", "params.lr", 1e-4),
+        ("params.lr='1e-4'", "params.lr", 1e-4),
+        ("lightning.limit_train_batches=3", "lightning.limit_train_batches", 3),
+        ("lightning.max_steps=1e3", "lightning.max_steps", 1000),
+        ("callbacks.progress=null", "callbacks.progress", None),
+        ("callbacks.progress=false", "callbacks.progress", None),
+        ("callbacks.ema=true", "callbacks.ema.decay", 0.999),
+        ("callbacks.ema.decay=0.9", "callbacks.ema.decay", 0.9),
+        ("logger.csv=true", "logger.csv._target_", "nimble_lightning.loggers.CSVLogger"),
+        ("logger.wandb.project=mine", "logger.wandb.project", "mine"),
+        ("strategy=ddp", "lightning.strategy", "ddp"),
+        ("model.compile.mode=max-autotune", "model.compile.mode", "max-autotune"),
+        ("+callbacks.mine._target_=lightning.pytorch.callbacks.Timer", "callbacks.mine._target_", None),
+        ("+zebra=1", "zebra", 1),
+        ("run_id=7", "run_id", "7"),
+        ("resume=some/path.ckpt", "resume", "some/path.ckpt"),
+    ],
+)
+def test_what_exists_is_set_without_a_plus(word: str, key: str, expected: Any) -> None:
+    found = value(key, word)
+    if "_target_=" not in word:
+        assert found == expected
+        assert type(found) is type(expected)
+    else:
+        assert found == word.rpartition("=")[2]
+
+
+def test_a_member_that_is_off_needs_what_its_class_needs() -> None:
+    said = refusal("callbacks.early_stopping=true")
+    assert (
+        said
+        == "callbacks.early_stopping.monitor takes its value from monitor, which is not set\nAdd monitor=..."
+    )
+    assert (
+        value("callbacks.early_stopping.patience", "callbacks.early_stopping=true", "monitor=a", "mode=max")
+        == 3
+    )
+
+
+def test_hydra_gets_overrides_that_lead_to_the_same_configuration() -> None:
+    words = [
+        "params.lr=1",
+        "callbacks.ema.decay=0.9",
+        "optim=sgd",
+        "lightning.max_steps=5",
+        "callbacks.progress=null",
+    ]
+    once = plan(*words)
+    assert "++params.lr=1" in once.overrides
+    again = make_plan(parse(once.overrides))
+    assert again.config == once.config
+
+
+def test_the_trainers_defaults_stand_beside_what_is_given(write: Write) -> None:
+    write(
+        "my_trainer.py",
+        "class T(NimbleTrainer):\n    def pre_process(self, a=1, b=(1, 2), c=None, d=F): ...\n    def train(self, b): ...\n",
+    )
+    made = plan("params.a=5")
+    fill_defaults(made.config, made.sources[0].signatures)
+    # A tuple would come back as a list, and what F is only running the file can tell: both stay with Python.
+    assert dict(made.config.params) == {"a": 5, "c": None}
+
+
+def test_a_required_parameter_is_asked_for(write: Write) -> None:
+    write(
+        "my_trainer.py",
+        "class T(NimbleTrainer):\n    def pre_process(self, *, size: int): ...\n    def train(self, b): ...\n",
+    )
+    assert "params.size is missing" in refusal()
+    assert "params.size=VALUE" in refusal()
+    assert value("params.size", "params.size=3") == 3
+
+
+def test_a_pre_process_with_kwargs_takes_any_parameter(write: Write) -> None:
+    write(
+        "my_trainer.py",
+        "class T(NimbleTrainer):\n    def pre_process(self, **kw): ...\n    def train(self, b): ...\n",
+    )
+    assert value("params.anything", "params.anything=[1,2]") == [1, 2]
+
+
+def test_a_model_and_its_data_share_the_parameters(write: Write) -> None:
+    write(
+        "net.py",
+        "class Net(LightningModule):\n    def __init__(self, lr: float = 0.1, size: int = 8): ...\n"
+        "class Data(LightningDataModule):\n    def __init__(self, size: int = 4, path: str = 'x'): ...\n",
+    )
+    made = make_plan(parse(["trainer=net.py", "params.path=y"]))
+    fill_defaults(made.config, made.sources[0].signatures)
+    # They disagree about `size`, so each keeps its own.
+    assert dict(made.config.params) == {"lr": 0.1, "path": "y"}
+    assert "did you mean params.path" in str(
+        pytest.raises(RequestError, make_plan, parse(["trainer=net.py", "params.pth=1"])).value
+    )
+
+
+def test_a_model_without_data_is_refused_unless_it_loads_its_own(write: Write) -> None:
+    write("net.py", "class Net(LightningModule): ...\n")
+    write("data.py", "class Data(LightningDataModule): ...\n")
+    with pytest.raises(RequestError, match="LightningModule without data"):
+        make_plan(parse(["trainer=net.py"]))
+    assert make_plan(parse(["trainer=net.py", "datamodule=data.py"])).sources[0].data is not None
+    write("net.py", "class Net(LightningModule):\n    def train_dataloader(self): ...\n")
+    assert make_plan(parse(["trainer=net.py"])).sources[0].data is None
+
+
+def test_each_member_of_a_sweep_is_checked_before_the_first_runs(write: Write) -> None:
+    write(
+        "other.py",
+        "class T(NimbleTrainer):\n    def pre_process(self, *, lr: int = 1): ...\n    def train(self, b): ...\n",
+    )
+    assert "got 'x'" in refusal("-m", "params.lr=1,2,x")
+    assert "got 'y'" in refusal("-m", "data.batch_size=1,y")
+    assert "got 2.5" in str(
+        pytest.raises(
+            RequestError, make_plan, parse(["-m", "trainer=my_trainer.py,other.py", "params.lr=1,2.5"])
+        ).value
+    )
+    assert "did you mean optim=sgd" in refusal("-m", "optim=sdg,adamw")
+    made = plan("-m", "params.lr=1,2", "optim=adamw,sgd", "seed=range(3)")
+    assert made.config.params.lr == 1.0
+    assert "++params.lr=1,2" in made.overrides
+
+
+def test_files_of_ones_own_are_checked_like_the_command_line(write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "experiment"
+    folder.mkdir()
+    (folder / "good.yaml").write_text("# @package _global_\nparams: {lr: 1e-2}\nlightning: {max_epochs: 2}\n")
+    (folder / "bad.yaml").write_text("# @package _global_\nparams: {lrr: 1}\n")
+    (folder / "worse.yaml").write_text("# @package _global_\noptim: {lrr: 1}\n")
+    where = ["--config-dir", str(tmp_path)]
+    assert value("params.lr", *where, "experiment=good") == 0.01
+    assert value("lightning.max_epochs", *where, "experiment=good", "lightning.max_epochs=5") == 5
+    assert "did you mean params.lr" in refusal(*where, "experiment=bad")
+    assert "did you mean optim.lr" in refusal(*where, "experiment=worse")
+    assert "did you mean experiment=good" in refusal(*where, "experiment=goood")
+
+
+def test_a_secret_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIMBLE_TEST_SECRET", "hush")
+    said = refusal("params.lr=${oc.env:NIMBLE_TEST_SECRET}")
+    assert "hush" not in said
+    assert "${oc.env:NIMBLE_TEST_SECRET}" in said
+
+
+def test_a_reference_stays_one_when_its_value_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIMBLE_TEST_LR", "0.5")
+    made = plan("params.lr=${oc.env:NIMBLE_TEST_LR}")
+    assert OmegaConf.to_container(made.config)["params"] == {"lr": "${oc.env:NIMBLE_TEST_LR}"}  # type: ignore[index,call-overload]

@@ -1,0 +1,61 @@
+"""What a sweep came to: a table, an exit code, a figure to optimise."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nimble_lightning.cli.sweep import exit_code, from_folders, table
+from nimble_lightning.cli.task import Outcome, objective
+
+
+def job(number: int, code: int = 0, words: tuple[str, ...] = ()) -> Outcome:
+    status = {0: "finished", 1: "failed"}.get(code, "stopped")
+    return Outcome(
+        number, words, status, code, Path.cwd() / str(number), ("accuracy", 0.5) if code == 0 else None, 1.25
+    )
+
+
+def test_the_table_shows_what_differs_and_where_it_is() -> None:
+    lines = table([job(0, 0, ("a=1", "b=x y")), job(1, 1, ("a=2", "b=x y"))]).splitlines()
+    assert lines[0].split() == ["job", "overrides", "status", "metric", "time", "folder"]
+    assert lines[1].split() == ["0", "a=1", "finished", "accuracy=0.5", "1.2", "s", "0"]
+    assert lines[2].split() == ["1", "a=2", "failed", "-", "1.2", "s", "1"]
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [([0, 0], 0), ([0, 1], 1), ([3, 0], 3), ([3, 1], 1), ([1, 130], 130), ([0, 2], 2), ([], 0)],
+)
+def test_the_worst_job_decides_the_exit_code(codes: list[int], expected: int) -> None:
+    assert exit_code([job(n, code) for n, code in enumerate(codes)]) == expected
+
+
+@pytest.mark.parametrize(
+    ("metrics", "monitor", "expected"),
+    [
+        ({"accuracy": 0.5, "val_loss": 1.0}, None, ("val_loss", 1.0)),
+        ({"train_loss": 0.1, "accuracy": 0.5}, None, ("accuracy", 0.5)),
+        ({"accuracy": 0.5, "f1": 0.4}, "f1", ("f1", 0.4)),
+        ({"accuracy": 0.5}, "f1", None),
+        ({"train_loss": 0.1}, None, None),
+    ],
+)
+def test_the_monitored_figure_is_the_objective(
+    metrics: dict[str, float], monitor: str | None, expected: tuple[str, float] | None
+) -> None:
+    assert objective(metrics, monitor) == expected
+
+
+def test_jobs_of_other_processes_are_known_by_their_folders() -> None:
+    for number, status in [(0, "finished"), (2, "failed"), (10, "finished")]:
+        folder = Path("sweep") / str(number)
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(
+            json.dumps({"status": status, "metrics": {"accuracy": 0.5, "train_runtime": 2}})
+        )
+    found = from_folders(Path("sweep"), None)
+    assert [(o.number, o.exit_code) for o in found] == [(0, 0), (2, 1), (10, 0)]
+    assert found[0].metric == ("accuracy", 0.5)
