@@ -33,8 +33,8 @@ check: $(READY)  ## Lint, check types, and check which part imports which
 wheel: $(READY)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation
 
-examples: $(READY)  ## Run every example
-	$(BIN)/python examples/run_all.py
+examples: $(READY)  ## Run every example (make test does it too)
+	$(BIN)/python -m pytest -q tests/integration/test_examples.py
 
 soak: $(READY)  ## Run the tests that take many minutes
 	$(BIN)/python -m pytest -m soak --timeout 7200

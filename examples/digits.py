@@ -2,6 +2,8 @@
 
     python -m nimble_lightning trainer=examples/digits.py
     python -m nimble_lightning trainer=examples/digits.py params.channels=16 lightning.max_epochs=5
+
+The keywords of `pre_process` are the settings: `--help` lists them, and a misspelt one is refused.
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""Every example, run as its first lines say, from another folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NIMBLE_CLI = Path(sys.executable).with_name("nimble-cli")
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def record(name: str) -> dict:
+    (path,) = Path("outputs", name).glob("*/run.json")
+    found = json.loads(path.read_text())
+    assert found["status"] == "finished"
+    return found
+
+
+def test_there_is_a_test_for_each_example() -> None:
+    tested = {name.removeprefix("test_") for name in globals() if name.startswith("test_")}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} <= tested
+
+
+def test_digits() -> None:
+    said = run(sys.executable, "-m", "nimble_lightning", f"trainer={EXAMPLES / 'digits.py'}")
+    assert record("digits")["metrics"]["accuracy"] >= 0.97
+    assert "read as" in said
+
+
+def test_language_model() -> None:
+    small = ["lightning.max_epochs=1", "params.functions=600", "data.micro_batch_size=16"]
+    run(sys.executable, "-m", "nimble_lightning", f"trainer={EXAMPLES / 'language_model.py'}", *small)
+    assert record("language_model")["metrics"]["val_loss"] < 4.0, (
+        "better than guessing among 128 characters (4.85)"
+    )
+
+
+def test_lightning_module() -> None:
+    run(
+        sys.executable,
+        "-m",
+        "nimble_lightning",
+        f"trainer={EXAMPLES / 'lightning_module.py'}",
+        "params.width=16",
+    )
+    assert record("lightning_module")["metrics"]["test_accuracy"] > 0.9
+
+
+def test_original_sdk() -> None:
+    said = run(NIMBLE_CLI, "train", EXAMPLES / "original_sdk.py", "--auto_retry")
+    assert record("original_sdk")["metrics"]["accuracy"] > 0.85
+    assert "a flower called" in said
+
+
+def test_existing_project() -> None:
+    for _ in range(2):
+        said = run(sys.executable, EXAMPLES / "existing_project.py")
+    assert "best checkpoint:" in said
+    assert "Restored all states" in said, "the second time it goes on where the first ended"
