@@ -58,12 +58,11 @@ class NimbleModule(L.LightningModule):
         if (configure := self.user.method("configure_model")) is not None:
             configure()
             self._adopt_modules()
-        settings = self.settings
-        for module in self.user.modules().values():
-            if settings.gradient_checkpointing:
-                enable_gradient_checkpointing(module, settings.gradient_checkpointing)
-            if settings.compile:
-                compile_modules(module, {} if settings.compile is True else settings.compile)
+        if self.settings.gradient_checkpointing:
+            enable_gradient_checkpointing(self, self.settings.gradient_checkpointing)
+        if self.settings.compile:
+            for module in self.user.modules().values():
+                compile_modules(module, self.settings.compile)
 
     @override
     def configure_optimizers(self) -> Any:

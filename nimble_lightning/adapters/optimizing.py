@@ -20,10 +20,10 @@ def configure(user: UserTrainer, settings: Settings, trainer: L.Trainer, accumul
     own = user.method("configure_optimizers")
     if own is not None:
         return _only_one(own(), user.name)
-    optimizer = build_optimizer(list(user.modules().values()), settings.optim, lr=user.get("lr", "learning_rate"))
+    optimizer = build_optimizer(user.modules(), settings.optim, lr=user.get("lr", "learning_rate"))
     if settings.schedule is None:
         return optimizer
-    schedule = build_schedule(optimizer, settings.schedule, total_steps=planned_steps(trainer, accumulate))
+    schedule = build_schedule(optimizer, settings.schedule, total_steps=planned_steps(trainer, accumulate), mode=settings.mode)
     kind = {"reduce_on_plateau": True, "monitor": settings.monitor or "val_loss", "interval": "epoch"}
     return {
         "optimizer": optimizer,

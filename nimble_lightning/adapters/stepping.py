@@ -10,9 +10,11 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces
 
@@ -27,12 +29,12 @@ class Stepping:
 
     def __init__(self, module: NimbleModule) -> None:
         self._module = module
-        # Not a child: a module holding itself would recurse.
         size = module.settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
         self.loss_of = PieceLoss(module.user.object.train, module.user.method("compute_loss"))
         self.clip = module.settings.clip
         self.accumulate = 1
+        self._schedule: LRSchedulerConfig | None = None
         self._taken: tuple[Any, Any, int] | None = None
 
     # --- the Trainer's own arguments --------------------------------------------------------------------------------
@@ -67,6 +69,7 @@ class Stepping:
         schedules = trainer.lr_scheduler_configs
         self._schedule = schedules[0] if schedules else None
         self._every = max(1, trainer.log_every_n_steps)
+        self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
         backward = Backward(self.loss_of, self.pieces, self._choose_backward(), module.running.begin)
         self._step = GlobalStep(backward, module, self.accumulate, trainer.world_size if self._own else 1)
 
@@ -76,6 +79,8 @@ class Stepping:
         done, complete = self._step.run(batch, trainer.is_last_batch, self._zero_grad)
         module.running.add_loss(done.loss, done.items)
         module.running.commit()
+        if self._data is not None and self._data.train_loader is not None:
+            self._data.train_loader.consumed()
         if complete:
             self._update()
         if (step := trainer.global_step) and complete and step % self._every == 0:
@@ -152,7 +157,7 @@ class Stepping:
 
     def end_of_validation(self, metrics: dict[str, float]) -> None:
         """A plateau schedule follows the monitored metric, seen after each validation."""
-        schedule = self._schedule if hasattr(self, "_schedule") else None
+        schedule = self._schedule
         if schedule is None or not isinstance(schedule.scheduler, ReduceLROnPlateau) or self._module.trainer.sanity_checking:
             return
         watched = schedule.monitor or "val_loss"

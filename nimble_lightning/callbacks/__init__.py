@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
+    from nimble_lightning.callbacks.auto_retry import AutoRetry
+    from nimble_lightning.callbacks.best_checkpoint import BestCheckpoint
+    from nimble_lightning.callbacks.exact_resume import ExactResume
     from nimble_lightning.callbacks.progress import Progress
 
-__all__ = ["Progress"]
+__all__ = ["AutoRetry", "BestCheckpoint", "ExactResume", "Progress"]
 
-__getattr__, __dir__ = lazy(__name__, {"Progress": "nimble_lightning.callbacks.progress"})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "AutoRetry": "nimble_lightning.callbacks.auto_retry",
+        "BestCheckpoint": "nimble_lightning.callbacks.best_checkpoint",
+        "ExactResume": "nimble_lightning.callbacks.exact_resume",
+        "Progress": "nimble_lightning.callbacks.progress",
+    },
+)

@@ -89,7 +89,7 @@ class AutoRetry(L.Callback):
         return asked.save or now >= self._next_save
 
     def _commit(self, trainer: L.Trainer, step: int) -> None:
-        folder = Path(trainer.default_root_dir) / "checkpoints"
+        folder = Path(trainer.default_root_dir) / "checkpoints" / "steps"
         trainer.save_checkpoint(folder / f"step-{step:08d}.ckpt")
         self._saved_at, asked.save = step, False
         self._schedule()

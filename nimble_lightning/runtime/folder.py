@@ -22,6 +22,7 @@ class RunFolder:
         self.lock = self.path / "run.lock"
         self.log = self.path / "log.txt"
         self.checkpoints = self.path / "checkpoints"
+        self.steps = self.checkpoints / "steps"
         self.best = self.checkpoints / "best"
         self.show = self.path / "show"
         self.errors = self.path / "errors"
@@ -31,7 +32,7 @@ class RunFolder:
         """Make the folder, readable by its owner only."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (self.checkpoints, self.errors):
+            for folder in (self.checkpoints, self.steps, self.errors):
                 folder.mkdir(mode=0o700, exist_ok=True)
             write_text(self.path / ".writable", "")
             (self.path / ".writable").unlink()

@@ -1,4 +1,4 @@
-"""How long training took and how much went through it, over all attempts."""
+"""How long training took and how much went through it, over all attempts; and whose checkpoints these are."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from nimble_lightning.ranks import everyones
 
 
 class Meter(L.Callback):
-    """Counts seconds and samples inside `fit`; its state travels in the checkpoint."""
+    """Counts seconds and samples inside `fit`, and names the run in its checkpoints."""
 
-    def __init__(self) -> None:
+    def __init__(self, run_id: str, attempt: int) -> None:
+        self._run_id = run_id
+        self._attempt = attempt
         self._before = 0.0
         self._started: float | None = None
         self._samples = 0
@@ -48,6 +50,11 @@ class Meter(L.Callback):
             "train_steps_per_second": self._steps / seconds,
             "train_samples_per_second": (self._samples + self._others) / seconds,
         }
+
+    @override
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        own = checkpoint.setdefault("nimble", {})
+        own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * trainer.world_size)
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -11,7 +11,13 @@ from typing import Any, TextIO
 
 from nimble_lightning.runtime.folder import RunFolder
 
-_ADVERTS = ("litlogger", "litmodels", "lightning.ai")
+# Warnings of libraries about what we do on purpose, or about themselves.
+_NOISE = (
+    ".*does not have many workers.*",
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+)
 
 
 class Tee:
@@ -54,15 +60,14 @@ def to_log(folder: RunFolder, rank: int, settings: Mapping[str, Any]) -> Iterato
 
 
 def _set_levels(level: str) -> None:
+    """Ours at the asked level; Lightning's own remarks only when something is wrong, or when debugging."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    for name in ("nimble_lightning", "lightning", "lightning.pytorch", "lightning.fabric"):
-        logger = logging.getLogger(name)
-        logger.handlers = []
-        logger.setLevel(level)
-        logger.propagate = True
-    handler.addFilter(lambda record: not any(word in record.getMessage() for word in _ADVERTS))
     logging.getLogger().handlers = [handler]
-    logging.getLogger("lightning").setLevel(max(logging.WARNING, logging.getLevelName(level)))
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*num_workers.*bottleneck.*")
+    host = max(logging.WARNING, logging.getLevelName(level)) if level != "DEBUG" else logging.DEBUG
+    for name, own_level in {"nimble_lightning": level, "lightning": host, "lightning.pytorch": host, "lightning.fabric": host}.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(own_level)
+    for noise in _NOISE:
+        warnings.filterwarnings("ignore", message=noise)

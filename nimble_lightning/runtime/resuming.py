@@ -19,7 +19,7 @@ def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
         _set_aside(job)
     if first_of_command and wanted not in ("auto", "never"):
         return _given(Path(wanted))
-    found = newest_whole(job.folder.checkpoints, run_id=job.run_id)
+    found = newest_whole(job.folder.steps, run_id=job.run_id)
     if found is None:
         return (None, 0) if wanted in ("auto", "never") else _given(Path(wanted))
     for path, why in found.skipped:
@@ -39,7 +39,7 @@ def _given(path: Path) -> tuple[str, int]:
 
 def _set_aside(job: Job) -> None:
     """Nothing the user made is lost: what an earlier start left is kept beside."""
-    if not any(job.folder.checkpoints.glob("*.ckpt")):
+    if not any(job.folder.steps.glob("*.ckpt")):
         return
     number = 1
     while (aside := job.folder.checkpoints.with_name(f"checkpoints.before-{number}")).exists():

@@ -91,7 +91,7 @@ class Supervisor:
             time.sleep(min(0.05, seconds))
 
     def _committed_step(self) -> int:
-        steps = [int(p.stem.removeprefix("step-")) for p in self.job.folder.checkpoints.glob("step-*.ckpt") if p.stem[5:].isdigit()]
+        steps = [int(p.stem.removeprefix("step-")) for p in self.job.folder.steps.glob("step-*.ckpt") if p.stem[5:].isdigit()]
         return max(steps, default=0)
 
     def _conclude(self, outcome: Outcome) -> Result:

@@ -80,7 +80,7 @@ class Training:
             flag.touch()
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
-        meter = Meter()
+        meter = Meter(self.job.run_id, self.attempt)
         trainer = self.trainer = build_trainer(self.config, self.job.folder, [meter])
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
