@@ -38,7 +38,7 @@ def sweep(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def settle(path: Path) -> list[Path]:
-    """Give a waiting manifest of ``path`` its name if it holds; those that do not are deleted and returned."""
+    """Give a waiting manifest of ``path`` its name if it holds; any other is deleted and returned."""
     removed: list[Path] = []
     for waiting in manifests_of(path) if path.parent.is_dir() else []:
         if not _is_dead(waiting):

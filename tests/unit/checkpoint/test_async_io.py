@@ -125,9 +125,7 @@ def test_one_checkpoint_at_a_time_keeps_two_on_the_disk(tmp_path: Path, io: Asyn
     assert checkpoints(tmp_path) == ["4.ckpt", "5.ckpt"]
 
 
-def test_it_works_again_after_teardown_and_leaves_no_thread(
-    tmp_path: Path, io: AsyncNimbleCheckpointIO
-) -> None:
+def test_it_works_after_teardown_and_leaves_no_thread(tmp_path: Path, io: AsyncNimbleCheckpointIO) -> None:
     for step in (1, 2):
         io.save_checkpoint(state(step), tmp_path / f"{step}.ckpt")
         io.teardown()

@@ -105,9 +105,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_fail_the_save(
     assert found.manifest.step == 3
 
 
-def test_the_temporary_folder_of_the_system_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_system_s_temporary_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
     monkeypatch.setattr(tempfile, "tempdir", None)
     save(tmp_path / "run" / "1.ckpt", 1)

@@ -25,6 +25,9 @@ from nimble_lightning.checkpoint import (
 )
 from nimble_lightning.errors import CheckpointError
 
+# Without a process group DCP says that it saves from one process, which is meant.
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+
 SEAL_STAGES = ("open", "fsync", "pending", "manifest", "replace", "folder")
 
 
@@ -39,7 +42,6 @@ def save_sharded(path: Path, step: int) -> None:
     seal_folder(path, RunFacts(step=step, run_id="run"), staged=staged)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_sealed_folder_is_found_and_loads(tmp_path: Path) -> None:
     save_sharded(tmp_path / "1.ckpt", 1)
     found = newest_whole(tmp_path, run_id="run")
@@ -52,7 +54,6 @@ def test_a_sealed_folder_is_found_and_loads(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["1.ckpt"]
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_folder_written_in_place_is_whole_once_it_is_sealed(tmp_path: Path) -> None:
     write_shards(tmp_path / "1.ckpt", 1)
     with pytest.raises(CheckpointError, match="no manifest"):
@@ -64,7 +65,6 @@ def test_a_folder_written_in_place_is_whole_once_it_is_sealed(tmp_path: Path) ->
         verify(tmp_path / "1.ckpt")
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["2.ckpt", "1.ckpt"], ids=["new-name", "same-name"])
 @pytest.mark.parametrize("stage", SEAL_STAGES)
 def test_a_kill_at_any_stage_leaves_a_whole_folder(tmp_path: Path, stage: str, name: str) -> None:
@@ -83,7 +83,6 @@ def test_a_kill_at_any_stage_leaves_a_whole_folder(tmp_path: Path, stage: str, n
     assert newest_whole(tmp_path) is not None
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EPERM], ids=errno.errorcode.get)
 @pytest.mark.parametrize("stage", SEAL_STAGES)
 def test_a_disk_error_at_any_stage_is_raised_and_the_next_save_works(
@@ -99,7 +98,6 @@ def test_a_disk_error_at_any_stage_is_raised_and_the_next_save_works(
     assert verify(tmp_path / "1.ckpt").step == 3
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_killed_between_two_renames_the_sweep_does_the_second(tmp_path: Path) -> None:
     save_sharded(tmp_path / "1.ckpt", 1)
 
@@ -120,7 +118,6 @@ def test_killed_between_two_renames_the_sweep_does_the_second(tmp_path: Path) ->
     assert [entry.name for entry in tmp_path.iterdir()] == ["1.ckpt"]
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("damage", ["flip", "missing", "added", "link", "renamed"])
 def test_a_damaged_folder_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "1.ckpt"
@@ -144,7 +141,6 @@ def test_a_damaged_folder_is_refused(tmp_path: Path, damage: str) -> None:
     assert newest_whole(tmp_path) is None
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_old_folders_are_pruned(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save_sharded(tmp_path / f"{step}.ckpt", step)
@@ -152,7 +148,6 @@ def test_old_folders_are_pruned(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["2.ckpt", "3.ckpt"]
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_the_plugin_says_who_loads_a_folder(tmp_path: Path) -> None:
     save_sharded(tmp_path / "1.ckpt", 1)
     with pytest.raises(CheckpointError, match="sharded"):

@@ -52,7 +52,6 @@ def fit(
     return trainer
 
 
-@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("plugin", [NimbleCheckpointIO, AsyncNimbleCheckpointIO])
 def test_a_trainer_saves_prunes_finds_and_resumes(
     tmp_path: Path, plugin: type[NimbleCheckpointIO | AsyncNimbleCheckpointIO]
@@ -74,7 +73,6 @@ def test_a_trainer_saves_prunes_finds_and_resumes(
     assert verify(tmp_path / "last.ckpt").step == 12
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_all_that_a_trainer_dumps_comes_back(tmp_path: Path) -> None:
     trainer = fit(tmp_path, NimbleCheckpointIO(), epochs=1)
     trainer.save_checkpoint(tmp_path / "all.ckpt")
@@ -87,7 +85,6 @@ def test_all_that_a_trainer_dumps_comes_back(tmp_path: Path) -> None:
         assert torch.equal(loaded["state_dict"][name], weight)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_trainer_refuses_a_damaged_checkpoint(tmp_path: Path) -> None:
     fit(tmp_path, NimbleCheckpointIO(), epochs=1)
     path = tmp_path / "last.ckpt"

@@ -54,9 +54,7 @@ def test_every_one_of_1000_bit_flips_is_refused_before_unpickling(
     verify(path)
 
 
-def test_every_one_of_100_truncations_is_refused_before_unpickling(
-    tmp_path: Path, unpickled: list[Any]
-) -> None:
+def test_each_of_100_truncations_is_refused_before_unpickling(tmp_path: Path, unpickled: list[Any]) -> None:
     path = save(tmp_path / "1.ckpt", 1)
     data = path.read_bytes()
     draw = random.Random(0)
