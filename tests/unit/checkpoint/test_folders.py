@@ -25,8 +25,11 @@ from nimble_lightning.checkpoint import (
 )
 from nimble_lightning.errors import CheckpointError
 
-# Without a process group DCP says that it saves from one process, which is meant.
-pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning")
+# DCP says that it saves from one process, and over an older checkpoint: both are meant.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:torch.distributed is disabled:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Detected an existing checkpoint:UserWarning"),
+]
 
 SEAL_STAGES = ("open", "fsync", "pending", "manifest", "replace", "folder")
 
