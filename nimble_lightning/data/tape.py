@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -31,13 +30,14 @@ class Tape:
     ) -> None:
         self._randomness = PrivateRandomness("tape", seed, epoch)
         self._stateful = tells_its_state(source)
-        # A stream keeps the state it is given for its next readers as well, so it is given to a copy.
-        self._source = copy.copy(source) if self._stateful else source
+        self._source = source
         self.at = 0
         with self._randomness:
             announce(self._source, seed, epoch)
+        if self._stateful:
+            # A stream keeps the state it was given last, so one that begins at its start has to be told as well.
+            self._source.load_state_dict(place["source"] if place else {})
         if place is not None and self._stateful:
-            self._source.load_state_dict(place["source"])
             self._randomness.load_state_dict(place["random"])
             self.at = int(place["at"])
         with self._randomness:

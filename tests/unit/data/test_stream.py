@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,3 +138,32 @@ def test_a_function_that_returns_nothing_to_iterate_over_is_an_error() -> None:
 
 def test_a_stream_has_no_length() -> None:
     assert not hasattr(loader(generate), "__len__")
+
+
+def test_random_draws_of_a_hugging_face_stream_go_on_where_they_were_left() -> None:
+    def augment(row: dict[str, Any]) -> dict[str, Any]:
+        return {**row, "noise": random.random()}
+
+    resumes_exactly(lambda: loader(hugging_face().map(augment)))
+
+
+def test_a_restored_hugging_face_stream_can_be_read_from_its_start_again() -> None:
+    ours = loader(hugging_face())
+    start = ours.state_dict()
+    whole = train(ours)
+    again = loader(hugging_face())
+    train(again, 2)
+    middle = again.state_dict()
+    again.load_state_dict(start)
+    again.load_state_dict(middle)
+    assert train(again) == whole[2:]
+    again.load_state_dict(start)
+    assert train(again) == whole
+
+
+def test_an_end_that_was_fetched_ahead_ends_the_epoch_with_the_last_batch_consumed() -> None:
+    ours = loader(generate)
+    for _ in list(ours):
+        assert ours.state_dict()["epoch"] == 0
+        ours.consumed()
+    assert ours.state_dict() == {"epoch": 1, "samples": 0, "batches": 0, "seed": 0}
