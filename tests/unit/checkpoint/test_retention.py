@@ -48,6 +48,14 @@ def test_replacing_one_by_one_never_leaves_fewer_than_two(tmp_path: Path) -> Non
             assert checkpoints(tmp_path) == [f"{step - 1}.ckpt", f"{step}.ckpt"]
 
 
+def test_a_removed_one_stays_until_two_others_are_committed(tmp_path: Path) -> None:
+    NimbleCheckpointIO().remove_checkpoint(save(tmp_path / "1.ckpt", 1))
+    save(tmp_path / "2.ckpt", 2)
+    assert checkpoints(tmp_path) == ["1.ckpt", "2.ckpt"]
+    save(tmp_path / "3.ckpt", 3)
+    assert checkpoints(tmp_path) == ["2.ckpt", "3.ckpt"]
+
+
 def test_a_checkpoint_saved_again_under_a_removed_name_stays(tmp_path: Path) -> None:
     io = NimbleCheckpointIO()
     save(tmp_path / "a.ckpt", 1)
