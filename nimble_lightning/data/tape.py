@@ -35,7 +35,7 @@ class Tape:
         with self._randomness:
             announce(self._source, seed, epoch)
         if self._stateful:
-            # A stream keeps the state it was given last, so one that begins at its start has to be told as well.
+            # A stream keeps the state it was given last, so it has to be told to begin at its start, too.
             self._source.load_state_dict(place["source"] if place else {})
         if place is not None and self._stateful:
             self._randomness.load_state_dict(place["random"])

@@ -142,11 +142,12 @@ def test_on_another_number_of_ranks_every_remaining_sample_is_seen_once(
     assert sorted(indices(seen + rest)) == list(range(N))
 
 
+@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize("source", [Noisy, NoisyStream, lambda: torch.arange(N)])
-def test_the_global_random_states_are_untouched(source: Any) -> None:
+def test_the_global_random_states_are_untouched(source: Any, workers: int) -> None:
     torch.randn(1)
     state = snapshot()
-    train(make_loader(source(), batch_size=4, shuffle=True))
+    train(make_loader(source(), batch_size=4, shuffle=True, num_workers=workers))
     after = snapshot()
     assert torch.equal(state["torch"], after["torch"])
     assert plain(state["python"]) == plain(after["python"])
