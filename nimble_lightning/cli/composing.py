@@ -68,10 +68,11 @@ class Composer:
 
     def _find_groups(self) -> dict[str, list[str]]:
         loader: Any = GlobalHydra.instance().config_loader()
+        # The public way reads the primary configuration once more for every group.
+        _, files = loader._parse_overrides_and_create_caching_repo(self._name, self._path)
 
         def listed(parent: str, kind: ObjectType) -> list[str]:
-            names = loader.get_group_options(parent, kind, config_name=self._name, overrides=self._path)
-            return sorted(name for name in names if not name.startswith("_"))
+            return sorted(name for name in files.get_group_options(parent, kind) if not name.startswith("_"))
 
         groups = [name for name in listed("", ObjectType.GROUP) if name != "hydra"]
         return {group: listed(group, ObjectType.CONFIG) for group in groups}

@@ -15,6 +15,8 @@ from nimble_lightning.cli.signature import Parameter, Signature, from_text, of_t
 from nimble_lightning.cli.values import conform, like
 from nimble_lightning.errors import RequestError
 
+# In these groups null means that whoever builds the object decides.
+_NULL_IS_OPEN = ("optim", "schedule")
 # Given by whoever instantiates the object, never by the configuration.
 _NOT_SETTINGS = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 
@@ -136,8 +138,10 @@ def _refuse_strangers(block: DictConfig, signature: Signature, prefix: str) -> N
 
 def _check_block(block: DictConfig, signature: Signature, prefix: str) -> None:
     _refuse_strangers(block, signature, prefix)
-    for key in [str(key) for key in block]:
-        if key in signature.parameters:
+    for name, node in block.items_ex(resolve=False):
+        key = str(name)
+        left_open = prefix in _NULL_IS_OPEN and node is None
+        if key in signature.parameters and not left_open:
             _check_value(block, key, f"{prefix}.{key}", signature)
 
 

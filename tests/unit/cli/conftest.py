@@ -41,6 +41,20 @@ def write() -> Write:
     return write_file
 
 
+def trainer(keywords: str) -> str:
+    """The source of a trainer whose pre_process has these keywords."""
+    return (
+        "class T(NimbleTrainer):\n"
+        f"    def pre_process(self, {keywords}): ...\n"
+        "    def train(self, batch): ...\n"
+    )
+
+
+@pytest.fixture
+def write_trainer(write: Write) -> Callable[..., Path]:
+    return lambda keywords, name="my_trainer.py": write(name, trainer(keywords))
+
+
 @pytest.fixture
 def trainer_file(write: Write) -> Path:
     return write("my_trainer.py", TRAINER)

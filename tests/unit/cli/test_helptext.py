@@ -26,20 +26,14 @@ def test_without_a_trainer_groups_settings_and_exit_codes_are_shown() -> None:
         assert word in text
 
 
-def test_nothing_is_wider_than_eighty_columns(write: Callable[[str, str], Path]) -> None:
+def test_nothing_is_wider_than_eighty_columns(write_trainer: Callable[..., Path]) -> None:
     long = "Literal[" + ", ".join(f"'choice_{n}'" for n in range(20)) + "]"
-    write(
-        "t.py",
-        f"class T(NimbleTrainer):\n    def pre_process(self, *, size: {long} = 'choice_1'): ...\n    def train(self, b): ...\n",
-    )
+    write_trainer(f"*, size: {long} = 'choice_1'", "t.py")
     assert max(map(len, help_text(parse(["trainer=t.py"])).splitlines())) <= 80
 
 
-def test_a_required_parameter_does_not_keep_help_from_showing(write: Callable[[str, str], Path]) -> None:
-    write(
-        "t.py",
-        "class T(NimbleTrainer):\n    def pre_process(self, *, size: int): ...\n    def train(self, b): ...\n",
-    )
+def test_a_required_parameter_does_not_keep_help_from_showing(write_trainer: Callable[..., Path]) -> None:
+    write_trainer("*, size: int", "t.py")
     text = help_text(parse(["trainer=t.py"]))
     assert "params.size: int" in text
     assert "required" in text

@@ -133,32 +133,23 @@ def test_hydra_gets_overrides_that_lead_to_the_same_configuration() -> None:
     assert again.config == once.config
 
 
-def test_the_trainers_defaults_stand_beside_what_is_given(write: Write) -> None:
-    write(
-        "my_trainer.py",
-        "class T(NimbleTrainer):\n    def pre_process(self, a=1, b=(1, 2), c=None, d=F): ...\n    def train(self, b): ...\n",
-    )
+def test_the_trainers_defaults_stand_beside_what_is_given(write_trainer: Callable[..., Path]) -> None:
+    write_trainer("a=1, b=(1, 2), c=None, d=F")
     made = plan("params.a=5")
     fill_defaults(made.config, made.sources[0].signatures)
     # A tuple would come back as a list, and what F is only running the file can tell: both stay with Python.
     assert dict(made.config.params) == {"a": 5, "c": None}
 
 
-def test_a_required_parameter_is_asked_for(write: Write) -> None:
-    write(
-        "my_trainer.py",
-        "class T(NimbleTrainer):\n    def pre_process(self, *, size: int): ...\n    def train(self, b): ...\n",
-    )
+def test_a_required_parameter_is_asked_for(write_trainer: Callable[..., Path]) -> None:
+    write_trainer("*, size: int")
     assert "params.size is missing" in refusal()
     assert "params.size=VALUE" in refusal()
     assert value("params.size", "params.size=3") == 3
 
 
-def test_a_pre_process_with_kwargs_takes_any_parameter(write: Write) -> None:
-    write(
-        "my_trainer.py",
-        "class T(NimbleTrainer):\n    def pre_process(self, **kw): ...\n    def train(self, b): ...\n",
-    )
+def test_a_pre_process_with_kwargs_takes_any_parameter(write_trainer: Callable[..., Path]) -> None:
+    write_trainer("**kw")
     assert value("params.anything", "params.anything=[1,2]") == [1, 2]
 
 
@@ -187,11 +178,8 @@ def test_a_model_without_data_is_refused_unless_it_loads_its_own(write: Write) -
     assert make_plan(parse(["trainer=net.py"])).sources[0].data is None
 
 
-def test_each_member_of_a_sweep_is_checked_before_the_first_runs(write: Write) -> None:
-    write(
-        "other.py",
-        "class T(NimbleTrainer):\n    def pre_process(self, *, lr: int = 1): ...\n    def train(self, b): ...\n",
-    )
+def test_each_member_of_a_sweep_is_checked_before_the_first_runs(write_trainer: Callable[..., Path]) -> None:
+    write_trainer("*, lr: int = 1", "other.py")
     assert "got 'x'" in refusal("-m", "params.lr=1,2,x")
     assert "got 'y'" in refusal("-m", "data.batch_size=1,y")
     assert "got 2.5" in str(

@@ -168,10 +168,9 @@ def test_whatever_comes_it_fits_or_is_a_mismatch_and_fitting_twice_changes_nothi
 ) -> None:
     try:
         once = conform(value, kind)
-    except Mismatch as mismatch:
-        assert mismatch.expected
-    else:
-        assert conform(once, kind) == once
+    except Mismatch:
+        return
+    assert conform(once, kind) == once
 
 
 @given(st.integers())
