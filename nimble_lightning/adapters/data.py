@@ -31,6 +31,9 @@ class NimbleData(L.LightningDataModule):
     @override
     def setup(self, stage: str) -> None:
         self.user.prepare()
+        if not self.has_eval_data:
+            # Lightning leaves validation out where nothing overrides this; an empty list it would complain about.
+            setattr(self, "val_dataloader", super().val_dataloader)  # noqa: B010
 
     @override
     def train_dataloader(self) -> Loader:

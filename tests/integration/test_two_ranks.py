@@ -1,0 +1,199 @@
+"""On two ranks the numbers are those of one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+import torchmetrics
+from two_ranks import TwoRanks
+
+from nimble_lightning.adapters import DataSettings, Settings, adapt
+from nimble_lightning.callbacks import ExactResume
+from nimble_lightning.trainer import NimbleTrainer
+
+
+@pytest.fixture(scope="module")
+def ranks() -> Iterator[TwoRanks]:
+    pair = TwoRanks()
+    yield pair
+    pair.close()
+
+
+class Regression(NimbleTrainer):
+    """A linear model under SGD, so that weights after a step show its gradient. Some ranks may be short of memory."""
+
+    def pre_process(self, *, samples: int, most: tuple[int, ...] = (), tokens: bool = False) -> None:
+        draw = torch.Generator().manual_seed(0)
+        x = torch.randn(samples, 3, generator=draw, dtype=torch.float64)
+        self.train_data = (x, x.sum(1, keepdim=True), torch.arange(samples))
+        self.model = torch.nn.Linear(3, 1).double()
+        torch.nn.init.constant_(self.model.weight, 0.5)
+        torch.nn.init.zeros_(self.model.bias)
+        self.most, self.tokens = most, tokens
+        self.rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+
+    def train(self, batch: Any) -> Any:
+        x, y, number = batch
+        if self.most and len(x) > self.most[self.rank]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        errors = (self.model(x) - y).square().squeeze(1)
+        if not self.tokens:
+            return errors.mean()
+        weight = 1.0 + number % 3
+        return (errors * weight).sum() / weight.sum(), weight.sum()
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.model.parameters(), lr=0.05)
+
+
+def weights(rank: int, devices: int, data: DataSettings, options: dict[str, Any], params: dict[str, Any]) -> tuple[list[float], int, int]:
+    """Train one epoch; returns the weights, the steps, and the size of the pieces at the end."""
+    module, loaders = adapt(Regression(), settings=Settings(data=data), **params)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **options,
+    )
+    trainer.fit(module, datamodule=loaders)
+    return torch.cat([p.flatten() for p in module.parameters()]).tolist(), trainer.global_step, module.stepping.pieces.size or 0
+
+
+def both(ranks: TwoRanks, samples: int, batch: int, *, micro: Any = "auto", accumulate: int = 1, **params: Any) -> tuple[Any, Any]:
+    """The same global batches on one rank, uncut, and on two."""
+    params["samples"] = samples
+    uncut = {k: v for k, v in params.items() if k != "most"}
+    one = weights(0, 1, DataSettings(batch_size=2 * batch * accumulate, shuffle=False), {}, uncut)
+    options = {"accumulate_grad_batches": accumulate} if accumulate > 1 else {}
+    two = ranks.run(weights, 2, DataSettings(batch_size=batch, micro_batch_size=micro, shuffle=False), options, params)
+    assert two[0] == two[1]
+    return one, two[0]
+
+
+@pytest.mark.parametrize("micro", ["auto", 1, 3])
+@pytest.mark.parametrize("tokens", [False, True])
+def test_gradients_equal_those_of_the_uncut_batch_on_one_rank(ranks: TwoRanks, micro: Any, tokens: bool) -> None:
+    one, two = both(ranks, 37, 5, micro=micro, tokens=tokens)
+    assert two[0] == pytest.approx(one[0], abs=1e-9)
+    assert two[1] == one[1] == 4
+
+
+@pytest.mark.parametrize("samples", [11, 21, 22, 39])
+def test_the_last_incomplete_batch_counts_by_what_it_holds(ranks: TwoRanks, samples: int) -> None:
+    one, two = both(ranks, samples, 5, micro=2)
+    if samples not in (11, 21):  # a rest of one sample is shared out over two steps, so that no rank is left with nothing
+        assert two[0] == pytest.approx(one[0], abs=1e-9)
+    assert two[1] == one[1]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_accumulated_batches_equal_one_large_batch(ranks: TwoRanks, tokens: bool) -> None:
+    one, two = both(ranks, 40, 5, accumulate=2, tokens=tokens)
+    assert two[0] == pytest.approx(one[0], abs=1e-9)
+    assert two[1] == one[1] == 2
+
+
+@pytest.mark.parametrize("most", [(2, 100), (100, 2), (1, 3)])
+def test_one_rank_out_of_memory_halves_the_pieces_on_both_and_changes_nothing_else(ranks: TwoRanks, most: tuple[int, int]) -> None:
+    one, two = both(ranks, 40, 5, most=most)
+    assert two[0] == pytest.approx(one[0], abs=1e-9)
+    assert 0 < two[2] <= min(m for m in most)
+
+
+class Evaluated(NimbleTrainer):
+    def pre_process(self, *, samples: int) -> None:
+        self.model = torch.nn.Linear(1, 2)
+        self.train_data = (torch.zeros(4, 1), torch.zeros(4, dtype=torch.long))
+        self.eval_data = self.test_data = (torch.arange(samples).float()[:, None],)
+        self.seen: list[int] = []
+        self.f1 = torchmetrics.classification.BinaryF1Score()
+
+    def train(self, batch: Any) -> torch.Tensor:
+        return self.model(batch[0]).sum()  # type: ignore[no-any-return]
+
+    def evaluate(self, batch: Any) -> Any:
+        number = batch[0].squeeze(1)
+        self.seen += number.int().tolist()
+        self.f1.update((number % 2).int(), (number % 3 > 0).int())
+        return {"mean": number, "loss": number.mean(), "f1": self.f1}
+
+
+def evaluated(rank: int, devices: int, samples: int, batch: int) -> tuple[dict[str, float], list[int]]:
+    trainer = Evaluated()
+    module, data = adapt(trainer, settings=Settings(data=DataSettings(eval_batch_size=batch)), samples=samples)
+    lightning = L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        use_distributed_sampler=False,
+    )
+    return dict(lightning.test(module, datamodule=data, verbose=False)[0]), trainer.seen
+
+
+@pytest.mark.parametrize(("samples", "batch"), [(5, 2), (5, 1), (6, 3), (1, 4), (13, 4), (2, 32)])
+def test_evaluation_counts_every_sample_exactly_once(ranks: TwoRanks, samples: int, batch: int) -> None:
+    alone, _ = evaluated(0, 1, samples, batch)
+    (first, seen_first), (second, seen_second) = ranks.run(evaluated, 2, samples, batch)
+    assert first == second
+    assert first["test_mean"] == pytest.approx(sum(range(samples)) / samples)
+    if samples >= 2:
+        assert first == pytest.approx(alone)
+        assert sorted(seen_first + seen_second) == list(range(samples))
+
+
+def test_rank_state_travels_with_the_checkpoint_of_rank_zero(ranks: TwoRanks, tmp_path: Any) -> None:
+    first, second = ranks.run(drawn_after_resume, str(tmp_path))
+    assert first != second
+    assert first[0] == first[1]
+    assert second[0] == second[1]
+
+
+def drawn_after_resume(rank: int, folder: str) -> tuple[float, float]:
+    """The random number of the third step, in an uninterrupted run and in one resumed before it."""
+    drawn: list[float] = []
+
+    class Draws(Regression):
+        def train(self, batch: Any) -> Any:
+            drawn.append(float(torch.rand(())))
+            return super().train(batch)
+
+    class Saves(L.Callback):
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.global_step == 2:
+                trainer.save_checkpoint(f"{folder}/two.ckpt")
+
+    def fit(path: str | None, callbacks: list[L.Callback]) -> None:
+        torch.manual_seed(rank)
+        module, data = adapt(Draws(), settings=Settings(data=DataSettings(batch_size=2)), samples=16)
+        trainer = L.Trainer(
+            accelerator="cpu",
+            devices=2,
+            strategy="ddp",
+            max_epochs=1,
+            callbacks=callbacks,
+            logger=False,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, datamodule=data, ckpt_path=path, weights_only=True)
+
+    fit(None, [ExactResume(), Saves()])
+    uninterrupted = drawn[2]
+    drawn.clear()
+    torch.rand(5)
+    fit(f"{folder}/two.ckpt", [ExactResume()])
+    return uninterrupted, drawn[0]
