@@ -1,9 +1,15 @@
-"""Only what pyproject.toml cannot say: every sub-package found, and `conf/` shipped as `nimble_lightning.conf`."""
+"""What pyproject.toml cannot say: every sub-package is found, and `conf/` ships as `nimble_lightning.conf`."""
 
-from setuptools import find_packages, setup
+from setuptools import find_namespace_packages, find_packages, setup
+
+CODE = find_packages(include=["nimble_lightning", "nimble_lightning.*"])
+# The groups are folders of settings without an __init__.py.
+GROUPS = [f"nimble_lightning.conf.{name}" for name in find_namespace_packages("conf")]
+CONF = ["nimble_lightning.conf", *GROUPS]
 
 setup(
-    packages=[*find_packages(include=["nimble_lightning", "nimble_lightning.*"]), "nimble_lightning.conf"],
+    packages=CODE + CONF,
     package_dir={"nimble_lightning": "nimble_lightning", "nimble_lightning.conf": "conf"},
-    package_data={"nimble_lightning": ["py.typed", "**/*.html", "**/*.css"], "nimble_lightning.conf": ["**/*.yaml"]},
+    package_data={"nimble_lightning": ["py.typed", "**/*.html", "**/*.css"]}
+    | dict.fromkeys(CONF, ["*.yaml"]),
 )

@@ -129,8 +129,10 @@ def test_it_can_be_pickled_while_it_is_open(tmp_path: Path, kind: type) -> None:
     logger.log_metrics({"loss": 1.0}, 0)
     copy = pickle.loads(pickle.dumps(logger))
     copy.log_metrics({"loss": 2.0}, 1)
+    copy.finalize("success")
+    logger.log_metrics({"loss": 3.0}, 2)
     (file,) = tmp_path.iterdir()
-    assert len(file.read_text().splitlines()) == (3 if kind is CSVLogger else 2)
+    assert len(file.read_text().splitlines()) == (4 if kind is CSVLogger else 3)
 
 
 @BOTH
