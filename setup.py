@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: every sub-package is found, and `conf/` ships as `nimble_lightning.conf`."""
+"""What pyproject.toml cannot say: all sub-packages are found, and `conf` ships as `nimble_lightning.conf`."""
 
 from setuptools import find_namespace_packages, find_packages, setup
 
