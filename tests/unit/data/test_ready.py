@@ -181,3 +181,14 @@ def test_ready_batches_are_all_shown_to_every_rank_in_evaluation() -> None:
 
 def test_a_sequential_sampler_is_not_taken_for_one_of_the_users() -> None:
     assert isinstance(adopt(DataLoader(DATA, sampler=SequentialSampler(DATA))), IndexedLoader)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in READY if kind != "stream"])
+def test_a_loop_that_counts_its_batches_ends_the_epoch_without_asking_for_more(kind: str) -> None:
+    ours = adopt(READY[kind]())
+    batches = iter(ours)
+    for _ in range(len(ours)):  # type: ignore[arg-type]
+        assert ours.state_dict()["epoch"] == 0
+        next(batches)
+        ours.consumed()
+    assert ours.state_dict()["epoch"] == 1
