@@ -1,0 +1,45 @@
+"""One contender, in this process, which does nothing else: `python -m tests.bench.child '{"name": ..., ...}'`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+
+def main(request: dict[str, Any]) -> dict[str, float]:
+    """Train as asked and say how long it took, how well it learned and how much memory it needed."""
+    import torch
+
+    from tests.bench.contenders import CONTENDERS, Asked
+    from tests.bench.task import final_loss
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    name = request.pop("name")
+    asked = Asked(**{**request, "off": tuple(request.get("off", ()))})
+    seconds, model, steps = CONTENDERS[name](asked)
+    peak = peak_mib()
+    if steps != asked.steps:
+        raise RuntimeError(f"{name} made {steps} steps instead of {asked.steps}")
+    return {"us": seconds / steps * 1e6, "loss": final_loss(model), "peak_mib": peak}
+
+
+def peak_mib() -> float:
+    """The most memory this process had; unlike getrusage, without what its parent had before."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found.group(1)) / 1024 if found else float("nan")
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    answer = os.fdopen(os.dup(1), "w")
+    # Bars and lines go where a batch job's go: into something that is not a terminal.
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    json.dump(main(json.loads(sys.argv[1])), answer)
+    answer.close()

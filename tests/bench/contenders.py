@@ -1,0 +1,217 @@
+"""The ways to train the task, each as its own documentation would have it. Every one runs in a process of its own.
+
+A contender takes what is asked, trains, and returns the seconds its loop took and the trained model. Set-up is not counted.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from tests.bench.task import BATCH, LR, loss_of, make_data, make_model
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How long to train, in which folder, and for ours which callbacks are off."""
+
+    folder: str
+    epochs: int
+    batches: int
+    step_seconds: float = 0.0
+    off: tuple[str, ...] = ()
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * self.batches
+
+
+Trained = tuple[float, nn.Module, int]
+
+
+class Sliced:
+    """Shuffled batches cut from tensors, nothing collated."""
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x) // BATCH
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in torch.randperm(len(self.x)).split(BATCH):
+            yield self.x[rows], self.y[rows]
+
+
+def raw_sliced(asked: Asked) -> Trained:
+    return _raw(asked, Sliced(*make_data(asked.batches)))
+
+
+def raw_loader(asked: Asked) -> Trained:
+    return _raw(asked, DataLoader(TensorDataset(*make_data(asked.batches)), batch_size=BATCH, shuffle=True))
+
+
+def _raw(asked: Asked, batches: Any) -> Trained:
+    model = make_model()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
+    steps, started = 0, time.perf_counter()
+    for _ in range(asked.epochs):
+        for x, y in batches:
+            optimizer.zero_grad()
+            loss_of(model, x, y, asked.step_seconds).backward()
+            optimizer.step()
+            steps += 1
+    return time.perf_counter() - started, model, steps
+
+
+def hugging_face(asked: Asked) -> Trained:
+    """The Trainer with its defaults, except for the rate and its schedule, which are everybody's."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        begun = ended = 0.0
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            self.begun = time.perf_counter()
+
+        def on_train_end(self, *_: Any, **__: Any) -> None:
+            self.ended = time.perf_counter()
+
+    class WithLoss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = make_model()
+
+        def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            return {"loss": loss_of(self.model, x, labels, asked.step_seconds)}
+
+    x, y = make_data(asked.batches)
+    arguments = TrainingArguments(
+        output_dir=asked.folder,
+        num_train_epochs=asked.epochs,
+        per_device_train_batch_size=BATCH,
+        learning_rate=LR,
+        lr_scheduler_type="constant",
+        report_to="none",
+        use_cpu=True,
+    )
+    module, clock = WithLoss(), Clock()
+    rows = [{"x": one, "labels": label} for one, label in zip(x, y, strict=True)]
+    trainer = Trainer(module, arguments, train_dataset=rows, callbacks=[clock])
+    trainer.train()
+    return clock.ended - clock.begun, module.model, trainer.state.global_step
+
+
+def lightning_defaults(asked: Asked) -> Trained:
+    """As its introduction writes it: a DataLoader, `self.log`, and everything the Trainer switches on by itself."""
+    import lightning as L
+
+    module = _module(asked, logs=True, fused=False)
+    loader = DataLoader(TensorDataset(*make_data(asked.batches)), batch_size=BATCH, shuffle=True)
+    trainer = L.Trainer(max_epochs=asked.epochs, default_root_dir=asked.folder, accelerator="cpu", devices=1)
+    seconds = timed(trainer, lambda: trainer.fit(module, loader))
+    return seconds, module.model, trainer.global_step
+
+
+def lightning_lean(asked: Asked) -> Trained:
+    """Everything off, batches sliced, a fused optimizer: as fast as Lightning goes in its usual form."""
+    import lightning as L
+
+    module = _module(asked, logs=False, fused=True)
+    trainer = L.Trainer(
+        max_epochs=asked.epochs,
+        default_root_dir=asked.folder,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    seconds = timed(trainer, lambda: trainer.fit(module, Sliced(*make_data(asked.batches))))
+    return seconds, module.model, trainer.global_step
+
+
+def _module(asked: Asked, *, logs: bool, fused: bool) -> Any:
+    import lightning as L
+
+    class Classifier(L.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = make_model()
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = loss_of(self.model, *batch, asked.step_seconds)
+            if logs:
+                self.log("loss", loss, prog_bar=True)
+            return loss
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(self.parameters(), lr=LR, fused=fused or None)
+
+    return Classifier()
+
+
+def ours(asked: Asked) -> Trained:
+    """What `nl.run` builds from its default configuration, with logger, checkpoints, bar and callbacks."""
+    from nimble_lightning.runtime.building import build_parts, build_trainer
+    from nimble_lightning.runtime.meter import Meter
+    from tests.bench.task import Small
+
+    job = _job(asked)
+    job.save()
+    config = job.resolved()
+    parts = build_parts(config, {"run_folder": asked.folder, "resume_from": None}, Small)
+    trainer = build_trainer(config, job.folder, [Meter(job.run_id, 1)])
+    seconds = timed(trainer, lambda: trainer.fit(parts.module, datamodule=parts.data, weights_only=True))
+    assert parts.user is not None
+    return seconds, parts.user.object.model, trainer.global_step
+
+
+def _job(asked: Asked) -> Any:
+    from hydra import compose, initialize_config_module
+
+    from nimble_lightning.runtime.job import Job
+
+    settings = [
+        f"lightning.max_epochs={asked.epochs}",
+        "lightning.accelerator=cpu",
+        "lightning.devices=1",
+        f"data.batch_size={BATCH}",
+        f"+params.batches={asked.batches}",
+        f"+params.step_seconds={asked.step_seconds}",
+        *("logger=none" if name == "logger" else f"callbacks.{name}=null" for name in asked.off),
+    ]
+    with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
+        config = compose("config", overrides=settings)
+    return Job.from_config(config, trainer="tests.bench.task:Small", folder=asked.folder)
+
+
+def timed(trainer: Any, fit: Callable[[], None]) -> float:
+    """Seconds in the Trainer's fit loop, saves and ends of epochs included."""
+    run, spent = trainer.fit_loop.run, []
+
+    def clocked() -> None:
+        started = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - started)
+
+    trainer.fit_loop.run = clocked
+    fit()
+    return sum(spent)
+
+
+CONTENDERS: dict[str, Callable[[Asked], Trained]] = {
+    "raw_sliced": raw_sliced,
+    "raw_loader": raw_loader,
+    "hugging_face": hugging_face,
+    "lightning_defaults": lightning_defaults,
+    "lightning_lean": lightning_lean,
+    "ours": ours,
+}
