@@ -1,0 +1,50 @@
+"""Nothing in the command line needs torch, and only a run that starts reaches for the runtime."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nimble_lightning.cli
+
+FOLDER = Path(nimble_lightning.cli.__file__).parent
+FILES = sorted(FOLDER.glob("*.py"))
+HEAVY = ("torch", "lightning", "transformers", "datasets", "apprise", "numpy")
+
+
+def imports(node: ast.AST) -> set[str]:
+    found = set()
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            found |= {alias.name for alias in child.names}
+        elif isinstance(child, ast.ImportFrom):
+            found.add(child.module or "")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_no_file_of_the_command_line_mentions_a_heavy_import(path: Path) -> None:
+    assert not {name for name in imports(ast.parse(path.read_text())) if name.partition(".")[0] in HEAVY}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_runtime_is_imported_only_inside_functions(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    at_once = {
+        name for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for name in imports(node)
+    }
+    ours = {name for name in at_once if name.startswith("nimble_lightning.")}
+    assert all(name.startswith(("nimble_lightning.cli", "nimble_lightning.errors")) for name in ours)
+
+
+def test_importing_all_of_it_imports_nothing_heavy() -> None:
+    names = [f"nimble_lightning.cli.{path.stem}" for path in FILES if path.stem != "__init__"]
+    program = f"import sys, {', '.join(names)}; print([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"
