@@ -91,3 +91,14 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     newest_whole(tmp_path)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_save_cut_off_before_its_file_got_its_name_does_not_count(tmp_path: Path) -> None:
+    save(tmp_path / "a.ckpt", 5)
+    save(tmp_path / "b.ckpt", 8)
+    save(tmp_path / "new" / "a.ckpt", 10)
+    (tmp_path / "new" / "a.ckpt.manifest.json").rename(tmp_path / ".a.ckpt.manifest.json.tmp-1")
+    (tmp_path / "new" / "a.ckpt").unlink()
+    found = newest_whole(tmp_path)
+    assert found is not None
+    assert (found.path.name, found.manifest.step) == ("b.ckpt", 8)
