@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
-from checkpoint_cases import save
+from checkpoint_cases import fail_at, save
 
-from nimble_lightning.checkpoint import newest_whole
+from nimble_lightning.checkpoint import newest_whole, stages
 
 
 def damage(path: Path) -> None:
@@ -102,3 +103,14 @@ def test_a_save_cut_off_before_its_file_got_its_name_does_not_count(tmp_path: Pa
     found = newest_whole(tmp_path)
     assert found is not None
     assert (found.path.name, found.manifest.step) == ("b.ckpt", 8)
+
+
+def test_a_save_cut_off_after_its_file_got_its_name_counts_as_new(tmp_path: Path) -> None:
+    save(tmp_path / "a.ckpt", 5)
+    save(tmp_path / "b.ckpt", 8)
+    stages.set_hook(fail_at("folder", errno.EIO))
+    with pytest.raises(OSError, match="Errno"):
+        save(tmp_path / "a.ckpt", 10)
+    found = newest_whole(tmp_path)
+    assert found is not None
+    assert (found.path.name, found.manifest.step) == ("a.ckpt", 10)
