@@ -1,6 +1,6 @@
 """The ways to train the task, each as its own documentation would have it. Every one runs in a process of its own.
 
-A contender takes what is asked, trains, and returns the seconds its loop took and the trained model. Set-up is not counted.
+A contender takes what is asked, trains, and returns how long its loop took, the trained model and the steps made. Set-up is not counted.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from tests.bench.task import BATCH, LR, loss_of, make_data, make_model
 
@@ -32,7 +32,19 @@ class Asked:
         return self.epochs * self.batches
 
 
-Trained = tuple[float, nn.Module, int]
+class Clock:
+    """Seconds between `start` and `stop`: by the wall, and of this process alone, which a busy machine disturbs less."""
+
+    wall = cpu = 0.0
+
+    def start(self) -> None:
+        self._began = time.perf_counter(), time.process_time()
+
+    def stop(self) -> None:
+        self.wall, self.cpu = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+
+
+Trained = tuple[Clock, nn.Module, int]
 
 
 class Sliced:
@@ -60,28 +72,30 @@ def raw_loader(asked: Asked) -> Trained:
 def _raw(asked: Asked, batches: Any) -> Trained:
     model = make_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, fused=True)
-    steps, started = 0, time.perf_counter()
+    steps, clock = 0, Clock()
+    clock.start()
     for _ in range(asked.epochs):
         for x, y in batches:
             optimizer.zero_grad()
             loss_of(model, x, y, asked.step_seconds).backward()
             optimizer.step()
             steps += 1
-    return time.perf_counter() - started, model, steps
+    clock.stop()
+    return clock, model, steps
 
 
 def hugging_face(asked: Asked) -> Trained:
     """The Trainer with its defaults, except for the rate and its schedule, which are everybody's."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        begun = ended = 0.0
+    clock = Clock()
 
+    class Timing(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            self.begun = time.perf_counter()
+            clock.start()
 
         def on_train_end(self, *_: Any, **__: Any) -> None:
-            self.ended = time.perf_counter()
+            clock.stop()
 
     class WithLoss(nn.Module):
         def __init__(self) -> None:
@@ -91,7 +105,16 @@ def hugging_face(asked: Asked) -> Trained:
         def forward(self, x: Tensor, labels: Tensor) -> dict[str, Tensor]:
             return {"loss": loss_of(self.model, x, labels, asked.step_seconds)}
 
-    x, y = make_data(asked.batches)
+    class Rows(Dataset[dict[str, Tensor]]):
+        def __init__(self) -> None:
+            self.x, self.y = make_data(asked.batches)
+
+        def __len__(self) -> int:
+            return len(self.x)
+
+        def __getitem__(self, index: int) -> dict[str, Tensor]:
+            return {"x": self.x[index], "labels": self.y[index]}
+
     arguments = TrainingArguments(
         output_dir=asked.folder,
         num_train_epochs=asked.epochs,
@@ -101,11 +124,10 @@ def hugging_face(asked: Asked) -> Trained:
         report_to="none",
         use_cpu=True,
     )
-    module, clock = WithLoss(), Clock()
-    rows = [{"x": one, "labels": label} for one, label in zip(x, y, strict=True)]
-    trainer = Trainer(module, arguments, train_dataset=rows, callbacks=[clock])
+    module = WithLoss()
+    trainer = Trainer(module, arguments, train_dataset=Rows(), callbacks=[Timing()])
     trainer.train()
-    return clock.ended - clock.begun, module.model, trainer.state.global_step
+    return clock, module.model, trainer.state.global_step
 
 
 def lightning_defaults(asked: Asked) -> Trained:
@@ -115,8 +137,8 @@ def lightning_defaults(asked: Asked) -> Trained:
     module = _module(asked, logs=True, fused=False)
     loader = DataLoader(TensorDataset(*make_data(asked.batches)), batch_size=BATCH, shuffle=True)
     trainer = L.Trainer(max_epochs=asked.epochs, default_root_dir=asked.folder, accelerator="cpu", devices=1)
-    seconds = timed(trainer, lambda: trainer.fit(module, loader))
-    return seconds, module.model, trainer.global_step
+    clock = timed(trainer, lambda: trainer.fit(module, loader))
+    return clock, module.model, trainer.global_step
 
 
 def lightning_lean(asked: Asked) -> Trained:
@@ -134,8 +156,8 @@ def lightning_lean(asked: Asked) -> Trained:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    seconds = timed(trainer, lambda: trainer.fit(module, Sliced(*make_data(asked.batches))))
-    return seconds, module.model, trainer.global_step
+    clock = timed(trainer, lambda: trainer.fit(module, Sliced(*make_data(asked.batches))))
+    return clock, module.model, trainer.global_step
 
 
 def _module(asked: Asked, *, logs: bool, fused: bool) -> Any:
@@ -169,9 +191,9 @@ def ours(asked: Asked) -> Trained:
     config = job.resolved()
     parts = build_parts(config, {"run_folder": asked.folder, "resume_from": None}, Small)
     trainer = build_trainer(config, job.folder, [Meter(job.run_id, 1)])
-    seconds = timed(trainer, lambda: trainer.fit(parts.module, datamodule=parts.data, weights_only=True))
+    clock = timed(trainer, lambda: trainer.fit(parts.module, datamodule=parts.data, weights_only=True))
     assert parts.user is not None
-    return seconds, parts.user.object.model, trainer.global_step
+    return clock, parts.user.object.model, trainer.global_step
 
 
 def _job(asked: Asked) -> Any:
@@ -193,18 +215,18 @@ def _job(asked: Asked) -> Any:
     return Job.from_config(config, trainer="tests.bench.task:Small", folder=asked.folder)
 
 
-def timed(trainer: Any, fit: Callable[[], None]) -> float:
-    """Seconds in the Trainer's fit loop, saves and ends of epochs included."""
-    run, spent = trainer.fit_loop.run, []
+def timed(trainer: Any, fit: Callable[[], None]) -> Clock:
+    """Times the Trainer's fit loop, saves and ends of epochs included."""
+    run, clock = trainer.fit_loop.run, Clock()
 
     def clocked() -> None:
-        started = time.perf_counter()
+        clock.start()
         run()
-        spent.append(time.perf_counter() - started)
+        clock.stop()
 
     trainer.fit_loop.run = clocked
     fit()
-    return sum(spent)
+    return clock
 
 
 CONTENDERS: dict[str, Callable[[Asked], Trained]] = {
