@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
-from collections.abc import Iterable
-from itertools import islice
-from pathlib import Path
+import traceback
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.runtime import exhibits
 from nimble_lightning.runtime.folder import RunFolder, write_json
 
 log = logging.getLogger(__name__)
@@ -22,56 +20,64 @@ MOST = 20
 
 
 def show(user: UserTrainer, module: nn.Module | None, folder: RunFolder) -> None:
-    """Keep what `predict_and_show` yields or returns. The run is finished already, so a failure here is a warning."""
+    """Keep what `predict_and_show` yields or returns, in its order, with an index.json.
+
+    The run is finished already: what cannot be shown is an entry that says why, and the rest goes on.
+    """
     if user.method("predict_and_show") is None:
         return
     if module is not None:
         module.eval()
     folder.show.mkdir(mode=0o700, exist_ok=True)
-    index = []
-    try:
-        with torch.no_grad():
-            for number, (caption, value) in enumerate(islice(_results(user.run("predict_and_show")), MOST), 1):
-                file = keep(value, folder.show / f"{number:02d}")
-                index.append({"caption": caption, "file": file.name})
-                text = file.read_text(encoding="utf-8").strip() if file.suffix == ".txt" else str(file)
-                print(f"  {caption}: {text}" if caption else f"  {text}", flush=True)
-    except Exception as error:  # the numbers are in: showing them must not turn a finished run into a failed one
-        log.warning("predict_and_show failed with %s: %s", type(error).__name__, error)
-    write_json(folder.show / "index.json", index)
+    with torch.no_grad():
+        entries = list(_entries(_results(user), folder))
+    write_json(folder.show / "index.json", entries)
 
 
-def keep(value: Any, stem: Path) -> Path:
-    """Write one result: pictures as PNG, data as JSON, the rest as text."""
-    if hasattr(value, "savefig"):
-        path = stem.with_suffix(".png")
-        value.savefig(path)
-    elif hasattr(value, "save") and hasattr(value, "convert"):
-        path = stem.with_suffix(".png")
-        value.save(path)
-    elif isinstance(value, dict | list):
-        path = stem.with_suffix(".json")
-        path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
-    else:
-        path = stem.with_suffix(".txt")
-        path.write_text(f"{value}\n", encoding="utf-8")
-    return path
+def _entries(results: Iterator[tuple[str, Any]], folder: RunFolder) -> Iterator[dict[str, Any]]:
+    for number in range(1, MOST + 1):
+        caption = ""
+        try:
+            if (result := next(results, None)) is None:
+                return
+            caption, value = result
+            file, kind = exhibits.keep(value, folder.show / f"{number:02d}")
+        except Exception as error:  # a finished run must not fail for it
+            yield _failed(caption, error)
+            continue
+        _print(caption, file.read_text(encoding="utf-8").strip() if file.suffix == ".txt" else str(file))
+        yield {"caption": caption, "file": file.name, "kind": kind}
 
 
-def _results(returned: Any) -> Iterable[tuple[str, Any]]:
+def _failed(caption: str, error: Exception) -> dict[str, Any]:
+    text = f"{type(error).__name__}: {error}"
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.name == "predict_and_show"]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    what = repr(caption) if caption else "a result"
+    log.warning("predict_and_show: %s cannot be shown: %s%s", what, text, where)
+    return {"caption": caption, "error": text, **({"line": where[2:-1]} if where else {})}
+
+
+def _print(caption: str, text: str) -> None:
+    print(f"  {caption}: {text}" if caption else f"  {text}", flush=True)
+
+
+def _results(user: UserTrainer) -> Iterator[tuple[str, Any]]:
     """Pairs of caption and result, from a generator, a list, a mapping, a pair, or one thing alone."""
-    if returned is None:
-        return
+    returned = user.run("predict_and_show")
     if isinstance(returned, dict):
         yield from ((str(k), v) for k, v in returned.items())
-    elif _is_pair(returned):
-        yield returned
-    elif inspect.isgenerator(returned) or isinstance(returned, list | tuple):
+    elif isinstance(returned, list | Iterator) or _is_several(returned):
         for item in returned:
-            yield item if _is_pair(item) else ("", item)
-    else:
-        yield "", returned
+            yield item if _is_captioned(item) else ("", item)
+    elif returned is not None:
+        yield returned if _is_captioned(returned) else ("", returned)
 
 
-def _is_pair(value: Any) -> bool:
+def _is_captioned(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _is_several(value: Any) -> bool:
+    """A tuple of results, as opposed to one that is a result: caption and thing, or sound and rate."""
+    return isinstance(value, tuple) and not _is_captioned(value) and not exhibits.is_sound(value)
