@@ -9,12 +9,16 @@ from typing import Any
 class NimbleTrainer:
     """Four methods make a run.
 
-    `pre_process` prepares data and model, `train` turns a batch into a loss, `evaluate` turns a batch into metrics,
-    `predict_and_show` yields a few results for people. Any `torch.nn.Module` kept as an attribute is moved to the device,
+    `pre_process` prepares data and model, `train` turns a batch into a loss, `evaluate` turns a batch into
+    metrics,
+    `predict_and_show` yields a few results for people. Any `torch.nn.Module` kept as an attribute is moved to
+    the device,
     trained and checkpointed.
 
-    Optional methods, looked up by name and only if you define them: `configure_optimizers`, `configure_model`,
-    `train_dataloader`, `eval_dataloader`, `test_dataloader`, `collate`, `compute_loss`, `compute_metrics`, `test`, `predict`.
+    Optional methods, looked up by name and only if you define them: `configure_optimizers`,
+    `configure_model`,
+    `train_dataloader`, `eval_dataloader`, `test_dataloader`, `collate`, `compute_loss`, `compute_metrics`,
+    `test`, `predict`.
 
     Example::
 
@@ -34,16 +38,20 @@ class NimbleTrainer:
         """Download, tokenise, build the datasets and the model. Its keywords are the run's parameters."""
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """`train(self, batch)` returns the loss of a batch; `train(self, **kwargs)` is called once and trains by itself."""
+        """`train(self, batch)` returns the loss of a batch; `train(self, **kwargs)` is called once and trains
+        by itself."""
         raise NotImplementedError(f"{type(self).__name__} has no train(self, batch)")
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """`evaluate(self, batch)` returns metrics by name: a value per sample, a mean over the batch, or a torchmetrics object."""
+        """`evaluate(self, batch)` returns metrics by name: a value per sample, a mean over the batch, or a
+        torchmetrics object."""
 
     def predict_and_show(self, **kwargs: Any) -> Any:
-        """Yield a few human-readable results, each alone or as `caption, result`; the best weights are loaded."""
+        """Yield a few human-readable results, each alone or as `caption, result`; the best weights are
+        loaded."""
 
     def log(self, name: str, value: Any) -> None:
-        """Record a number from within `train`; its mean over the steps in between is logged every few steps."""
+        """Record a number from within `train`; its mean over the steps in between is logged every few steps.
+        """
         if self._sink is not None:
             self._sink(name, value)

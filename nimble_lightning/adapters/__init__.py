@@ -12,7 +12,9 @@ from nimble_lightning.adapters.user_trainer import UserTrainer
 __all__ = ["Clip", "DataSettings", "NimbleData", "NimbleModule", "Settings", "UserTrainer", "adapt"]
 
 
-def adapt(trainer: Any, *, settings: Settings | None = None, **params: Any) -> tuple[NimbleModule, NimbleData]:
+def adapt(
+    trainer: Any, *, settings: Settings | None = None, **params: Any
+) -> tuple[NimbleModule, NimbleData]:
     """The two Lightning objects of a trainer, for anybody's `L.Trainer`.
 
     Args:

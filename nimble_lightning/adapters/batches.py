@@ -16,7 +16,9 @@ def size_of(batch: Any) -> int:
         batch = list(batch.values())
     if isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
         for item in batch:
-            if isinstance(item, torch.Tensor | Mapping) or (isinstance(item, Sequence) and not isinstance(item, str | bytes)):
+            if isinstance(item, torch.Tensor | Mapping) or (
+                isinstance(item, Sequence) and not isinstance(item, str | bytes)
+            ):
                 return size_of(item)
         return max(len(batch), 1)
     return 1
@@ -50,7 +52,7 @@ def _cut(value: Any, start: int, stop: int, n: int) -> Any:
 
 
 def _holds_samples(value: Sequence[Any], n: int) -> bool:
-    """A list with one entry a sample (texts, say), as opposed to a list of things that each hold all samples."""
+    """A list with one entry a sample (texts, say), as opposed to one of things that each hold them all."""
     return len(value) == n and not any(_spans(v, n) for v in value)
 
 
@@ -59,4 +61,8 @@ def _spans(value: Any, n: int) -> bool:
         return bool(value.dim()) and value.shape[0] == n
     if isinstance(value, Mapping):
         value = list(value.values())
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes) and any(_spans(v, n) for v in value)
+    return (
+        isinstance(value, Sequence)
+        and not isinstance(value, str | bytes)
+        and any(_spans(v, n) for v in value)
+    )

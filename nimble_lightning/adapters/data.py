@@ -1,4 +1,4 @@
-"""The user's datasets as a LightningDataModule: `pre_process` runs in `setup`, loaders know their position."""
+"""The user's datasets as a LightningDataModule: `pre_process` runs in `setup`; loaders know where they are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from nimble_lightning.errors import TrainerError
 class NimbleData(L.LightningDataModule):
     """Loaders over what `pre_process` left on the trainer.
 
-    `train_data` is trained on, `eval_data` (or `val_data`) evaluated, `test_data` tested; a trainer may define
+    `train_data` is trained on, `eval_data` (or `val_data`) evaluated, `test_data` tested; a trainer may
+    define
     `train_dataloader`, `eval_dataloader`, `test_dataloader` instead.
     """
 
@@ -32,7 +33,8 @@ class NimbleData(L.LightningDataModule):
     def setup(self, stage: str) -> None:
         self.user.prepare()
         if not self.has_eval_data:
-            # Lightning leaves validation out where nothing overrides this; an empty list it would complain about.
+            # Lightning leaves validation out where nothing overrides this; an empty list it would complain
+            # about.
             setattr(self, "val_dataloader", super().val_dataloader)  # noqa: B010
 
     @override
@@ -53,7 +55,11 @@ class NimbleData(L.LightningDataModule):
 
     @override
     def predict_dataloader(self) -> Any:
-        return self._evaluation_loader("predict_dataloader", "predict_data") or self.test_dataloader() or self.val_dataloader()
+        return (
+            self._evaluation_loader("predict_dataloader", "predict_data")
+            or self.test_dataloader()
+            or self.val_dataloader()
+        )
 
     def batches_per_epoch(self) -> int | None:
         """Training batches on this rank; None for a stream."""
@@ -81,7 +87,10 @@ class NimbleData(L.LightningDataModule):
     def _training_loader(self) -> Loader:
         source = self._source("train_dataloader", "train_data", "train_dataset")
         if source is None:
-            raise TrainerError(f"{self.user.name} has no training data. Set self.train_data in pre_process, or define train_dataloader.")
+            raise TrainerError(
+                f"{self.user.name} has no training data. Set self.train_data in pre_process, or define "
+                "train_dataloader."
+            )
         return self._loader(source, self.settings.data.batch_size, train=True)
 
     def _evaluation_loader(self, *names: str) -> Any:
@@ -95,12 +104,17 @@ class NimbleData(L.LightningDataModule):
 
     def _loader(self, source: Any, batch_size: int, *, train: bool) -> Loader:
         data, trainer = self.settings.data, self.trainer
-        on_gpu = trainer is not None and isinstance(trainer.strategy.root_device, torch.device) and trainer.strategy.root_device.type == "cuda"
+        on_gpu = (
+            trainer is not None
+            and isinstance(trainer.strategy.root_device, torch.device)
+            and trainer.strategy.root_device.type == "cuda"
+        )
         return make_loader(
             source,
             batch_size=batch_size,
             seed=self.settings.seed,
-            shuffle=train and data.shuffle,
+            # Overfitting means the same batches each epoch; Lightning could not turn our order off.
+            shuffle=train and data.shuffle and not (trainer and trainer.overfit_batches),
             rank=trainer.global_rank if trainer else 0,
             world_size=trainer.world_size if trainer else 1,
             num_workers=data.num_workers,

@@ -14,25 +14,26 @@ from nimble_lightning.ranks import everyones, world_size
 
 
 class Means:
-    """Sums and counts by name. Nothing is copied from the device until `compute`.
+    """Sums and counts by name. Nothing is copied from the device until `compute`."""
 
-    Args:
-        counts: False on a rank that only repeats what another rank counts.
-    """
-
-    def __init__(self, counts: bool = True) -> None:
-        self._counts = counts
+    def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._sizes: dict[str, int] = {}
         self._metrics: dict[str, Metric] = {}
 
-    def add(self, values: Any, samples: int) -> None:
-        """Take what `evaluate` returned for a batch of that many samples."""
+    def add(self, values: Any, samples: int, *, counts: bool = True) -> None:
+        """Take what `evaluate` returned for a batch of that many samples.
+
+        Args:
+            values: Metrics by name.
+            samples: The size of the batch.
+            counts: False where this rank only repeats what another one counts.
+        """
         for name, value in _named(values).items():
             if isinstance(value, Metric):
                 self._metrics[name] = value
             else:
-                self._add(name, value, samples)
+                self._add(name, value, samples, counts)
 
     def compute(self, device: torch.device) -> dict[str, float]:
         """The means over all ranks."""
@@ -45,7 +46,7 @@ class Means:
         self._sizes.clear()
         return means
 
-    def _add(self, name: str, value: Any, samples: int) -> None:
+    def _add(self, name: str, value: Any, samples: int, counts: bool) -> None:
         tensor = torch.as_tensor(value).detach()
         if tensor.dim() and tensor.shape[0] != samples:
             raise TrainerError(
@@ -57,7 +58,7 @@ class Means:
         else:
             part = tensor.flatten(1).float().mean(1) if tensor.dim() > 1 else tensor
             part = part.sum(dtype=torch.float32 if part.device.type == "mps" else torch.float64)
-        if not self._counts:
+        if not counts:
             part, samples = part * 0, 0
         self._sums[name] = self._sums[name] + part if name in self._sums else part
         self._sizes[name] = self._sizes.get(name, 0) + samples
@@ -65,13 +66,18 @@ class Means:
     def _reduced(self, device: torch.device) -> dict[str, float]:
         names = list(self._sums)
         kind = torch.float32 if device.type == "mps" else torch.float64
-        table = torch.tensor([[0.0, float(self._sizes[n])] for n in names], dtype=kind, device=device).reshape(len(names), 2)
+        table = torch.tensor(
+            [[0.0, float(self._sizes[n])] for n in names], dtype=kind, device=device
+        ).reshape(len(names), 2)
         for row, name in enumerate(names):
             table[row, 0] = self._sums[name]
         if world_size() > 1:
             _require_same_names(names)
             torch.distributed.all_reduce(table)
-        return {n: total / size if size else float("nan") for n, (total, size) in zip(names, table.tolist(), strict=True)}
+        return {
+            n: total / size if size else float("nan")
+            for n, (total, size) in zip(names, table.tolist(), strict=True)
+        }
 
 
 def _named(values: Any) -> Mapping[str, Any]:
@@ -83,17 +89,26 @@ def _named(values: Any) -> Mapping[str, Any]:
         return {"loss": values}
     if values is None:
         return {}
-    raise TrainerError(f"evaluate returned {type(values).__name__}; expected metrics by name, such as {{'accuracy': ...}}.")
+    raise TrainerError(
+        f"evaluate returned {type(values).__name__}; expected metrics by name, such as {{'accuracy': ...}}."
+    )
 
 
 def _flat(name: str, value: Any) -> dict[str, float]:
     if isinstance(value, Mapping):
         return {k: float(v) for k, v in value.items()}
     tensor = torch.as_tensor(value)
-    return {name: float(tensor)} if tensor.numel() == 1 else {f"{name}_{i}": float(v) for i, v in enumerate(tensor.flatten())}
+    return (
+        {name: float(tensor)}
+        if tensor.numel() == 1
+        else {f"{name}_{i}": float(v) for i, v in enumerate(tensor.flatten())}
+    )
 
 
 def _require_same_names(names: list[str]) -> None:
     everyone = everyones(names)
     if any(other != names for other in everyone):
-        raise TrainerError(f"evaluate returned different metrics on different ranks: {everyone}. Return the same names for every batch.")
+        raise TrainerError(
+            f"evaluate returned different metrics on different ranks: {everyone}. Return the same names for "
+            "every batch."
+        )

@@ -1,6 +1,7 @@
 """Gradients over ranks: agree on how the step went, then add them up.
 
-The ranks agree *before* gradients travel, so one that ran out of memory never leaves the others waiting in a collective.
+The ranks agree *before* gradients travel, so one that ran out of memory never leaves the others waiting in a
+collective.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ BUCKET_BYTES = 25 * 2**20
 
 def agree(failed: bool, count: float, device: torch.device) -> tuple[bool, float]:
     """Whether any rank failed, and the number of items of the whole step."""
-    vote = torch.tensor([float(failed), count], dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
+    vote = torch.tensor(
+        [float(failed), count], dtype=torch.float32 if device.type == "mps" else torch.float64, device=device
+    )
     dist.all_reduce(vote)
     anyone, total = vote.tolist()
     return anyone > 0, total
 
 
 def add_up(parameters: Sequence[nn.Parameter]) -> None:
-    """Sum gradients over ranks in buckets that travel while the next one is packed. A missing gradient counts as zero."""
+    """Sum gradients over ranks in buckets that travel while the next one is packed. A missing gradient counts
+    as zero."""
     waiting: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
     for bucket in _buckets(parameters):
         flat = torch._utils._flatten_dense_tensors(bucket)
@@ -59,7 +63,9 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterable[list[Tensor]]:
             continue
         if p.grad is None:
             p.grad = torch.zeros_like(p)
-        if bucket and (size >= BUCKET_BYTES or p.grad.dtype != bucket[0].dtype or p.grad.device != bucket[0].device):
+        if bucket and (
+            size >= BUCKET_BYTES or p.grad.dtype != bucket[0].dtype or p.grad.device != bucket[0].device
+        ):
             yield bucket
             bucket, size = [], 0
         bucket.append(p.grad)

@@ -23,7 +23,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """By torch's own type first; other libraries say it only in words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(m in " ".join(map(str, error.args)).lower() for m in _MESSAGES)
+    return isinstance(error, RuntimeError) and any(
+        m in " ".join(map(str, error.args)).lower() for m in _MESSAGES
+    )
 
 
 def release() -> None:

@@ -1,7 +1,9 @@
-"""The user's trainer as a LightningModule: `train` -> `training_step`, `evaluate` -> `validation_step` and `test_step`."""
+"""The user's trainer as a LightningModule: `train` -> `training_step`, `evaluate` -> `validation_step` and
+`test_step`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -21,17 +23,20 @@ from nimble_lightning.errors import TrainerError
 
 
 class NimbleModule(L.LightningModule):
-    """One training step is one optimizer step over one global batch; metrics keep the names `evaluate` gave them."""
+    """One training step is one optimizer step over one global batch; metrics keep the names `evaluate` gave
+    them."""
 
     def __init__(self, user: UserTrainer, settings: Settings) -> None:
         super().__init__()
-        # Lightning's manual optimization: forward, backward and step are ours, so that a batch can be cut, weighted and redone.
+        # Lightning's manual optimization: forward, backward and step are ours, so that a batch can be cut,
+        # weighted and redone.
         self.automatic_optimization = False
         self.user = user
         self.settings = settings
         self.stepping = Stepping(self)
         self.running = RunningMeans()
         self._means = Means()
+        self._adopted: dict[str, torch.nn.Module] = {}
         user.send_logs_to(self.running.add)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -41,7 +46,8 @@ class NimbleModule(L.LightningModule):
         else:
             super().__setattr__(name, value)
 
-    # --- setting up -------------------------------------------------------------------------------------------------
+    # --- setting up
+    # -------------------------------------------------------------------------------------------------
 
     @override
     def configure_callbacks(self) -> list[L.Callback]:
@@ -51,34 +57,50 @@ class NimbleModule(L.LightningModule):
     @override
     def setup(self, stage: str) -> None:
         self.user.prepare()
-        self._adopt_modules()
+        if self.user.method("configure_model") is None:
+            self._adopt_modules()
+        else:
+            # Only then: callbacks such as weight averaging warn about any model that overrides this.
+            setattr(self, "configure_model", self._configure_model)  # noqa: B010
 
-    @override
-    def configure_model(self) -> None:
-        if (configure := self.user.method("configure_model")) is not None:
+    def _configure_model(self) -> None:
+        if not self._adopted and (configure := self.user.method("configure_model")) is not None:
             configure()
             self._adopt_modules()
-        if self.settings.gradient_checkpointing:
-            enable_gradient_checkpointing(self, self.settings.gradient_checkpointing)
-        if self.settings.compile:
-            for module in self.user.modules().values():
-                compile_modules(module, self.settings.compile)
 
     @override
     def configure_optimizers(self) -> Any:
-        return optimizing.configure(self.user, self.settings, self.trainer, self.stepping.accumulate)
+        configured = optimizing.configure(self.user, self.settings, self.trainer, self.stepping.accumulate)
+        self.stepping.plateau_metric = configured.plateau_metric
+        return configured.for_lightning
 
     def _adopt_modules(self) -> None:
-        for name, module in self.user.modules().items():
+        """Make the trainer's modules ours; once, because compiling is."""
+        if self._adopted:
+            return
+        self._adopted = self.user.modules()
+        if not self._adopted:
+            raise TrainerError(
+                f"{self.user.name} has nothing to train. Set self.model = <torch.nn.Module> in pre_process."
+            )
+        for name, module in self._adopted.items():
             self.add_module(name, module)
-        if not self.user.modules():
-            raise TrainerError(f"{self.user.name} has nothing to train. Set self.model = <torch.nn.Module> in pre_process.")
+        if self.settings.gradient_checkpointing:
+            enable_gradient_checkpointing(self, self.settings.gradient_checkpointing)
+        if self.settings.compile:
+            for module in self._adopted.values():
+                compile_modules(module, self.settings.compile)
 
-    # --- training ---------------------------------------------------------------------------------------------------
+    # --- training
+    # ---------------------------------------------------------------------------------------------------
 
     @override
     def on_train_start(self) -> None:
         self.stepping.start()
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        self.stepping.start_of_epoch()
 
     @override
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
@@ -92,23 +114,18 @@ class NimbleModule(L.LightningModule):
     def on_fit_end(self) -> None:
         self.stepping.give_back(self.trainer)
 
-    # --- evaluation -------------------------------------------------------------------------------------------------
-
-    @override
-    def on_validation_epoch_start(self) -> None:
-        self._start_evaluation(self.trainer.val_dataloaders)
-
-    @override
-    def on_test_epoch_start(self) -> None:
-        self._start_evaluation(self.trainer.test_dataloaders)
+    # --- evaluation
+    # -------------------------------------------------------------------------------------------------
 
     @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate(batch, self.user.method("evaluate"))
+        self._evaluate(batch, self.user.method("evaluate"), self.trainer.val_dataloaders)
 
     @override
     def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate(batch, self.user.method("test") or self.user.method("evaluate"))
+        self._evaluate(
+            batch, self.user.method("test") or self.user.method("evaluate"), self.trainer.test_dataloaders
+        )
 
     @override
     def predict_step(self, batch: Any, batch_idx: int) -> Any:
@@ -130,28 +147,26 @@ class NimbleModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         self.log_dict({f"test_{name}": value for name, value in self._end_evaluation().items()})
 
-    def _start_evaluation(self, loader: Any) -> None:
-        repeats = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
-        self._means = Means(counts=not repeats)
-
-    def _evaluate(self, batch: Any, method: Any) -> None:
+    def _evaluate(self, batch: Any, method: Callable[[Any], Any] | None, loader: Any) -> None:
         samples = size_of(batch)
-        if method is None:
-            loss, _ = self.stepping.loss_of(batch, samples)
-            self._means.add({"loss": loss}, samples)
-        else:
-            self._means.add(method(batch), samples)
+        values = {"loss": self.stepping.loss_of(batch, samples)[0]} if method is None else method(batch)
+        # Fewer samples than ranks: each rank sees them all, one counts them.
+        repeated = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
+        self._means.add(values, samples, counts=not repeated)
 
     def _end_evaluation(self) -> dict[str, float]:
         metrics = self._means.compute(self.device)
         derive = self.user.method("compute_metrics")
         return metrics if derive is None else {**metrics, **derive(dict(metrics))}
 
-    # --- checkpoints ------------------------------------------------------------------------------------------------
+    # --- checkpoints
+    # ------------------------------------------------------------------------------------------------
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint.setdefault("nimble", {}).update(self.stepping.state_dict() | {"running": self.running.state_dict()})
+        checkpoint.setdefault("nimble", {}).update(
+            self.stepping.state_dict() | {"running": self.running.state_dict()}
+        )
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -46,7 +46,9 @@ class RunningMeans:
         """The means since the last call, over all ranks."""
         loss, items = (0.0 if self._loss is None else self._loss), self._items
         rows = [(loss, items), *((total, count) for total, count in self._logged.values())]
-        values = torch.stack([torch.as_tensor(v, dtype=torch.float32).to(device).reshape(()) for row in rows for v in row])
+        values = torch.stack(
+            [torch.as_tensor(v, dtype=torch.float32).to(device).reshape(()) for row in rows for v in row]
+        )
         if world_size() > 1:
             torch.distributed.all_reduce(values)
         numbers = values.tolist()
@@ -66,7 +68,10 @@ class RunningMeans:
         """Every rank must call this: each has sums of its own."""
         loss = 0.0 if self._loss is None else float(self._loss)
         logged = {name: [float(total), count] for name, (total, count) in self._logged.items()}
-        return {"ranks": everyones({"loss": loss, "items": self._items, "logged": logged}), "whole_run": list(self._whole_run)}
+        return {
+            "ranks": everyones({"loss": loss, "items": self._items, "logged": logged}),
+            "whole_run": list(self._whole_run),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if not state:

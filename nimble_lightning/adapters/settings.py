@@ -13,7 +13,8 @@ class DataSettings:
 
     Attributes:
         batch_size: Samples a rank and optimizer step.
-        micro_batch_size: How many of them go through at once; "auto" starts with all and halves when memory runs out.
+        micro_batch_size: How many of them go through at once; "auto" starts with all and halves when memory
+            runs out.
         eval_batch_size: For evaluation; None means `batch_size`.
         num_workers: Processes that load data; 0 loads in the training process.
         shuffle: Whether training visits samples in a new order each epoch.
@@ -43,11 +44,13 @@ class Settings:
     """Everything about the adapters besides the user's own parameters.
 
     Attributes:
-        optim: Optimizer for trainers without `configure_optimizers`: `_target_` and arguments, as in conf/optim.
+        optim: Optimizer for trainers without `configure_optimizers`: `_target_` and arguments, as in
+            conf/optim.
         schedule: Its learning-rate schedule, as in conf/schedule.
         compile: Whether, or with which options, modules go through `torch.compile`.
         gradient_checkpointing: True, or names of the blocks that recompute instead of remember.
-        monitor: The metric that says which weights are best; None means `val_loss`, else the first one `evaluate` gave.
+        monitor: The metric that says which weights are best; None means `val_loss`, else the first one
+            `evaluate` gave.
         mode: "min" or "max"; None is told from the metric's name.
     """
 

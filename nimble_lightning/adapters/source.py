@@ -1,4 +1,5 @@
-"""From `trainer=` to an object: a file or a module, holding a trainer, a LightningModule or a function that returns both parts."""
+"""From `trainer=` to an object: a file or a module, holding a trainer, a LightningModule or a function that
+returns both parts."""
 
 from __future__ import annotations
 
@@ -19,18 +20,23 @@ from nimble_lightning.trainer import NimbleTrainer
 
 
 def load(spec: str) -> Any:
-    """The class or function that `path.py:Name`, `path.py`, `package.module:Name` or `package.module.Name` means."""
+    """The class or function that `path.py:Name`, `path.py`, `package.module:Name` or `package.module.Name`
+    means."""
     place, _, name = spec.rpartition(":")
     if not place:
         place, name = (spec, "") if spec.endswith(".py") else _split_dotted(spec)
     module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
     if name:
         if not hasattr(module, name):
-            raise RequestError(f"{place} has no {name}. It has: {', '.join(_candidates(module)) or 'no trainer class'}.")
+            raise RequestError(
+                f"{place} has no {name}. It has: {', '.join(_candidates(module)) or 'no trainer class'}."
+            )
         return getattr(module, name)
     found = _candidates(module)
     if len(found) != 1:
-        raise RequestError(f"{place} holds {len(found)} trainers ({', '.join(found)}); say which: trainer={place}:NAME")
+        raise RequestError(
+            f"{place} holds {len(found)} trainers ({', '.join(found)}); say which: trainer={place}:NAME"
+        )
     return found[next(iter(found))]
 
 
@@ -43,7 +49,7 @@ def parameters_for(target: Any, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def datamodule_beside(target: Any, named: str | None) -> Any:
-    """The LightningDataModule class for a LightningModule: the named one, or the only one in the same file."""
+    """The LightningDataModule class for a LightningModule: the named, or the only one in its file."""
     if named:
         return load(named)
     beside = sys.modules.get(target.__module__)
@@ -57,7 +63,10 @@ def datamodule_beside(target: Any, named: str | None) -> Any:
 
 def _split_dotted(spec: str) -> tuple[str, str]:
     if importlib.util.find_spec(spec.partition(".")[0]) is None:
-        raise RequestError(f"trainer={spec} names neither a file nor an importable module. Give trainer=FILE.py or trainer=package.module:Class.")
+        raise RequestError(
+            f"trainer={spec} names neither a file nor an importable module. Give trainer=FILE.py or "
+            "trainer=package.module:Class."
+        )
     module, _, name = spec.rpartition(".")
     return (module, name) if name[:1].isupper() else (spec, "")
 
@@ -76,7 +85,8 @@ def _from_file(path: Path) -> types.ModuleType:
     if module_spec is None or module_spec.loader is None:
         raise RequestError(f"{path} is not a Python file.")
     module = importlib.util.module_from_spec(module_spec)
-    # Registered, so that objects of its classes can be pickled, and its neighbours can be imported, as from a script.
+    # Registered, so that objects of its classes can be pickled, and its neighbours can be imported, as from a
+    # script.
     sys.modules[name] = module
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
@@ -87,7 +97,8 @@ def _from_file(path: Path) -> types.ModuleType:
 
 @contextmanager
 def original_sdk() -> Iterator[None]:
-    """Let `from NimbleSDK import NimbleTrainer` mean our class while a user's file is loaded, unless the real one is there."""
+    """Let `from NimbleSDK import NimbleTrainer` mean our class while a user's file is loaded, unless the real
+    one is there."""
     if "NimbleSDK" in sys.modules or importlib.util.find_spec("NimbleSDK") is not None:
         yield
         return
@@ -102,5 +113,9 @@ def original_sdk() -> Iterator[None]:
 
 def _candidates(module: types.ModuleType) -> dict[str, Any]:
     own = {k: v for k, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__}
-    trainers = {k: v for k, v in own.items() if issubclass(v, NimbleTrainer) or (hasattr(v, "pre_process") and hasattr(v, "train"))}
+    trainers = {
+        k: v
+        for k, v in own.items()
+        if issubclass(v, NimbleTrainer) or (hasattr(v, "pre_process") and hasattr(v, "train"))
+    }
     return trainers or {k: v for k, v in own.items() if issubclass(v, L.LightningModule)}

@@ -1,7 +1,9 @@
 """One optimizer step over one global batch, however it has to be cut to fit.
 
-A batch goes through in pieces; each piece is weighted by the items it holds, so the gradient is that of the uncut batch over all
-ranks. Running out of memory halves the piece and redoes the *same* batch from untouched weights, on every rank at once.
+A batch goes through in pieces; each piece is weighted by the items it holds, so the gradient is that of the
+uncut batch over all
+ranks. Running out of memory halves the piece and redoes the *same* batch from untouched weights, on every
+rank at once.
 """
 
 from __future__ import annotations
@@ -70,10 +72,16 @@ class Pieces:
             what = "one sample" if before <= 1 else f"a batch of {samples} that cannot be cut into pieces"
             raise TrainerError(
                 f"Out of memory with {what}: {reason}\n"
-                "Use a smaller model, shorter samples, lightning.precision=bf16-mixed or model.gradient_checkpointing=true."
+                "Use a smaller model, shorter samples, lightning.precision=bf16-mixed or "
+                "model.gradient_checkpointing=true."
             )
         self.size = (before + 1) // 2
-        log.warning("out of memory with %d samples at once (%s): going on with %d; the batch stays the same", before, reason, self.size)
+        log.warning(
+            "out of memory with %d samples at once (%s): going on with %d; the batch stays the same",
+            before,
+            reason,
+            self.size,
+        )
 
 
 @dataclass
@@ -104,13 +112,14 @@ class Backward:
         return Done(torch.zeros(()) if total is None else total, items)
 
     def attempt(self, batch: Any, samples: int) -> Done | str:
-        """As calling it, but running out of memory is an answer. Only words survive: an exception would keep the batch alive."""
+        """As calling it, but running out of memory is an answer. Only words survive: an exception would keep
+        the batch alive."""
         try:
             return self(batch, samples)
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise
-            return str(error).splitlines()[0]
+            return str(error).partition("\n")[0] or type(error).__name__
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
@@ -119,7 +128,8 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
 
 @dataclass
 class Redoable:
-    """What a failed try may have changed besides gradients, and how to undo it: running statistics and random numbers."""
+    """What a failed try may have changed besides gradients, and how to undo it: running statistics and random
+    numbers."""
 
     statistics: list[Tensor]
     random: Tensor | None = None
@@ -155,7 +165,9 @@ class GlobalStep:
         world_size: Ranks whose gradients this class adds up itself (1 where the strategy does it).
     """
 
-    def __init__(self, backward: Backward, module: nn.Module, accumulate: int = 1, world_size: int = 1) -> None:
+    def __init__(
+        self, backward: Backward, module: nn.Module, accumulate: int = 1, world_size: int = 1
+    ) -> None:
         self.backward = backward
         self.parameters = trainable(module)
         self.accumulate = accumulate
@@ -164,7 +176,7 @@ class GlobalStep:
         self._device = self.parameters[0].device if self.parameters else torch.device("cpu")
 
     def run(self, batch: Any, last: bool, zero_grad: Callable[[], None]) -> tuple[Done, bool]:
-        """Returns what the batch came to, and whether the gradients are complete and ready for the optimizer."""
+        """What the batch came to, and whether the gradients are complete and ready for the optimizer."""
         window = self.backward.window
         if not window.batches:
             zero_grad()
@@ -192,7 +204,9 @@ class GlobalStep:
                 return done, total
             zero_grad()
             memory.release()
-            self.backward.pieces.halve(samples, can_split(batch), done if isinstance(done, str) else "on another rank")
+            self.backward.pieces.halve(
+                samples, can_split(batch), done if isinstance(done, str) else "on another rank"
+            )
             self._redo.undo()
             self.backward.window.unit = before[1]
 

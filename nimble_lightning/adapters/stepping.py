@@ -1,4 +1,5 @@
-"""Between Lightning's loop and one global step: the optimizer, the schedule, clipping, hooks in Lightning's order, the log."""
+"""Between Lightning's loop and one global step: the optimizer, the schedule, clipping, hooks in Lightning's
+order, the log."""
 
 from __future__ import annotations
 
@@ -9,6 +10,8 @@ import lightning as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
 from lightning.pytorch.trainer import call
+from lightning.pytorch.trainer.connectors.data_connector import _parse_num_batches
+from lightning.pytorch.trainer.states import RunningStage
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
@@ -34,29 +37,43 @@ class Stepping:
         self.loss_of = PieceLoss(module.user.object.train, module.user.method("compute_loss"))
         self.clip = module.settings.clip
         self.accumulate = 1
+        self.plateau_metric = "val_loss"
         self._schedule: LRSchedulerConfig | None = None
         self._taken: tuple[Any, Any, int] | None = None
 
-    # --- the Trainer's own arguments --------------------------------------------------------------------------------
+    # --- the Trainer's own arguments
+    # --------------------------------------------------------------------------------
 
     def take_over(self, trainer: L.Trainer) -> None:
-        """Clipping and accumulation asked of the Trainer, which it refuses under manual optimization, are done here."""
+        """Clipping and accumulation asked of the Trainer, which it refuses under manual optimization, are
+        done here."""
         if trainer.gradient_clip_val is None and trainer.accumulate_grad_batches == 1:
             return
-        self._taken = (trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches)
+        self._taken = (
+            trainer.gradient_clip_val,
+            trainer.gradient_clip_algorithm,
+            trainer.accumulate_grad_batches,
+        )
         if trainer.gradient_clip_val:
             by_value = trainer.gradient_clip_algorithm == "value"
             amount = float(trainer.gradient_clip_val)
             self.clip = Clip(value=amount) if by_value else Clip(norm=amount)
         self.accumulate = trainer.accumulate_grad_batches
-        trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches = None, None, 1
+        trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches = (
+            None,
+            None,
+            1,
+        )
 
     def give_back(self, trainer: L.Trainer) -> None:
         if self._taken is not None:
-            trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches = self._taken
+            trainer.gradient_clip_val, trainer.gradient_clip_algorithm, trainer.accumulate_grad_batches = (
+                self._taken
+            )
             self._taken = None
 
-    # --- a step -----------------------------------------------------------------------------------------------------
+    # --- a step
+    # -----------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         module, trainer = self._module, self._module.trainer
@@ -105,7 +122,7 @@ class Stepping:
                 self._optimizer.step()
             self._wrapped._on_after_step()
         if self._schedule is not None and self._schedule.interval == "step":
-            self._schedule.scheduler.step()
+            self._schedule.scheduler.step()  # type: ignore[call-arg]
 
     def _zero_grad(self) -> None:
         self._fire("on_before_zero_grad", self._optimizer)
@@ -139,7 +156,9 @@ class Stepping:
 
     def _listens(self, hook: str) -> bool:
         trainer = self._module.trainer
-        return is_overridden(hook, self._module) or any(is_overridden(hook, c, parent=L.Callback) for c in trainer.callbacks)
+        return is_overridden(hook, self._module) or any(
+            is_overridden(hook, c, parent=L.Callback) for c in trainer.callbacks
+        )
 
     def _fire(self, hook: str, *args: Any) -> None:
         if hook in self._hooked:
@@ -147,22 +166,44 @@ class Stepping:
             call._call_callback_hooks(trainer, hook, *args)
             call._call_lightning_module_hook(trainer, hook, *args)
 
-    # --- schedules and the log --------------------------------------------------------------------------------------
+    # --- epochs, schedules and the log
+    # ----------------------------------------------------------------------------------
+
+    def start_of_epoch(self) -> None:
+        """After a resume with other batches, Lightning would keep the length of the resumed epoch for all
+        that follow."""
+        trainer = self._module.trainer
+        loop, loader = trainer.fit_loop, self._data.train_loader if self._data is not None else None
+        if loader is None or loop._combined_loader is None or not hasattr(loader, "__len__"):
+            return
+        batches = _parse_num_batches(RunningStage.TRAINING, len(loader), trainer.limit_train_batches)
+        if batches != loop.max_batches:
+            loop.max_batches, loop._combined_loader.limits = batches, [batches]
+            if isinstance(trainer.val_check_interval, float):
+                trainer.val_check_batch = max(1, int(batches * trainer.val_check_interval))
 
     def end_of_epoch(self) -> None:
         schedule = self._schedule
-        if schedule is not None and schedule.interval == "epoch" and not isinstance(schedule.scheduler, ReduceLROnPlateau):
-            if (self._module.trainer.current_epoch + 1) % schedule.frequency == 0:
-                schedule.scheduler.step()
+        if (
+            schedule is None
+            or schedule.interval != "epoch"
+            or isinstance(schedule.scheduler, ReduceLROnPlateau)
+        ):
+            return
+        if (self._module.trainer.current_epoch + 1) % schedule.frequency == 0:
+            schedule.scheduler.step()
 
     def end_of_validation(self, metrics: dict[str, float]) -> None:
         """A plateau schedule follows the monitored metric, seen after each validation."""
         schedule = self._schedule
-        if schedule is None or not isinstance(schedule.scheduler, ReduceLROnPlateau) or self._module.trainer.sanity_checking:
+        if (
+            schedule is None
+            or not isinstance(schedule.scheduler, ReduceLROnPlateau)
+            or self._module.trainer.sanity_checking
+        ):
             return
-        watched = schedule.monitor or "val_loss"
-        if watched in metrics:
-            schedule.scheduler.step(metrics[watched])
+        if self.plateau_metric in metrics:
+            schedule.scheduler.step(metrics[self.plateau_metric])
 
     def _log(self, step: int) -> None:
         trainer = self._module.trainer
@@ -179,7 +220,8 @@ class Stepping:
         """Count what came after the last log line into the run's mean loss."""
         self._module.running.take(self._module.device)
 
-    # --- checkpoints ------------------------------------------------------------------------------------------------
+    # --- checkpoints
+    # ------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
         return {"micro_batch_size": self.pieces.size}

@@ -1,4 +1,5 @@
-"""The user's trainer object, seen from our side: what it defines, how its methods are called, which modules it owns."""
+"""The user's trainer object, seen from our side: what it defines, how its methods are called, which modules
+it owns."""
 
 from __future__ import annotations
 
@@ -23,14 +24,18 @@ class UserTrainer:
         context: What methods written with `**kwargs` get besides: `params`, `run_folder`, `resume_from`.
     """
 
-    def __init__(self, trainer: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, trainer: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None
+    ) -> None:
         self.object = trainer() if isinstance(trainer, type) else trainer
         self.params = dict(params)
         self.context = {"params": self.params, **(context or {})}
         self._prepared = False
         for name in ("pre_process", "train"):
             if not callable(getattr(self.object, name, None)):
-                raise RequestError(f"{self.name} has no method {name}(). A trainer needs pre_process and train.")
+                raise RequestError(
+                    f"{self.name} has no method {name}(). A trainer needs pre_process and train."
+                )
 
     @property
     def name(self) -> str:
@@ -52,12 +57,15 @@ class UserTrainer:
     def method(self, name: str) -> Callable[..., Any] | None:
         """The user's own method of that name; None where only the base class's default exists."""
         found = getattr(self.object, name, None)
-        if not callable(found) or getattr(type(self.object), name, None) is getattr(NimbleTrainer, name, self):
+        if not callable(found) or getattr(type(self.object), name, None) is getattr(
+            NimbleTrainer, name, self
+        ):
             return None
         return found  # type: ignore[no-any-return]
 
     def run(self, name: str) -> Any:
-        """Call a method that works on the whole run (`train`, `evaluate`, `predict_and_show` without a batch)."""
+        """Call a method that works on the whole run (`train`, `evaluate`, `predict_and_show` without a
+        batch)."""
         method = self.method(name)
         return None if method is None else call(method, self.context)
 
@@ -81,12 +89,21 @@ def call(method: Callable[..., Any], available: Mapping[str, Any]) -> Any:
     if _takes_anything(method):
         return method(**available)
     accepted = inspect.signature(method).parameters
-    missing = [n for n, p in accepted.items() if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and n not in available]
+    missing = [
+        n
+        for n, p in accepted.items()
+        if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and n not in available
+    ]
     if missing:
-        raise TrainerError(f"{method.__qualname__} needs {', '.join(missing)}, which nobody gave. Give params.{missing[0]}=...")
+        raise TrainerError(
+            f"{method.__qualname__} needs {', '.join(missing)}, which nobody gave. Give "
+            f"params.{missing[0]}=..."
+        )
     unknown = [n for n in available if n not in accepted]
     if unknown and method.__name__ == "pre_process":
-        raise RequestError(f"pre_process has no parameter {unknown[0]!r}. It has: {', '.join(accepted) or 'none'}.")
+        raise RequestError(
+            f"pre_process has no parameter {unknown[0]!r}. It has: {', '.join(accepted) or 'none'}."
+        )
     return method(**{n: v for n, v in available.items() if n in accepted})
 
 

@@ -44,7 +44,8 @@ class BestCheckpoint(ModelCheckpoint):
             save_top_k=save_top_k,
             auto_insert_metric_name=False,
             save_on_train_epoch_end=False,
-            # A step trained again after a resume overwrites its file; a second version of it would never be cleaned up.
+            # A step trained again after a resume overwrites its file; a second version of it would never be
+            # cleaned up.
             enable_version_counter=False,
         )
         self._asked = (monitor, mode)
@@ -63,7 +64,9 @@ class BestCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     @override
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Nothing to do between validations."""
 
     @override

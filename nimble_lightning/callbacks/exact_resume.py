@@ -1,4 +1,5 @@
-"""A resumed run goes on with the same bits: random numbers of every rank, the loader's position, Lightning's counters."""
+"""A resumed run goes on with the same bits: random numbers of every rank, the loader's position, Lightning's
+counters."""
 
 from __future__ import annotations
 
@@ -18,10 +19,13 @@ log = logging.getLogger(__name__)
 class ExactResume(L.Callback):
     """Completes Lightning's checkpoints with what it leaves out, and puts it back.
 
-    Checkpoints are exact when taken at the start of a training batch (as `AutoRetry` does): everything the step before
-    brought with it, validation and schedules included, is done then, and nothing of the next step has happened.
+    Checkpoints are exact when taken at the start of a training batch (as `AutoRetry` does): everything the
+    step before
+    brought with it, validation and schedules included, is done then, and nothing of the next step has
+    happened.
 
-    In a project with ordinary DataLoaders the training loader is replaced by one that visits the same dataset in an order
+    In a project with ordinary DataLoaders the training loader is replaced by one that visits the same dataset
+    in an order
     that depends on the seed and the epoch alone, and so can continue anywhere.
 
     Args:
@@ -44,30 +48,39 @@ class ExactResume(L.Callback):
             trainer.fit_loop._data_source = _PositionedSource(trainer.fit_loop._data_source, self, trainer)
 
     @override
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if self._random is not None:
             rng.restore(self._random)
             self._random = None
 
     @override
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if self._loader is not None:
             self._loader.consumed()
 
     @override
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         own = checkpoint.setdefault("nimble", {})
         own["random"] = everyones(rng.snapshot())
         if self._loader is not None:
             own["loader"] = self._loader.state_dict()
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         for counters in (progress["current"], progress["total"]):
-            # At the start of a batch Lightning has counted it already; it will be counted again when it is trained.
+            # At the start of a batch Lightning has counted it already; it will be counted again when it is
+            # trained.
             if counters["ready"] == counters["started"] + 1:
                 counters["ready"] -= 1
 
     @override
-    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         own = checkpoint.get("nimble", {})
         self._position = own.get("loader")
         if (random := own.get("random")) is not None:
@@ -84,7 +97,10 @@ class ExactResume(L.Callback):
         if isinstance(loader, Loader) or trainer.overfit_batches:
             return loader
         if not hasattr(loader, "dataset") or not hasattr(loader, "batch_size"):
-            log.warning("the training data is a %s, which cannot say where it is: a resume starts its epoch anew", type(loader).__name__)
+            log.warning(
+                "the training data is a %s, which cannot say where it is: a resume starts its epoch anew",
+                type(loader).__name__,
+            )
             return loader
         self._loader = make_loader(
             loader,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
+    from nimble_lightning.runtime.function import run
     from nimble_lightning.runtime.job import Job
     from nimble_lightning.runtime.result import Result
-    from nimble_lightning.runtime.function import run
     from nimble_lightning.runtime.supervisor import supervise
 
 __all__ = ["Job", "Result", "run", "supervise"]

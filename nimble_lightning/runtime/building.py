@@ -1,4 +1,5 @@
-"""From the configuration to Lightning's objects: the module, the data, the callbacks, the loggers, the Trainer."""
+"""From the configuration to Lightning's objects: the module, the data, the callbacks, the loggers, the
+Trainer."""
 
 from __future__ import annotations
 
@@ -56,11 +57,18 @@ def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: A
     return Parts(NimbleModule(user, settings), NimbleData(user, settings), user)
 
 
-def build_trainer(config: Mapping[str, Any], folder: RunFolder, extra: list[L.Callback]) -> L.Trainer:
+def build_trainer(
+    config: Mapping[str, Any], folder: RunFolder, extra: list[L.Callback], attempt: int = 1
+) -> L.Trainer:
     """The Trainer: everything under `lightning` as it stands, ours around it."""
-    options = {k: instantiate(v) if isinstance(v, Mapping | list) else v for k, v in (config.get("lightning") or {}).items()}
+    options = {
+        k: instantiate(v) if isinstance(v, Mapping | list) else v
+        for k, v in (config.get("lightning") or {}).items()
+    }
     callbacks = [instantiate(block) for block in blocks(config.get("callbacks"))]
-    loggers = [instantiate(block, **_folder_argument(block, folder)) for block in blocks(config.get("logger"))]
+    loggers = [
+        instantiate(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))
+    ]
     return L.Trainer(
         default_root_dir=str(folder.path),
         callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
@@ -71,10 +79,11 @@ def build_trainer(config: Mapping[str, Any], folder: RunFolder, extra: list[L.Ca
     )
 
 
-def _folder_argument(block: Mapping[str, Any], folder: RunFolder) -> dict[str, str]:
-    """Loggers that take a folder and were given none write into the run's."""
+def _run_facts(block: Mapping[str, Any], folder: RunFolder, attempt: int) -> dict[str, Any]:
+    """Loggers that take a folder or the number of the attempt, and were given none, get the run's."""
     takes = inspect.signature(get_class(block["_target_"])).parameters
-    return {name: str(folder.path) for name in ("save_dir",) if name in takes and block.get(name) is None}
+    facts = {"save_dir": str(folder.path), "attempt": attempt}
+    return {name: value for name, value in facts.items() if name in takes and block.get(name) is None}
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -86,7 +95,11 @@ def blocks(group: Any) -> list[Any]:
     if not group:
         return []
     if isinstance(group, Mapping):
-        return [group] if "_target_" in group else [b for b in group.values() if isinstance(b, Mapping) and "_target_" in b]
+        return (
+            [group]
+            if "_target_" in group
+            else [b for b in group.values() if isinstance(b, Mapping) and "_target_" in b]
+        )
     return [b for b in group if b]
 
 
@@ -94,5 +107,8 @@ def _from_function(function: Any, params: dict[str, Any]) -> Parts:
     made = function(**parameters_for(function, params))
     module, data = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, L.LightningModule):
-        raise RequestError(f"{function.__name__}() returned {type(made).__name__}; expected a LightningModule, or (module, datamodule).")
+        raise RequestError(
+            f"{function.__name__}() returned {type(made).__name__}; expected a LightningModule, or (module, "
+            "datamodule)."
+        )
     return Parts(module, data)

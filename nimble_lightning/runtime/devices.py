@@ -20,7 +20,9 @@ def count(lightning: Mapping[str, Any]) -> int:
     if isinstance(devices, int) and devices > 0:
         return devices
     if devices not in ("auto", -1):
-        raise RequestError(f"lightning.devices={devices!r}: expected a number, a list of device numbers, -1 or auto.")
+        raise RequestError(
+            f"lightning.devices={devices!r}: expected a number, a list of device numbers, -1 or auto."
+        )
     return max(1, _gpus()) if accelerator in ("auto", "gpu", "cuda") else 1
 
 
@@ -28,4 +30,4 @@ def _gpus() -> int:
     """Asked through NVML, which unlike CUDA can be asked in a process that will fork."""
     import torch
 
-    return torch.cuda._device_count_nvml() if torch.version.cuda else 0  # type: ignore[no-untyped-call]
+    return torch.cuda._device_count_nvml() if torch.version.cuda else 0

@@ -1,4 +1,4 @@
-"""A server process with Lightning already imported; a worker forked from it is up in a fraction of a second."""
+"""A server process that has imported Lightning; a worker forked from it is up in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ PRELOAD_ALSO = "NIMBLE_PRELOAD"
 def start(trainer: str) -> None:
     """Start the server if none runs yet. It imports while the caller goes on, and initialises no device.
 
-    What the trainer's file imports is imported as well (not the file itself), so that a retry does not pay for it again.
+    What the trainer's file imports is imported as well (not the file itself), so that a retry does not pay
+    for it again.
     """
     multiprocessing.set_forkserver_preload([PRELOAD])
     os.environ[PRELOAD_ALSO] = " ".join(imports_of(trainer))
@@ -32,7 +33,7 @@ def start(trainer: str) -> None:
 
 @contextlib.contextmanager
 def without_main() -> Iterator[None]:
-    """Hide the main module from multiprocessing, whose children would otherwise run the user's script again."""
+    """Hide the main module from multiprocessing, whose children would run the user's script again."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -42,7 +43,7 @@ def without_main() -> Iterator[None]:
 
 
 def imports_of(trainer: str) -> list[str]:
-    """Modules imported anywhere in the trainer's file, except its neighbours, which may change between runs."""
+    """Modules imported anywhere in the trainer's file, less its neighbours, which may change between runs."""
     path = Path(trainer.rpartition(":")[0] or trainer)
     if path.suffix != ".py" or not path.is_file():
         return []

@@ -27,19 +27,26 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
     """Train a trainer class, file or object, as the command does.
 
     Args:
-        trainer: A class with the four methods, `"file.py"`, `"file.py:Class"` or `"package.module:Class"`. An object, or a class
+        trainer: A class with the four methods, `"file.py"`, `"file.py:Class"` or `"package.module:Class"`. An
+            object, or a class
             typed into a notebook, is trained in this process, where it cannot be started again.
         params: Keywords for its `pre_process`.
-        settings: Any other key of the configuration: `lightning={"max_epochs": 3}`, `data={"batch_size": 64}`, `optim="sgd"`.
+        settings: Any other key of the configuration: `lightning={"max_epochs": 3}`, `data={"batch_size":
+            64}`, `optim="sgd"`.
 
     Example::
 
         result = nl.run(MyTrainer, params={"lr": 3e-4}, lightning={"max_epochs": 3})
     """
     if os.environ.get(IN_WORKER):
-        raise RequestError("nl.run() was reached while a worker was loading this file. Put the call under if __name__ == '__main__':")
+        raise RequestError(
+            "nl.run() was reached while a worker was loading this file. Put the call under if __name__ == "
+            "'__main__':"
+        )
     spec = trainer if isinstance(trainer, str) else _spec_of(trainer)
-    job = Job.from_config(_compose(dict(params or {}), settings), trainer=_absolute(spec) if spec else type_name(trainer))
+    job = Job.from_config(
+        _compose(dict(params or {}), settings), trainer=_absolute(spec) if spec else type_name(trainer)
+    )
     if spec is None:
         return run_inline(job, trainer)
     return supervise(job)
@@ -50,22 +57,34 @@ def type_name(trainer: Any) -> str:
 
 
 def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
-    choices = [f"{group}={choice}" for group, choice in settings.items() if _is_group(group) and isinstance(choice, str)]
+    choices = [
+        f"{group}={choice}"
+        for group, choice in settings.items()
+        if _is_group(group) and isinstance(choice, str)
+    ]
     values = {k: v for k, v in settings.items() if f"{k}={v}" not in choices}
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
             config = compose("config", overrides=choices)
         with open_dict(config.params), open_dict(config.lightning):
-            config = OmegaConf.merge(config, {**values, "params": params})
+            merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params}))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None
-    assert isinstance(config, DictConfig)
-    return config
+    return merged  # type: ignore[return-value]
 
 
 def _is_group(name: str) -> bool:
-    return name in ("callbacks", "experiment", "launch", "logger", "optim", "schedule", "strategy", "validator")
+    return name in (
+        "callbacks",
+        "experiment",
+        "launch",
+        "logger",
+        "optim",
+        "schedule",
+        "strategy",
+        "validator",
+    )
 
 
 def _spec_of(trainer: Any) -> str | None:
@@ -73,7 +92,11 @@ def _spec_of(trainer: Any) -> str | None:
     if not isinstance(trainer, type) or "." in trainer.__qualname__:
         return None
     main = sys.modules["__main__"]
-    path = getattr(main, "__file__", None) if trainer.__module__ == "__main__" else inspect.getsourcefile(trainer)
+    path = (
+        getattr(main, "__file__", None)
+        if trainer.__module__ == "__main__"
+        else inspect.getsourcefile(trainer)
+    )
     return f"{Path(path).resolve()}:{trainer.__name__}" if path and Path(path).is_file() else None
 
 
@@ -81,4 +104,3 @@ def _absolute(spec: str) -> str:
     place, _, name = spec.rpartition(":")
     place, name = (place, f":{name}") if place else (spec, "")
     return f"{Path(place).expanduser().resolve()}{name}" if place.endswith(".py") else spec
-

@@ -15,7 +15,8 @@ from nimble_lightning.runtime.training import Training
 
 
 def run_inline(job: Job, trainer: Any = None) -> Result:
-    """Train here, what the job names or the given trainer. Errors come out as they are, for a debugger to stop at."""
+    """Train here, what the job names or the given trainer. Errors come out as they are, for a debugger to
+    stop at."""
     from nimble_lightning.runtime.supervisor import as_result
 
     job.save()
@@ -25,10 +26,15 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
     try:
         Training(job, attempt, resume_from=resume_from).run(trainer)
     except BaseException as error:
-        record.end(Outcome("transient", f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)), None)
+        record.end(
+            Outcome("transient", f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)),
+            None,
+        )
         record.update(status="failed", message=str(error), ended=time.time())
         raise
     flag = read_json(job.folder.finished)
     record.end(Outcome("finished"), flag["metrics"].get("global_step"))
-    record.update(status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time())
+    record.update(
+        status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time()
+    )
     return as_result(job, record.content, "finished")

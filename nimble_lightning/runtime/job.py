@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.folder import RunFolder, write_text
 
-# A run is the same run while these stay as they were; the rest (how long, who watches, what is printed) may change between starts.
+# A run is the same run while these stay as they were; the rest (how long, who watches, what is printed) may
+# change between starts.
 IDENTITY = ("trainer", "datamodule", "params", "data", "optim", "schedule", "clip", "model", "seed")
 
 
@@ -38,7 +39,11 @@ class Job:
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=False))  # type: ignore[assignment]
         config.trainer, config.run_id = trainer, run_id
         config.name = config.get("name") or short_name(trainer)
-        where = Path(folder) if folder is not None else Path(str(config.get("output_dir") or "outputs")) / config.name / run_id
+        where = (
+            Path(folder)
+            if folder is not None
+            else Path(str(config.get("output_dir") or "outputs")) / config.name / run_id
+        )
         return cls(config, RunFolder(where), run_id)
 
     @classmethod
@@ -66,7 +71,8 @@ class Job:
         changed = [k for k in IDENTITY if self.config.get(k) != earlier.config.get(k)]
         if changed:
             raise RequestError(
-                f"The run {self.run_id} was started with another {', '.join(changed)}; continuing would be a different run. "
+                f"The run {self.run_id} was started with another {', '.join(changed)}; continuing would be "
+                "a different run. "
                 "Ask as before, or choose another run_id=NAME."
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -10,6 +11,8 @@ from typing_extensions import override
 
 from nimble_lightning.adapters.batches import size_of
 from nimble_lightning.ranks import everyones
+
+log = logging.getLogger(__name__)
 
 
 class Meter(L.Callback):
@@ -27,9 +30,15 @@ class Meter(L.Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
+        trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
+        where = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
+        if trainer.is_global_zero:
+            log.info("%s parameters on %s, %s", f"{trained:,}", where, trainer.default_root_dir)
 
     @override
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._samples += size_of(batch)
 
     @override
@@ -52,7 +61,9 @@ class Meter(L.Callback):
         }
 
     @override
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         own = checkpoint.setdefault("nimble", {})
         own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * trainer.world_size)
 

@@ -11,7 +11,10 @@ import nimble_lightning.runtime.training  # noqa: F401
 import nimble_lightning.runtime.worker  # noqa: F401
 from nimble_lightning.runtime.forkserver import PRELOAD_ALSO
 
-for _name in [*(f"{_callbacks.__name__}.{m}" for m in ("auto_retry", "best_checkpoint", "exact_resume", "progress")), "hydra.utils"]:
+for _name in [
+    *(f"{_callbacks.__name__}.{m}" for m in ("auto_retry", "best_checkpoint", "exact_resume", "progress")),
+    "hydra.utils",
+]:
     importlib.import_module(_name)
 
 for _name in os.environ.get(PRELOAD_ALSO, "").split():

@@ -43,13 +43,14 @@ class Tee:
 
 @contextmanager
 def to_log(folder: RunFolder, rank: int, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Copy stdout and stderr into the run folder while the block runs, and set log levels for rank 0 and for replicas."""
+    """Copy stdout and stderr into the run folder while the block runs, and set log levels for rank 0 and for
+    replicas."""
     level = str(settings.get("level", "INFO") if rank == 0 else settings.get("replica_level", "ERROR"))
     path = folder.log if rank == 0 else folder.replica_log(rank)
     before = sys.stdout, sys.stderr
     with open(path, "a", encoding="utf-8", buffering=1) as copy:
         if rank == 0:
-            sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)  # type: ignore[assignment]
+            sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)
         else:
             sys.stdout, sys.stderr = copy, copy
         _set_levels(level)
@@ -59,13 +60,33 @@ def to_log(folder: RunFolder, rank: int, settings: Mapping[str, Any]) -> Iterato
             sys.stdout, sys.stderr = before
 
 
+class _Current(logging.StreamHandler[TextIO]):
+    """Writes to whatever `sys.stderr` is by then: the progress line takes its place while it is drawn."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, value: TextIO) -> None:
+        """Others may not redirect it."""
+
+
 def _set_levels(level: str) -> None:
     """Ours at the asked level; Lightning's own remarks only when something is wrong, or when debugging."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Current()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.getLogger().handlers = [handler]
     host = max(logging.WARNING, logging.getLevelName(level)) if level != "DEBUG" else logging.DEBUG
-    for name, own_level in {"nimble_lightning": level, "lightning": host, "lightning.pytorch": host, "lightning.fabric": host}.items():
+    for name, own_level in {
+        "nimble_lightning": level,
+        "lightning": host,
+        "lightning.pytorch": host,
+        "lightning.fabric": host,
+    }.items():
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(own_level)

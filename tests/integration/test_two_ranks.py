@@ -24,7 +24,8 @@ def ranks() -> Iterator[TwoRanks]:
 
 
 class Regression(NimbleTrainer):
-    """A linear model under SGD, so that weights after a step show its gradient. Some ranks may be short of memory."""
+    """A linear model under SGD, so that weights after a step show its gradient. Some ranks may be short of
+    memory."""
 
     def pre_process(self, *, samples: int, most: tuple[int, ...] = (), tokens: bool = False) -> None:
         draw = torch.Generator().manual_seed(0)
@@ -50,7 +51,9 @@ class Regression(NimbleTrainer):
         return torch.optim.SGD(self.model.parameters(), lr=0.05)
 
 
-def weights(rank: int, devices: int, data: DataSettings, options: dict[str, Any], params: dict[str, Any]) -> tuple[list[float], int, int]:
+def weights(
+    rank: int, devices: int, data: DataSettings, options: dict[str, Any], params: dict[str, Any]
+) -> tuple[list[float], int, int]:
     """Train one epoch; returns the weights, the steps, and the size of the pieces at the end."""
     module, loaders = adapt(Regression(), settings=Settings(data=data), **params)
     trainer = L.Trainer(
@@ -66,23 +69,33 @@ def weights(rank: int, devices: int, data: DataSettings, options: dict[str, Any]
         **options,
     )
     trainer.fit(module, datamodule=loaders)
-    return torch.cat([p.flatten() for p in module.parameters()]).tolist(), trainer.global_step, module.stepping.pieces.size or 0
+    return (
+        torch.cat([p.flatten() for p in module.parameters()]).tolist(),
+        trainer.global_step,
+        module.stepping.pieces.size or 0,
+    )
 
 
-def both(ranks: TwoRanks, samples: int, batch: int, *, micro: Any = "auto", accumulate: int = 1, **params: Any) -> tuple[Any, Any]:
+def both(
+    ranks: TwoRanks, samples: int, batch: int, *, micro: Any = "auto", accumulate: int = 1, **params: Any
+) -> tuple[Any, Any]:
     """The same global batches on one rank, uncut, and on two."""
     params["samples"] = samples
     uncut = {k: v for k, v in params.items() if k != "most"}
     one = weights(0, 1, DataSettings(batch_size=2 * batch * accumulate, shuffle=False), {}, uncut)
     options = {"accumulate_grad_batches": accumulate} if accumulate > 1 else {}
-    two = ranks.run(weights, 2, DataSettings(batch_size=batch, micro_batch_size=micro, shuffle=False), options, params)
+    two = ranks.run(
+        weights, 2, DataSettings(batch_size=batch, micro_batch_size=micro, shuffle=False), options, params
+    )
     assert two[0] == two[1]
     return one, two[0]
 
 
 @pytest.mark.parametrize("micro", ["auto", 1, 3])
 @pytest.mark.parametrize("tokens", [False, True])
-def test_gradients_equal_those_of_the_uncut_batch_on_one_rank(ranks: TwoRanks, micro: Any, tokens: bool) -> None:
+def test_gradients_equal_those_of_the_uncut_batch_on_one_rank(
+    ranks: TwoRanks, micro: Any, tokens: bool
+) -> None:
     one, two = both(ranks, 37, 5, micro=micro, tokens=tokens)
     assert two[0] == pytest.approx(one[0], abs=1e-9)
     assert two[1] == one[1] == 4
@@ -91,7 +104,10 @@ def test_gradients_equal_those_of_the_uncut_batch_on_one_rank(ranks: TwoRanks, m
 @pytest.mark.parametrize("samples", [11, 21, 22, 39])
 def test_the_last_incomplete_batch_counts_by_what_it_holds(ranks: TwoRanks, samples: int) -> None:
     one, two = both(ranks, samples, 5, micro=2)
-    if samples not in (11, 21):  # a rest of one sample is shared out over two steps, so that no rank is left with nothing
+    if samples not in (
+        11,
+        21,
+    ):  # a rest of one sample is shared out over two steps, so that no rank is left with nothing
         assert two[0] == pytest.approx(one[0], abs=1e-9)
     assert two[1] == one[1]
 
@@ -104,7 +120,9 @@ def test_accumulated_batches_equal_one_large_batch(ranks: TwoRanks, tokens: bool
 
 
 @pytest.mark.parametrize("most", [(2, 100), (100, 2), (1, 3)])
-def test_one_rank_out_of_memory_halves_the_pieces_on_both_and_changes_nothing_else(ranks: TwoRanks, most: tuple[int, int]) -> None:
+def test_one_rank_out_of_memory_halves_the_pieces_on_both_and_changes_nothing_else(
+    ranks: TwoRanks, most: tuple[int, int]
+) -> None:
     one, two = both(ranks, 40, 5, most=most)
     assert two[0] == pytest.approx(one[0], abs=1e-9)
     assert 0 < two[2] <= min(m for m in most)
@@ -130,7 +148,9 @@ class Evaluated(NimbleTrainer):
 
 def evaluated(rank: int, devices: int, samples: int, batch: int) -> tuple[dict[str, float], list[int]]:
     trainer = Evaluated()
-    module, data = adapt(trainer, settings=Settings(data=DataSettings(eval_batch_size=batch)), samples=samples)
+    module, data = adapt(
+        trainer, settings=Settings(data=DataSettings(eval_batch_size=batch)), samples=samples
+    )
     lightning = L.Trainer(
         accelerator="cpu",
         devices=devices,

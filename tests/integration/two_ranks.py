@@ -1,4 +1,5 @@
-"""Two gloo processes that live as long as a test module, so that a two-rank case costs milliseconds instead of an import."""
+"""Two gloo processes that live as long as a test module, so that a two-rank case costs milliseconds instead
+of an import."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from typing import Any
 
 
 class TwoRanks:
-    """Runs one function on both ranks and returns both answers; an exception on a rank is raised here with its text."""
+    """Runs one function on both ranks and returns both answers; an exception on a rank is raised here with
+    its text."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("forkserver")
@@ -20,7 +22,10 @@ class TwoRanks:
         port = _free_port()
         pipes = [context.Pipe() for _ in range(2)]
         self._ends = [ours for ours, _ in pipes]
-        self._processes = [context.Process(target=_serve, args=(rank, port, theirs), daemon=True) for rank, (_, theirs) in enumerate(pipes)]
+        self._processes = [
+            context.Process(target=_serve, args=(rank, port, theirs), daemon=True)
+            for rank, (_, theirs) in enumerate(pipes)
+        ]
         for process in self._processes:
             process.start()
 

@@ -16,12 +16,22 @@ Pair = namedtuple("Pair", ["x", "y"])
 
 def _batches(n: int) -> list[object]:
     x, y = torch.arange(n * 3).reshape(n, 3), torch.arange(n)
-    return [x, (x, y), [x, y], {"x": x, "y": y}, Pair(x, y), {"a": {"x": x}, "names": [str(i) for i in range(n)]}, [(x, y), {"z": x}]]
+    return [
+        x,
+        (x, y),
+        [x, y],
+        {"x": x, "y": y},
+        Pair(x, y),
+        {"a": {"x": x}, "names": [str(i) for i in range(n)]},
+        [(x, y), {"z": x}],
+    ]
 
 
 @pytest.mark.parametrize("kind", range(7))
 @given(n=st.integers(1, 9), size=st.integers(1, 10))
-def test_pieces_hold_every_sample_once_in_order_and_at_most_size_of_them(kind: int, n: int, size: int) -> None:
+def test_pieces_hold_every_sample_once_in_order_and_at_most_size_of_them(
+    kind: int, n: int, size: int
+) -> None:
     batch = _batches(n)[kind]
     pieces = list(split(batch, size))
     assert size_of(batch) == n == sum(map(size_of, pieces))

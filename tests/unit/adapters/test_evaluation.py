@@ -50,8 +50,8 @@ def test_a_number_alone_is_a_loss() -> None:
 
 
 def test_a_rank_that_only_repeats_adds_nothing() -> None:
-    means = Means(counts=False)
-    means.add({"accuracy": torch.ones(3)}, 3)
+    means = Means()
+    means.add({"accuracy": torch.ones(3)}, 3, counts=False)
     assert means._sums["accuracy"] == 0
     assert means._sizes["accuracy"] == 0
 

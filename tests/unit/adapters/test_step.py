@@ -22,8 +22,12 @@ def _model() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
 
 
-def _step(model: nn.Module, train: Callable[[Any], Any], size: int | None = None, accumulate: int = 1) -> GlobalStep:
-    return GlobalStep(Backward(PieceLoss(train), Pieces(size), torch.Tensor.backward, lambda: None), model, accumulate)
+def _step(
+    model: nn.Module, train: Callable[[Any], Any], size: int | None = None, accumulate: int = 1
+) -> GlobalStep:
+    return GlobalStep(
+        Backward(PieceLoss(train), Pieces(size), torch.Tensor.backward, lambda: None), model, accumulate
+    )
 
 
 def _run(step: GlobalStep, model: nn.Module, batches: list[Any]) -> list[torch.Tensor]:
@@ -64,7 +68,9 @@ def test_accumulated_batches_of_any_sizes_equal_one_batch(cuts: list[int], size:
     x, y = _data(sum(cuts))
     model = _model()
     batches = list(zip(x.split(cuts), y.split(cuts), strict=True))
-    assert _equal(_run(_step(model, _squares(model), size, accumulate=len(cuts)), model, batches), _expected((x, y)))
+    assert _equal(
+        _run(_step(model, _squares(model), size, accumulate=len(cuts)), model, batches), _expected((x, y))
+    )
 
 
 def test_a_window_left_incomplete_by_the_end_of_an_epoch_is_a_mean_over_what_it_holds() -> None:
@@ -78,7 +84,9 @@ def test_a_window_left_incomplete_by_the_end_of_an_epoch_is_a_mean_over_what_it_
     assert seen == [1.0, 1.0]
 
 
-@pytest.mark.parametrize("returned", [lambda loss, n: (loss, n), lambda loss, n: {"loss": loss, "num_items": torch.tensor(n)}])
+@pytest.mark.parametrize(
+    "returned", [lambda loss, n: (loss, n), lambda loss, n: {"loss": loss, "num_items": torch.tensor(n)}]
+)
 def test_a_loss_over_tokens_is_weighted_by_tokens(returned: Callable[[Any, int], Any]) -> None:
     weight = nn.Linear(1, 1, bias=False)
     mask = torch.tensor([[1.0] + [0.0] * 8, [1.0] * 9])
@@ -105,7 +113,8 @@ def test_a_piece_without_any_item_adds_nothing() -> None:
 
 
 class _Starved:
-    """A `train` that runs out of memory above a number of samples, after it has already left gradients behind."""
+    """A `train` that runs out of memory above a number of samples, after it has already left gradients
+    behind."""
 
     def __init__(self, model: nn.Module, most: int, error: Callable[[], BaseException]) -> None:
         self.model, self.most, self.error = model, most, error
@@ -126,7 +135,9 @@ class _Starved:
         lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
         lambda: RuntimeError("CUDA error: out of memory"),
         lambda: RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
-        lambda: RuntimeError("[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"),
+        lambda: RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] err == 0. DefaultCPUAllocator: can't allocate memory"
+        ),
         lambda: RuntimeError("MPS backend out of memory", "second argument"),
         MemoryError,
     ],
