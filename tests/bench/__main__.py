@@ -12,7 +12,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, three repeats")
     parser.add_argument("--repeats", type=int, help="how often each is measured, in turns (7; quick: 3)")
-    parser.add_argument("--only", nargs="+", metavar="PART", help="some of: peers long parts saves kills answers")
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", help="some of: peers long parts saves kills answers"
+    )
     asked = parser.parse_args()
     repeats = asked.repeats or (3 if asked.quick else 7)
     batches = 200 if asked.quick else 1000

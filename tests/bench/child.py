@@ -1,4 +1,4 @@
-"""One contender, in this process, which does nothing else: `python -m tests.bench.child '{"name": ..., ...}'`."""
+"""One contender, in a process of its own: `python -m tests.bench.child '{"name": ..., ...}'`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ def main(request: dict[str, Any]) -> dict[str, float]:
     if steps != asked.steps:
         raise RuntimeError(f"{name} made {steps} steps instead of {asked.steps}")
     per_step = 1e6 / steps
-    return {"us": clock.wall * per_step, "cpu_us": clock.cpu * per_step, "loss": final_loss(model), "peak_mib": peak}
+    return {
+        "us": clock.wall * per_step,
+        "cpu_us": clock.cpu * per_step,
+        "loss": final_loss(model),
+        "peak_mib": peak,
+    }
 
 
 def peak_mib() -> float:

@@ -25,6 +25,8 @@ def measure(repeats: int) -> dict[str, float]:
     for _ in range(repeats):
         for name, words in COMMANDS.items():
             started = time.perf_counter()
-            subprocess.run([sys.executable, *words], cwd=ROOT, env=environment(), capture_output=True, check=False)
+            subprocess.run(
+                [sys.executable, *words], cwd=ROOT, env=environment(), capture_output=True, check=False
+            )
             seconds[name].append(time.perf_counter() - started)
     return {name: statistics.median(all_) for name, all_ in seconds.items()}

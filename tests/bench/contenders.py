@@ -1,6 +1,7 @@
-"""The ways to train the task, each as its own documentation would have it. Every one runs in a process of its own.
+"""The ways to train the task, each as its own documentation would have it, each run in a process of its own.
 
-A contender takes what is asked, trains, and returns how long its loop took, the trained model and the steps made. Set-up is not counted.
+A contender takes what is asked, trains, and returns how long its loop took, the trained model and the steps
+made. Set-up is not counted.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Asked:
 
 
 class Clock:
-    """Seconds between `start` and `stop`: by the wall, and of this process alone, which a busy machine disturbs less."""
+    """Seconds between `start` and `stop`: by the wall, and of this process alone, which is steadier."""
 
     wall = cpu = 0.0
 
@@ -131,7 +132,7 @@ def hugging_face(asked: Asked) -> Trained:
 
 
 def lightning_defaults(asked: Asked) -> Trained:
-    """As its introduction writes it: a DataLoader, `self.log`, and everything the Trainer switches on by itself."""
+    """As its introduction has it: a DataLoader, `self.log`, and all the Trainer switches on by itself."""
     import lightning as L
 
     module = _module(asked, logs=True, fused=False)

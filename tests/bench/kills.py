@@ -28,7 +28,10 @@ def main(request: dict[str, Any]) -> list[dict[str, float]]:
         raise RuntimeError(f"the run was not finished but {result.status}: {result.message}")
     lines = [json.loads(line) for line in marks.read_text().splitlines()]
     pairs = zip(lines[::2], lines[1::2], strict=True)
-    return [{"seconds": after["at"] - kill["at"], "lost": kill["step"] - after["step"] + 1} for kill, after in pairs]
+    return [
+        {"seconds": after["at"] - kill["at"], "lost": kill["step"] - after["step"] + 1}
+        for kill, after in pairs
+    ]
 
 
 if __name__ == "__main__":

@@ -16,7 +16,11 @@ def saves(repeats: int, mib: int) -> str:
     shown = [
         ["torch.save and fsync", f"{plain * 1000:.0f}", ""],
         ["ours, whole or absent", f"{ours * 1000:.0f}", against(ours / plain, 1.10)],
-        ["ours, asynchronous: training waits", f"{stall * 1000:.0f}", f"{against(stall / ours, 0.15)} of ours"],
+        [
+            "ours, asynchronous: training waits",
+            f"{stall * 1000:.0f}",
+            f"{against(stall / ours, 0.15)} of ours",
+        ],
     ]
     return table([f"ms to save {mib} MiB", "median", "ratio"], shown)
 

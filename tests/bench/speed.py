@@ -39,7 +39,11 @@ def peers(repeats: int, batches: int) -> str:
 
 def _ratios(rows: Rows) -> str:
     shown = [
-        [f"ours / {NAMES[name]}", against(ratio(rows, "ours", name), most), f"{ratio(rows, 'ours', name, 'cpu_us'):.2f}"]
+        [
+            f"ours / {NAMES[name]}",
+            against(ratio(rows, "ours", name), most),
+            f"{ratio(rows, 'ours', name, 'cpu_us'):.2f}",
+        ]
         for name, most in MOST.items()
     ]
     memory = ratio(rows, "ours", "lightning_defaults", "peak_mib")
@@ -50,7 +54,9 @@ def _ratios(rows: Rows) -> str:
 def long_steps(repeats: int, batches: int) -> str:
     """Steps of 20 ms, as a model of some size has them."""
     names = ("raw_sliced", "ours")
-    rows = in_turns({name: {**_request(name, batches, epochs=1), "step_seconds": 0.02} for name in names}, repeats)
+    rows = in_turns(
+        {name: {**_request(name, batches, epochs=1), "step_seconds": 0.02} for name in names}, repeats
+    )
     shown = [[NAMES[name], f"{median(rows[name], 'us') / 1000:.2f}"] for name in names]
     heads = ["ms a step of 20 ms", "median"]
     return f"{table(heads, [*shown, ['ours / raw loop', against(ratio(rows, 'ours', 'raw_sliced'), 1.02)]])}"
@@ -58,7 +64,10 @@ def long_steps(repeats: int, batches: int) -> str:
 
 def parts(repeats: int, batches: int) -> str:
     """What each part adds to a step: everything on, less everything on but that part."""
-    requests = {"all on": _request("ours", batches), **{part: _request("ours", batches, off=(part,)) for part in PARTS}}
+    requests = {
+        "all on": _request("ours", batches),
+        **{part: _request("ours", batches, off=(part,)) for part in PARTS},
+    }
     rows = in_turns(requests, repeats)
     whole = rows["all on"]
     shown = [
