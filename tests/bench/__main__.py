@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 from tests.bench import safety, speed
 from tests.bench.tables import machine
@@ -18,7 +19,7 @@ def main() -> None:
     asked = parser.parse_args()
     repeats = asked.repeats or (3 if asked.quick else 7)
     batches = 200 if asked.quick else 1000
-    sections = {
+    sections: dict[str, Callable[[], str]] = {
         "peers": lambda: speed.peers(repeats, batches),
         "long": lambda: speed.long_steps(repeats, batches // 2),
         "parts": lambda: speed.parts(repeats, batches),

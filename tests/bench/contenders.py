@@ -91,7 +91,7 @@ def hugging_face(asked: Asked) -> Trained:
 
     clock = Clock()
 
-    class Timing(TrainerCallback):  # type: ignore[misc]
+    class Timing(TrainerCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             clock.start()
 
@@ -170,7 +170,8 @@ def _module(asked: Asked, *, logs: bool, fused: bool) -> Any:
             self.model = make_model()
 
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-            loss = loss_of(self.model, *batch, asked.step_seconds)
+            x, y = batch
+            loss = loss_of(self.model, x, y, asked.step_seconds)
             if logs:
                 self.log("loss", loss, prog_bar=True)
             return loss
