@@ -2,77 +2,132 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
+from nimble_lightning.callbacks._foreign import Foreign
 from nimble_lightning.checkpoint import prune
-from nimble_lightning.ops.signals import asked
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.failures import facts_of
+from nimble_lightning.ops.signals import TERMINATED, asked
 
 _LOOK_EVERY_SECONDS = 1.0
+# The newest may be the one that a dying disk took with it.
+_KEEP = 2
+
+
+class OutOfTime(SIGTERMException):
+    """The time for this start of the run is over; everything is committed, and the same command continues."""
 
 
 class AutoRetry(L.Callback):
     """Saves at step boundaries; whoever supervises the process starts it again from the newest whole save.
 
     Args:
-        max_retries: How often a failing run is started again without having made progress.
+        max_retries: How often in a row a run is started again that gets no further.
         save_every_n_steps: Commit a checkpoint after so many optimizer steps.
         save_every_minutes: And after so much time.
         save_every_epoch: And at the end of each epoch.
-        keep: How many of the committed checkpoints stay; never fewer than two.
+        hang_seconds: A step that takes longer is a hang; "auto" learns it from the steps seen, None never minds.
+        max_time_per_run: Time for one start of the command (90m, 2h, 00:12:00:00); then commit and stop with code 143.
+        max_time: Time for all starts together.
 
     A file named `save_now` in the Trainer's `default_root_dir`, or SIGUSR1, asks for a save at the next step; SIGTERM for a
-    save and an end.
+    save and an end. Starting again, `max_time` and hangs are the supervisor's part; without one, an error leaves
+    `errors/rank-0.json` and the last commit.
     """
 
     def __init__(
         self,
-        max_retries: int = 3,
+        max_retries: int = 5,
         save_every_n_steps: int | None = None,
         save_every_minutes: float | None = 5.0,
         save_every_epoch: bool = True,
-        keep: int = 2,
+        hang_seconds: float | Literal["auto"] | None = "auto",
+        max_time_per_run: float | str | None = None,
+        max_time: float | str | None = None,
     ) -> None:
+        if save_every_n_steps is not None and save_every_n_steps < 1:
+            raise RequestError(f"save_every_n_steps={save_every_n_steps!r}: expected 1 or more, or null to save by time.")
+        if max_time is not None:
+            in_seconds(max_time, "max_time")
         self.max_retries = max_retries
         self.save_every_n_steps = save_every_n_steps
         self.save_every_minutes = save_every_minutes
         self.save_every_epoch = save_every_epoch
-        self.keep = max(2, keep)
-        self._saved_at = 0
-        self._next_save = float("inf")
+        self.hang_seconds = hang_seconds
+        self.max_time = max_time
+        self.max_time_per_run = None if max_time_per_run is None else in_seconds(max_time_per_run, "max_time_per_run")
+        self._saved_at, self._seen = 0, -1
+        self._next_save = self._end = float("inf")
         self._next_look = 0.0
+        self._voters: dist.ProcessGroup | None = None
+        self._foreign: Foreign | None = None
+
+    # --- when -------------------------------------------------------------------------------------------------------
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            asked.listen()
+        if stage != "fit":
+            return
+        self._foreign = None if asked.supervised else Foreign.join(trainer)
+        if self.max_time_per_run is not None:
+            self._end = time.monotonic() + self.max_time_per_run
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved_at = trainer.global_step
+        # Later than Lightning's own handlers, one of which starts a collective.
+        asked.listen()
+        self._saved_at, self._seen = trainer.global_step, -1
         self._schedule()
+        if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu":
+            # Agreeing through the device would make every step wait for it.
+            self._voters = dist.new_group(backend="gloo")
 
     @override
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
         step = trainer.global_step
-        save, stop = self._due(trainer, step, batch_idx), asked.stop
+        if step == self._seen:
+            # Gradients are being accumulated, and no checkpoint holds those.
+            return
+        self._seen = step
+        save, stop, late = self._due(trainer, step, batch_idx), asked.stop, time.monotonic() >= self._end
         if trainer.world_size > 1:
-            save, stop = _anyone(save, trainer), _anyone(stop, trainer)
-        if (save or stop) and step > self._saved_at:
+            save, stop, late = self._anyone(save, stop, late)
+        if (save or stop or late) and step > self._saved_at:
             self._commit(trainer, step)
         if stop:
-            raise SIGTERMException(143)
+            raise SIGTERMException(TERMINATED)
+        if late:
+            raise OutOfTime(f"max_time_per_run of {self.max_time_per_run:g} s is over")
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step > self._saved_at:
             self._commit(trainer, trainer.global_step)
+        asked.release()
+
+    @override
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        asked.release()
+        if self._foreign is not None:
+            self._foreign.note(exception)
+            return
+        if asked.supervised or isinstance(exception, SystemExit | KeyboardInterrupt) or trainer.fast_dev_run:
+            return
+        folder = Path(trainer.default_root_dir) / "errors"
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = facts_of(exception, trainer.global_rank, trainer.global_step)
+        (folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
     def _due(self, trainer: L.Trainer, step: int, batch_idx: int) -> bool:
         if self.save_every_n_steps and step % self.save_every_n_steps == 0:
@@ -88,20 +143,24 @@ class AutoRetry(L.Callback):
                 return True
         return asked.save or now >= self._next_save
 
+    # --- how --------------------------------------------------------------------------------------------------------
+
     def _commit(self, trainer: L.Trainer, step: int) -> None:
-        folder = Path(trainer.default_root_dir) / "checkpoints" / "steps"
-        trainer.save_checkpoint(folder / f"step-{step:08d}.ckpt")
+        if not trainer.fast_dev_run:
+            foreign = self._foreign
+            folder = foreign.commits if foreign else Path(trainer.default_root_dir) / "checkpoints" / "steps"
+            (foreign or trainer).save_checkpoint(folder / f"step-{step:08d}.ckpt")
+            if trainer.is_global_zero:
+                prune(folder, keep=_KEEP)
         self._saved_at, asked.save = step, False
         self._schedule()
-        if trainer.is_global_zero:
-            prune(folder, keep=self.keep)
 
     def _schedule(self) -> None:
         if self.save_every_minutes is not None:
             self._next_save = time.monotonic() + 60 * self.save_every_minutes
 
-
-def _anyone(mine: bool, trainer: L.Trainer) -> bool:
-    vote = torch.tensor(float(mine), device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(vote)
-    return bool(vote.item())
+    def _anyone(self, *mine: bool) -> list[bool]:
+        """Which of these at least one rank wants: one small message a step."""
+        votes = torch.tensor(mine, dtype=torch.float32)
+        dist.all_reduce(votes, group=self._voters)
+        return [vote > 0 for vote in votes.tolist()]

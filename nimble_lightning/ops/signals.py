@@ -5,26 +5,61 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
+from typing import Any
+
+TERMINATED = 143
 
 
 class Asked:
-    """Requests that arrived by signal: SIGTERM stops, SIGUSR1 saves."""
+    """Requests that arrived by signal: SIGTERM stops, SIGUSR1 saves.
+
+    Attributes:
+        stop: An end was asked for.
+        save: A checkpoint was asked for.
+        supervised: Somebody watches this process and starts it again.
+    """
 
     def __init__(self) -> None:
         self.stop = False
         self.save = False
+        self.supervised = False
+        self._patient = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def obey(self) -> None:
+        """For a supervised process: SIGTERM ends it at once, except between `listen` and `release`."""
+        self.supervised = True
+        if _may_install():
+            signal.signal(signal.SIGTERM, self._on_stop)
 
     def listen(self) -> None:
-        """Install the handlers; only a main thread may."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._on_stop)
-            signal.signal(signal.SIGUSR1, self._on_save)
+        """From now on somebody looks at the flags at each step; only a main thread may install handlers."""
+        self.stop, self.save, self._patient = False, False, True
+        if not _may_install() or self._before:
+            return
+        self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_stop)
+        # A handler that is there already belongs to somebody who means something else by it.
+        if signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            self._before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, self._on_save)
+
+    def release(self) -> None:
+        """Nobody looks any more: the handlers are those from before."""
+        self._patient = False
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop = True
+        if not self._patient:
+            raise SystemExit(TERMINATED)
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True
+
+
+def _may_install() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 asked = Asked()

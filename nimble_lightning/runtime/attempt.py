@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from nimble_lightning.runtime import forkserver
+from nimble_lightning.runtime import forkserver, host_memory
+from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.outcome import Evidence, errors_of
+from nimble_lightning.runtime.watchdog import Hang
 
 if TYPE_CHECKING:
     from torch.distributed.launcher.api import LaunchConfig
@@ -24,7 +26,8 @@ POLL_SECONDS = 0.03
 class Attempt:
     """The workers of one attempt.
 
-    torchelastic runs in a thread, where it installs no signal handlers: what a signal means is decided in the main thread.
+    torchelastic runs in a thread, where it installs no signal handlers: what a signal means is decided in the
+    main thread.
 
     Args:
         job: What to run.
@@ -35,12 +38,14 @@ class Attempt:
 
     def __init__(self, job: Job, number: int, workers: int, resume_from: str | None) -> None:
         self.number = number
-        self.started = time.time()
-        self.exit_codes: dict[int, int] = {}
-        self.trouble: str | None = None
+        self.hang: Hang | None = None
+        self.gone: dict[int, float] = {}
+        self._exit_codes: dict[int, int] = {}
+        self._trouble: str | None = None
         self._job = job
         self._workers = workers
         self._resume_from = resume_from
+        self._kills = host_memory.kills()
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
 
     def start(self) -> None:
@@ -51,14 +56,49 @@ class Attempt:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def beats(self) -> dict[int, Beat]:
+        """Each started rank's last sign of life."""
+        files = {rank: self._job.folder.heartbeat(self.number, rank) for rank in range(self._workers)}
+        return {rank: beat for rank, file in files.items() if (beat := read(file)) is not None}
+
+    def look(self) -> dict[int, Beat]:
+        """The beats of the ranks that are alive; remembers when one was first missed."""
+        living = {}
+        for rank, beat in self.beats().items():
+            if rank not in self.gone and _alive(beat.pid):
+                living[rank] = beat
+            else:
+                self.gone.setdefault(rank, time.time())
+        return living
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to every worker that is left."""
-        for process in multiprocessing.active_children():
-            if process.pid is not None:
-                try:
-                    os.kill(process.pid, number)
-                except ProcessLookupError:
-                    continue
+        for beat in self.look().values():
+            try:
+                os.kill(beat.pid, number)
+            except ProcessLookupError:
+                continue
+
+    def evidence(self) -> Evidence:
+        """What is known once it has ended; the files it was read from are removed."""
+        folder = self._job.folder
+        self.look()
+        evidence = Evidence(
+            finished=folder.finished.exists(),
+            errors=errors_of(folder, self.number),
+            exit_codes=self._exit_codes,
+            beats=self.beats(),
+            gone=self.gone,
+            hang=self.hang,
+            out_of_memory=host_memory.kills() > self._kills,
+            trouble=self._trouble,
+        )
+        for rank in range(self._workers):
+            folder.heartbeat(self.number, rank).unlink(missing_ok=True)
+            stacks = folder.stacks(self.number, rank)
+            if stacks.exists() and not stacks.stat().st_size:
+                stacks.unlink()
+        return evidence
 
     def _run(self) -> None:
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -66,21 +106,27 @@ class Attempt:
 
         from nimble_lightning.runtime import worker
 
-        logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
+        for name in ("torch.distributed", "torch.multiprocessing"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             with forkserver.without_main():
                 elastic_launch(self._launch_config(), worker.main)(
                     str(self._job.folder.path), self.number, os.getpid(), self._resume_from
                 )
         except ChildFailedError as failed:
-            self.exit_codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+            self._exit_codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
         except Exception as error:  # the workers never started: said by the supervisor, in the main thread
-            self.trouble = f"{type(error).__name__}: {error}"
+            self._trouble = f"{type(error).__name__}: {error}"
 
     def _launch_config(self) -> LaunchConfig:
         from torch.distributed.launcher.api import LaunchConfig
 
-        nodes: dict[str, Any] = {"min_nodes": 1, "max_nodes": 1, "rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
+        nodes: dict[str, Any] = {
+            "min_nodes": 1,
+            "max_nodes": 1,
+            "rdzv_backend": "c10d",
+            "rdzv_endpoint": "localhost:0",
+        }
         return LaunchConfig(
             **nodes,
             nproc_per_node=self._workers,
@@ -91,3 +137,14 @@ class Attempt:
             local_addr="127.0.0.1",
             shutdown_timeout=GRACE_SECONDS,
         )
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        # Somebody else's by now: the number has been used again.
+        return False
+    return True

@@ -38,11 +38,18 @@ class RunFolder:
             (self.path / ".writable").unlink()
         except OSError as error:
             raise RequestError(
-                f"The run folder {self.path} cannot be written: {error.strerror}. Choose another with output_dir=FOLDER."
+                f"The run folder {self.path} cannot be written: {error.strerror}. Choose another with "
+                "output_dir=FOLDER."
             ) from None
 
     def error_file(self, attempt: int, rank: int) -> Path:
         return self.errors / f"attempt-{attempt}.rank-{rank}.json"
+
+    def stacks(self, attempt: int, rank: int) -> Path:
+        return self.errors / f"attempt-{attempt}.rank-{rank}.stacks.txt"
+
+    def heartbeat(self, attempt: int, rank: int) -> Path:
+        return self.path / f".heartbeat-{attempt}.{rank}"
 
     def replica_log(self, rank: int) -> Path:
         return self.path / f"log.rank-{rank}.txt"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
-PRELOAD = "nimble_lightning.runtime.preload"
+PRELOAD = ["nimble_lightning.runtime.deaf", "nimble_lightning.runtime.preload"]
 PRELOAD_ALSO = "NIMBLE_PRELOAD"
 
 
@@ -22,7 +22,7 @@ def start(trainer: str) -> None:
     What the trainer's file imports is imported as well (not the file itself), so that a retry does not pay
     for it again.
     """
-    multiprocessing.set_forkserver_preload([PRELOAD])
+    multiprocessing.set_forkserver_preload(PRELOAD)
     os.environ[PRELOAD_ALSO] = " ".join(imports_of(trainer))
     try:
         with without_main():

@@ -1,18 +1,23 @@
-"""Why an attempt ended, told from exit codes and the error files of its ranks."""
+"""Why an attempt ended, told from what its ranks left behind and from how they went."""
 
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
+from nimble_lightning.runtime.causes import Cause, cause_of, is_consequence
 from nimble_lightning.runtime.folder import RunFolder, read_json
+from nimble_lightning.runtime.heartbeat import Beat
+from nimble_lightning.runtime.watchdog import Hang
 
-Cause = Literal["finished", "killed", "stopped", "config", "deterministic", "memory", "transient"]
-
-# Raised by wrong code or a wrong request: the same again would end the same.
-_USERS_FAULT = {"RequestError", "TrainerError", "SyntaxError", "ImportError", "NameError", "AttributeError", "TypeError", "ValueError",
-                "KeyError", "IndexError", "AssertionError", "NotImplementedError", "MisconfigurationException"}  # fmt: skip
+# A process that crashes by itself ends by one of these; the rest come from outside.
+_CRASHES = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+)
+# How much later than a rank's sudden end the complaints of the others may be written for the end to have come first.
+_ABOUT_NOW = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Outcome:
         reason: One line for people.
         rank: The rank that failed first.
         step: The last step it reached, where known.
-        fingerprint: Equal for failures that are the same.
+        fingerprint: Equal for failures that are the same; empty for what comes from outside the program.
     """
 
     cause: Cause
@@ -34,50 +39,104 @@ class Outcome:
     fingerprint: str = ""
 
 
-def judge(folder: RunFolder, attempt: int, exit_codes: dict[int, int], trouble: str | None) -> Outcome:
-    """Put the evidence together; the error written first is the one that counts, the others are its consequences."""
-    if folder.finished.exists():
+@dataclass
+class Evidence:
+    """What is known about an attempt once it is over.
+
+    Attributes:
+        finished: Whether the run's finished flag was written.
+        errors: What ranks wrote down, in any order.
+        exit_codes: By rank, as far as torchelastic told; negative for signals.
+        beats: Each rank's last sign of life.
+        gone: When a rank was first seen to be gone, in seconds since the epoch.
+        hang: What the watchdog found.
+        out_of_memory: Whether the kernel killed for want of memory meanwhile.
+        trouble: Why the workers could not be started.
+    """
+
+    finished: bool = False
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    exit_codes: Mapping[int, int] = field(default_factory=dict)
+    beats: Mapping[int, Beat] = field(default_factory=dict)
+    gone: Mapping[int, float] = field(default_factory=dict)
+    hang: Hang | None = None
+    out_of_memory: bool = False
+    trouble: str | None = None
+
+    def silent(self) -> int | None:
+        """The rank that first ended without a word."""
+        wrote = {e["rank"] for e in self.errors}
+        ranks = [r for r in {*self.beats, *self.exit_codes, *self.gone} if r not in wrote]
+        return min(ranks, key=lambda r: (self.gone.get(r, float("inf")), r), default=None)
+
+
+def judge(evidence: Evidence) -> Outcome:
+    """Put the evidence together; what happened first counts, the rest are its consequences."""
+    if evidence.finished:
         return Outcome("finished")
-    if trouble:
-        return Outcome("transient", f"the workers could not be started: {trouble}", fingerprint=trouble)
-    errors = sorted(_errors(folder, attempt), key=lambda e: e["time"])
-    killed = {rank: -code for rank, code in exit_codes.items() if code < 0 and -code != signal.SIGTERM}
-    real = [e for e in errors if not _is_consequence(e)]
-    if real:
-        return _from_error(real[0])
-    if killed:
-        rank, number = next(iter(killed.items()))
-        name = signal.Signals(number).name
-        return Outcome("killed", f"rank {rank} was killed by {name}", rank, fingerprint=f"killed by {name}")
-    if any(e["type"] in ("SIGTERMException", "SystemExit") for e in errors) or 143 in exit_codes.values():
-        return Outcome("stopped", "stopped by SIGTERM")
-    if errors:
-        return _from_error(errors[0])
-    return Outcome("killed", f"the workers ended without a word (exit codes {exit_codes})", fingerprint=f"silent {sorted(exit_codes.values())}")
+    if evidence.trouble:
+        return Outcome("transient", f"the workers could not be started: {evidence.trouble}", fingerprint=evidence.trouble)
+    if evidence.hang is not None:
+        return _hung(evidence.hang)
+    errors = sorted(evidence.errors, key=lambda e: e["time"])
+    first = next((e for e in errors if not e.get("asked") and not is_consequence(e["bases"], e["message"])), None)
+    silent = evidence.silent()
+    if silent is not None and _came_before(evidence, silent, first):
+        return _killed(evidence, silent)
+    stopped = next((e for e in errors if "SIGTERMException" in e["bases"] or "SystemExit" in e["bases"]), None)
+    if first is None and stopped is not None:
+        return _stopped(stopped)
+    if (first := first or next(iter(errors), None)) is not None:
+        return _failed(first)
+    return Outcome("killed", "the workers ended without a word")
 
 
-def _from_error(error: dict[str, Any]) -> Outcome:
-    name, message = error["type"], (error["message"] or "").strip()
-    first = message.splitlines()[0] if message else ""
-    reason = f"{name}: {first}" if first else name
-    cause: Cause = "transient"
-    if name == "RequestError":
-        cause = "config"
-    elif "OutOfMemoryError" in error["bases"] or name == "MemoryError":
-        cause = "memory"
-    elif _USERS_FAULT & set(error["bases"]):
-        cause = "deterministic"
-    return Outcome(cause, reason, error["rank"], error["step"], fingerprint=f"{name} {first} at {error['step']}")
-
-
-def _errors(folder: RunFolder, attempt: int) -> list[dict[str, Any]]:
+def errors_of(folder: RunFolder, attempt: int) -> list[dict[str, Any]]:
+    """What the ranks of an attempt wrote down."""
     found = [read_json(path) for path in folder.errors.glob(f"attempt-{attempt}.rank-*.json")]
-    return [e for e in found if e]
+    return [error for error in found if error]
 
 
-def _is_consequence(error: dict[str, Any]) -> bool:
-    """What a rank says when another one is gone, or when it was asked to stop."""
-    text = error["message"].lower()
-    return error["type"] in ("SIGTERMException", "SystemExit", "DistBackendError", "DistNetworkError") or any(
-        words in text for words in ("connection closed by peer", "connection reset by peer", "gloo", "socket timeout", "broken pipe")
-    )
+def _came_before(evidence: Evidence, silent: int, first: dict[str, Any] | None) -> bool:
+    """A rank cleared away after another one's error ends later than that error was written."""
+    if first is None:
+        return True
+    return silent in evidence.gone and evidence.gone[silent] < first["time"] + _ABOUT_NOW
+
+
+def _hung(hang: Hang) -> Outcome:
+    reason = f"no step for {hang.seconds:.0f} s" + (f"; {hang.where}" if hang.where else "")
+    return Outcome("hang", reason, hang.rank, hang.step, fingerprint="hang")
+
+
+def _killed(evidence: Evidence, rank: int) -> Outcome:
+    beat = evidence.beats.get(rank)
+    step = None if beat is None else beat.step
+    code = evidence.exit_codes.get(rank)
+    if code is not None and code >= 0:
+        reason = f"the process ended by itself with code {code} and no error"
+        return Outcome("transient", reason, rank, step, fingerprint=reason)
+    number = None if code is None else -code
+    by = "a signal" if number is None else signal.Signals(number).name
+    if number in _CRASHES:
+        return Outcome("killed", f"crashed with {by}", rank, step, fingerprint=f"crashed with {by}")
+    if evidence.out_of_memory and number in (None, signal.SIGKILL):
+        return Outcome("host_memory", "killed by the system, which had run out of memory", rank, step)
+    return Outcome("killed", f"killed by {by}", rank, step)
+
+
+def _stopped(error: dict[str, Any]) -> Outcome:
+    if error["type"] == "OutOfTime":
+        return Outcome("stopped", error["message"], error["rank"], error["step"])
+    if "SIGTERMException" in error["bases"] or error["message"] == "143":
+        return Outcome("preempted", "stopped by SIGTERM from outside", error["rank"], error["step"])
+    return Outcome("deterministic", f"the program left by itself with code {error['message']}", error["rank"], error["step"], "left")
+
+
+def _failed(error: dict[str, Any]) -> Outcome:
+    name, message = error["type"], (error["message"] or "").strip()
+    first_line = message.splitlines()[0] if message else ""
+    reason = f"{name}: {first_line}" if first_line else name
+    cause, known = cause_of(error["bases"], message)
+    outside = cause == "transient" and known
+    return Outcome(cause, reason, error["rank"], error["step"], fingerprint="" if outside else reason)

@@ -34,6 +34,11 @@ class Record:
     def content(self) -> dict[str, Any]:
         return {**self._content, "attempts": self.attempts}
 
+    @property
+    def spent(self) -> float:
+        """Seconds that attempts have taken so far."""
+        return sum(max(0.0, a.get("end", a["start"]) - a["start"]) for a in self.attempts)
+
     def begin(self, resume_from: str | None, first_step: int) -> int:
         """A new attempt starts; returns its number."""
         number = len(self.attempts) + 1

@@ -4,49 +4,85 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nimble_lightning.runtime.causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
 
-_NEVER = ("finished", "stopped", "config")
+# The same again would end the same: the request, the user's wish, a mistake in the code, the numbers themselves.
+_NEVER: frozenset[Cause] = frozenset({"finished", "stopped", "config", "deterministic", "nan"})
+# Attempts in a row that may fail alike without a new commit, when the failure comes from the program.
+_MOST_BARREN = 3
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What follows from an outcome.
+
+    Attributes:
+        outcome: As it is seen knowing the earlier ones.
+        wait: Seconds until the next attempt; None where there is none.
+        why_not: Why there is none, where that needs saying.
+    """
+
+    outcome: Outcome
+    wait: float | None = None
+    why_not: str = ""
 
 
 @dataclass
 class Policy:
     """A budget that progress refills.
 
-    A failure that repeats at the same place is a property of the program, not of the weather: it stops after the second time.
-    So do two attempts in a row that committed nothing new.
+    A failure that comes again at the same step is a property of the program, not of the weather: it ends the run after the second time. Kills,
+    preemptions and lost connections come from outside; they may use the whole budget, whatever step they hit.
+
+    Args:
+        max_retries: Starts in a row without a newly committed step, besides the first.
+        most_seconds: The longest wait.
+        chance: Spreads waits, so that a thousand runs do not come back in the same second.
     """
 
-    max_retries: int = 3
-    base_seconds: float = 0.0
+    max_retries: int = 5
     most_seconds: float = 60.0
+    chance: random.Random = field(default_factory=random.Random)
     used: int = 0
-    _fingerprints: list[str] = field(default_factory=list)
-    _best_step: int = 0
-    _barren: int = 0
+    _failures: list[tuple[str, int | None]] = field(default_factory=list)
+    _committed: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> Policy:
         """The budget of `callbacks.auto_retry`; without that callback nothing is retried."""
-        if config is None:
-            return cls(max_retries=0)
-        return cls(max_retries=int(config.get("max_retries", cls.max_retries)))
+        return cls(max_retries=0 if config is None else int(config.get("max_retries", cls.max_retries)))
 
-    def next_wait(self, outcome: Outcome, committed_step: int) -> float | None:
-        """Seconds until the next attempt; None where there should be none."""
-        if outcome.cause in _NEVER or outcome.cause == "deterministic" and outcome.fingerprint in self._fingerprints:
-            return None
-        progressed = committed_step > self._best_step
-        self._best_step = max(self._best_step, committed_step)
+    def decide(self, outcome: Outcome, committed: int) -> Decision:
+        """What to do after an attempt, with the newest committed step."""
+        if outcome.cause in _NEVER:
+            return Decision(outcome)
+        failure = (outcome.fingerprint, outcome.step)
+        again = bool(outcome.fingerprint) and failure in self._failures
+        progressed = committed > self._committed
+        self._committed = max(self._committed, committed)
         self.used = 1 if progressed else self.used + 1
-        self._barren = 0 if progressed else self._barren + 1
-        repeated = outcome.fingerprint in self._fingerprints and not progressed
-        self._fingerprints.append(outcome.fingerprint)
-        if self.used > self.max_retries or (repeated and outcome.cause != "killed"):
-            return None
-        if self._barren == 1 or progressed:
-            return self.base_seconds
-        return min(self.most_seconds, 2.0 ** (self._barren - 2)) * random.uniform(0.5, 1.5)
+        if progressed:
+            self._failures.clear()
+        self._failures.append(failure)
+        if again:
+            return Decision(replace(outcome, cause="deterministic"), why_not="the same happened before at the same step")
+        if self.used > self.max_retries:
+            return Decision(outcome, why_not=f"tried {self.used} times without getting further" if self.max_retries else "")
+        if outcome.fingerprint and self._barren(outcome.fingerprint):
+            return Decision(outcome, why_not=f"{_MOST_BARREN} attempts in a row failed alike without getting further")
+        return Decision(outcome, self._wait(outcome.cause))
+
+    def _barren(self, fingerprint: str) -> bool:
+        last = self._failures[-_MOST_BARREN:]
+        return self.used >= _MOST_BARREN and all(f == fingerprint for f, _ in last)
+
+    def _wait(self, cause: Cause) -> float:
+        """At once the first time; then longer and longer, most of all for a network or a machine that has to come back."""
+        if self.used == 1:
+            return 0.0
+        growth = 4.0 if cause == "transient" else 2.0
+        return min(self.most_seconds, growth ** (self.used - 2)) * self.chance.uniform(0.5, 1.5)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nimble_lightning.runtime import devices, forkserver, result, resuming
+from nimble_lightning.runtime import devices, forkserver, result, resuming, stacks
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -19,12 +16,13 @@ from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.outcome import Outcome, judge
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
-from nimble_lightning.runtime.retrying import Policy
+from nimble_lightning.runtime.retrying import Decision, Policy
+from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.runtime.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-# How long workers may take to commit and end when asked to; checkpoints taken before carry the guarantee.
-STOP_SECONDS = 8.0
+LOOK_SECONDS = 0.05
 
 
 def supervise(job: Job) -> Result:
@@ -49,85 +47,96 @@ class Supervisor:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.record = Record(job.folder, job.run_id)
-        self.policy = Policy.from_config((job.config.get("callbacks") or {}).get("auto_retry"))
-        self._asked: list[int] = []
+        settings = (job.resolved().get("callbacks") or {}).get("auto_retry")
+        self.policy = Policy.from_config(settings)
+        self.watchdog = Watchdog((settings or {}).get("hang_seconds"))
+        self.stop = Stop(settings, self.record.spent)
 
     def run(self) -> Result:
-        with self._signals():
+        with self.stop.listening():
             forkserver.start(str(self.job.config.trainer))
-            outcome = self._attempt(first=True)
-            while (wait := self.policy.next_wait(outcome, self._committed_step())) is not None and not self._asked:
-                log.warning("%s: trying again in %.1f s (%d of %d)", outcome.reason, wait, self.policy.used, self.policy.max_retries)
-                self._sleep(wait)
-                if self._asked:
-                    break
-                outcome = self._attempt(first=False)
-        return self._conclude(outcome)
+            first = True
+            while not self.stop.wanted():
+                decision = self._attempt(first=first)
+                if decision.wait is None or self.stop.wanted():
+                    return self._conclude(decision)
+                log.warning("%s", self._next(decision))
+                self._sleep(decision.wait)
+                first = False
+            return self._stopped(self.stop.reason, self.stop.exit_code)
 
-    def _attempt(self, *, first: bool) -> Outcome:
+    def _attempt(self, *, first: bool) -> Decision:
         resume_from, step = resuming.find(self.job, first_of_command=first)
         number = self.record.begin(resume_from, step)
-        workers = devices.count(self.job.config.get("lightning") or {})
-        attempt = Attempt(self.job, number, workers, resume_from)
+        attempt = Attempt(self.job, number, devices.count(self.job.config.get("lightning") or {}), resume_from)
+        self.watchdog.start()
         attempt.start()
-        self._wait(attempt)
-        outcome = judge(self.job.folder, number, attempt.exit_codes, attempt.trouble)
-        self.record.end(outcome, outcome.step if outcome.step is not None else self._committed_step())
-        return outcome
+        while not attempt.wait(LOOK_SECONDS):
+            self._look_after(attempt)
+        outcome = judge(attempt.evidence())
+        committed = self._committed_step()
+        decision = self.policy.decide(outcome, committed)
+        self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)
+        return decision
 
-    def _wait(self, attempt: Attempt) -> None:
-        """Pass on what signals ask: the first lets the workers commit, the second, or time, ends them."""
-        asked_at: float | None = None
-        while not attempt.wait(0.05):
-            if self._asked and asked_at is None:
-                asked_at = time.monotonic()
-                attempt.signal(signal.SIGTERM)
-            elif asked_at is not None and (len(self._asked) > 1 or time.monotonic() - asked_at > STOP_SECONDS):
-                attempt.signal(signal.SIGKILL)
+    def _look_after(self, attempt: Attempt) -> None:
+        """Pass on what is asked, and end what hangs."""
+        beats = attempt.look()
+        if self.stop.wanted():
+            # Again and again: a worker that is only just starting hears the first call no better than none.
+            attempt.signal(signal.SIGKILL if self.stop.impatient(beats) else signal.SIGTERM)
+        elif (hang := self.watchdog.look(beats, time.monotonic())) is not None:
+            attempt.hang = stacks.explain(hang, attempt, self.job.folder)
+            attempt.signal(signal.SIGKILL)
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
-        while time.monotonic() < until and not self._asked:
-            time.sleep(min(0.05, seconds))
+        while time.monotonic() < until and not self.stop.wanted():
+            time.sleep(min(LOOK_SECONDS, seconds))
 
     def _committed_step(self) -> int:
-        steps = [int(p.stem.removeprefix("step-")) for p in self.job.folder.steps.glob("step-*.ckpt") if p.stem[5:].isdigit()]
-        return max(steps, default=0)
+        names = (path.stem.removeprefix("step-") for path in self.job.folder.steps.glob("step-*.ckpt"))
+        return max((int(name) for name in names if name.isdigit()), default=0)
 
-    def _conclude(self, outcome: Outcome) -> Result:
-        folder = self.job.folder
+    # --- words ------------------------------------------------------------------------------------------------------
+
+    def _next(self, decision: Decision) -> str:
+        wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
+        return f"{told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
+
+    def _conclude(self, decision: Decision) -> Result:
+        outcome = decision.outcome
         if outcome.cause == "finished":
-            flag = read_json(folder.finished)
-            self.record.update(status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time())
+            flag = read_json(self.job.folder.finished)
+            self.record.update(
+                status="finished",
+                metrics=flag["metrics"],
+                best_checkpoint=flag["best_checkpoint"],
+                ended=time.time(),
+            )
             return as_result(self.job, self.record.content, "finished")
-        if self._asked or outcome.cause == "stopped":
-            name = signal.Signals(self._asked[0]).name if self._asked else "SIGTERM"
-            self.record.update(status="stopped", message=f"stopped by {name}", ended=time.time())
-            ended = as_result(self.job, self.record.content, f"stopped by {name} at step {self._committed_step()}")
-            ended.exit_code = result.INTERRUPTED if name == "SIGINT" else result.TERMINATED
-            return ended
+        if self.stop.wanted():
+            return self._stopped(self.stop.reason, self.stop.exit_code)
+        if outcome.cause in ("stopped", "preempted"):
+            return self._stopped(f"stopped: {outcome.reason}", result.TERMINATED)
         self.record.update(status="failed", message=outcome.reason, ended=time.time())
-        ended = as_result(self.job, self.record.content, self._why_stopped(outcome))
+        message = f"failed: {told(outcome)}" + (f" ({decision.why_not})" if decision.why_not else "")
+        ended = as_result(self.job, self.record.content, message)
         ended.exit_code = result.REFUSED if outcome.cause == "config" else result.FAILED
         return ended
 
-    def _why_stopped(self, outcome: Outcome) -> str:
-        where = "" if outcome.rank is None else f" on rank {outcome.rank}" + ("" if outcome.step is None else f" at step {outcome.step}")
-        return f"failed{where}: {outcome.reason}"
+    def _stopped(self, reason: str, exit_code: int) -> Result:
+        self.record.update(status="stopped", message=reason, ended=time.time())
+        ended = as_result(self.job, self.record.content, f"{reason}, committed up to step {self._committed_step()}")
+        ended.exit_code = exit_code
+        return ended
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """While a run goes on, Ctrl-C and SIGTERM are wishes, not ends."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, lambda n, _: self._asked.append(n)) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+
+def told(outcome: Outcome) -> str:
+    """An outcome in one line: who, where, why."""
+    where = "" if outcome.rank is None else f"rank {outcome.rank}"
+    where += "" if outcome.step is None else f" at step {outcome.step}"
+    return f"{where}: {outcome.reason}" if where else outcome.reason
 
 
 def as_result(job: Job, content: dict[str, Any], message: str) -> Result:

@@ -17,8 +17,10 @@ from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer
 from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.meter import Meter
+from nimble_lightning.runtime.pulse import Pulse
 
 
 class Training:
@@ -30,14 +32,24 @@ class Training:
         rank: Of this process among all.
         local_rank: Of this process on its machine.
         resume_from: The checkpoint to continue from, or None.
+        heart: Where to give signs of life, when somebody looks.
     """
 
-    def __init__(self, job: Job, attempt: int = 1, rank: int = 0, local_rank: int = 0, resume_from: str | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        attempt: int = 1,
+        rank: int = 0,
+        local_rank: int = 0,
+        resume_from: str | None = None,
+        heart: Heart | None = None,
+    ) -> None:
         self.job = job
         self.attempt = attempt
         self.rank = rank
         self.local_rank = local_rank
         self.resume_from = resume_from
+        self.heart = heart
         self.config = job.resolved()
         self.trainer: L.Trainer | None = None
 
@@ -69,7 +81,8 @@ class Training:
             showing.show(parts.user, parts.module, self.job.folder)
 
     def _prepare_in_turn(self, parts: Parts) -> None:
-        """`pre_process` on one process per node first: the others find its downloads and caches, and no collective waits meanwhile."""
+        """`pre_process` on one process per node first: the others find its downloads and caches, and no
+        collective waits meanwhile."""
         user = parts.user
         flag = self.job.folder.prepared(self.attempt, self.rank - self.local_rank)
         while self.local_rank > 0 and not flag.exists():
@@ -81,7 +94,8 @@ class Training:
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
         meter = Meter(self.job.run_id, self.attempt)
-        trainer = self.trainer = build_trainer(self.config, self.job.folder, [meter])
+        extra = [meter] if self.heart is None else [meter, Pulse(self.heart)]
+        trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
         if isinstance(parts.module, NimbleModule):
@@ -97,7 +111,10 @@ class Training:
         everyones(None)
         if self.rank == 0:
             numbers = {k: float(v) if not isinstance(v, int) else v for k, v in metrics.items()}
-            write_json(self.job.folder.finished, {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt})
+            write_json(
+                self.job.folder.finished,
+                {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt},
+            )
 
 
 def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[str, float]:
@@ -106,12 +123,16 @@ def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[st
     data = parts.data
     ours = isinstance(data, NimbleData)
     if data.has_eval_data if isinstance(data, NimbleData) else bool(trainer.val_dataloaders):
-        for row in trainer.validate(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False):
+        for row in trainer.validate(
+            parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+        ):
             metrics.update(row)
         best = None
     has_test = data.has_test_data if isinstance(data, NimbleData) else _has_test(parts.module, data)
     if has_test:
-        for row in trainer.test(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False):
+        for row in trainer.test(
+            parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+        ):
             metrics.update(row)
     if not metrics and best is not None and ours:
         parts.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
@@ -119,11 +140,14 @@ def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[st
 
 
 def seed_all(seed: int) -> None:
-    """Python, numpy and torch; unlike Lightning's `seed_everything`, without leaving a trace in the environment."""
+    """Python, numpy and torch; unlike Lightning's `seed_everything`, without leaving a trace in the
+    environment."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
 
 
 def _has_test(module: L.LightningModule, data: L.LightningDataModule | None) -> bool:
-    return is_overridden("test_step", module) and is_overridden("test_dataloader", data if data is not None else module)
+    return is_overridden("test_step", module) and is_overridden(
+        "test_dataloader", data if data is not None else module
+    )

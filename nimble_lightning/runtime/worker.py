@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
-import time
 import traceback
-from typing import Any
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime import parent, printing
+from nimble_lightning.runtime.causes import is_consequence
 from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.job import Job
 
 # Set in workers, so that a script they load can be told not to start runs of its own.
 IN_WORKER = "NIMBLE_WORKER"
+# Asks a worker what each of its threads is doing.
+STACKS = signal.SIGUSR2
 
 
 def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) -> None:
@@ -25,15 +29,19 @@ def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) ->
     os.environ[IN_WORKER] = "1"
     # Ctrl-C reaches the whole terminal group; the supervisor decides what it means and tells us by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asked.listen()
+    asked.obey()
     job = Job.load(folder)
     rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
+    heart = Heart(job.folder.heartbeat(attempt, rank))
+    heart.beat(0, Phase.STARTING)
+    # Written by the handler itself, so it works in a deadlock and in a loop that never comes back from C.
+    faulthandler.register(STACKS, file=open(job.folder.stacks(attempt, rank), "w"), all_threads=True)  # noqa: SIM115
     with printing.to_log(job.folder, rank, job.config.get("log") or {}):
         try:
             # Here, because the supervisor imports this module as well, and has no use for Lightning.
             from nimble_lightning.runtime.training import Training
 
-            Training(job, attempt, rank, local_rank, resume_from).run()
+            Training(job, attempt, rank, local_rank, resume_from, heart).run()
         except BaseException as error:
             report(error, job, attempt, rank)
             leave(error)
@@ -41,18 +49,11 @@ def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) ->
 
 def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:
     """Leave the error where the supervisor finds it, and the user's part of the traceback on the terminal."""
-    full = "".join(traceback.format_exception(error))
-    facts: dict[str, Any] = {
-        "type": type(error).__name__,
-        "bases": [c.__name__ for c in type(error).__mro__],
-        "message": str(error),
-        "traceback": full,
-        "rank": rank,
-        "time": time.time(),
-        "step": getattr(error, "nimble_step", None),
-    }
+    facts = facts_of(error, rank, getattr(error, "nimble_step", None))
+    # Asked to end, a rank has nothing of its own to complain about.
+    facts["asked"] = asked.stop and not isinstance(error, SystemExit)
     write_json(job.folder.error_file(attempt, rank), facts)
-    if not isinstance(error, SystemExit):
+    if not (isinstance(error, SystemExit) or facts["asked"] or is_consequence(facts["bases"], facts["message"])):
         print(users_part(error), file=sys.stderr, flush=True)
 
 

@@ -1,0 +1,57 @@
+"""The callback that writes a worker's heartbeat. The supervisor's, not the user's: it is in every supervised run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from typing_extensions import override
+
+from nimble_lightning.runtime.heartbeat import Heart, Phase
+
+
+class Pulse(L.Callback):
+    """One beat for each batch that is done; while saving, and before first batches, patience is asked for."""
+
+    def __init__(self, heart: Heart) -> None:
+        self._heart = heart
+        self._validated = False
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._heart.beat(trainer.global_step, Phase.STARTING)
+
+    @override
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._heart.beat(trainer.global_step, Phase.TRAINING)
+
+    @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # The first evaluation may have to compile, or to fetch its data.
+        self._heart.beat(trainer.global_step, Phase.VALIDATING if self._validated else Phase.STARTING)
+
+    @override
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._validated = True
+        self._heart.beat(trainer.global_step, Phase.VALIDATING)
+
+    @override
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._heart.beat(trainer.global_step, Phase.ENDING)
+
+    @override
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._heart.beat(trainer.global_step, Phase.SAVING)
+
+    @override
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if self._heart.phase == Phase.SAVING:
+            self._heart.beat(trainer.global_step, Phase.TRAINING)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._heart.beat(trainer.global_step, Phase.ENDING)

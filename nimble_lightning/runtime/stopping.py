@@ -1,0 +1,80 @@
+"""When a run is to stop, and how long its workers are given for it."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.runtime import result
+from nimble_lightning.runtime.heartbeat import Beat, Phase
+
+# How long workers may take to commit and end when asked to; checkpoints taken before carry the guarantee.
+STOP_SECONDS = 8.0
+# A checkpoint that is being written is worth waiting for; whoever sent the signal will not wait for ever either.
+SAVE_SECONDS = 300.0
+
+
+class Stop:
+    """What asks for an end: a signal to this process, or a clock.
+
+    Args:
+        config: `callbacks.auto_retry`.
+        spent: Seconds that earlier starts of this run took.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None, spent: float = 0.0) -> None:
+        now = time.monotonic()
+        self._clocks = {
+            name: now - before + in_seconds(config[name], name)
+            for name, before in (("max_time_per_run", 0.0), ("max_time", spent))
+            if config is not None and config.get(name) is not None
+        }
+        self._signals: list[signal.Signals] = []
+        self._since: float | None = None
+        self.reason = ""
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While a run goes on, Ctrl-C and SIGTERM are wishes, not ends."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def wanted(self) -> bool:
+        """Whether the run is to stop; the first reason is the one that is told."""
+        if not self.reason:
+            over = [name for name, end in self._clocks.items() if time.monotonic() >= end]
+            if self._signals:
+                self.reason = f"stopped by {self._signals[0].name}"
+            elif over:
+                self.reason = f"stopped: its {over[0]} is over"
+        if self.reason and self._since is None:
+            self._since = time.monotonic()
+        return bool(self.reason)
+
+    def impatient(self, beats: Mapping[int, Beat]) -> bool:
+        """Whether those that still run are to be killed: asked twice, or time is up."""
+        if self._since is None:
+            return False
+        saving = any(beat.phase == Phase.SAVING for beat in beats.values())
+        patience = SAVE_SECONDS if saving else STOP_SECONDS
+        return len(self._signals) > 1 or time.monotonic() - self._since > patience
+
+    @property
+    def exit_code(self) -> int:
+        return result.INTERRUPTED if self._signals[:1] == [signal.SIGINT] else result.TERMINATED
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals.append(signal.Signals(number))

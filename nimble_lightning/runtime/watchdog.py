@@ -1,0 +1,76 @@
+"""Tells a hang from a slow step. Pure: it is given beats and the time, and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nimble_lightning.runtime.heartbeat import Beat, Phase
+
+# Learned limits: this, and so many times the slowest step. Somebody's evaluation by telephone inside a step is still no hang.
+FLOOR_SECONDS = 300.0
+FACTOR = 10.0
+# Before first batches (downloads, compilation), while saving and at the end.
+PATIENT_SECONDS = 1800.0
+# Looks further apart than this mean that the supervisor itself stood still (Ctrl-Z, a busy machine), and so may have the workers.
+_BLIND_SECONDS = 5.0
+
+_STEADY = (Phase.TRAINING, Phase.VALIDATING)
+
+
+@dataclass(frozen=True)
+class Hang:
+    """The rank that has been silent for longest, for how long, after which step and, once asked, where."""
+
+    rank: int
+    step: int
+    seconds: float
+    where: str = ""
+
+
+class Watchdog:
+    """Remembers how long steps take, over all attempts of a run.
+
+    Args:
+        limit: Seconds a step may take; "auto" learns it from the steps seen; None never finds a hang.
+    """
+
+    def __init__(self, limit: float | Literal["auto"] | None) -> None:
+        self._limit = limit
+        self._slowest = 0.0
+        self._seen: dict[int, tuple[Beat, float]] = {}
+        self._looked = float("-inf")
+        self._forgiven = 0.0
+
+    def start(self) -> None:
+        """A new attempt begins: what its ranks did before no longer counts, how long steps take does."""
+        self._seen.clear()
+        self._looked, self._forgiven = float("-inf"), 0.0
+
+    def look(self, beats: Mapping[int, Beat], now: float) -> Hang | None:
+        """The rank silent for too long, if there is one."""
+        if self._looked > float("-inf") and now - self._looked > _BLIND_SECONDS:
+            self._forgiven = now
+        self._looked = now
+        silent: list[Hang] = []
+        for rank, beat in beats.items():
+            age = now - max(beat.time, self._forgiven)
+            before = self._seen.get(rank)
+            if before is not None and before[0].count != beat.count and before[0].phase in _STEADY:
+                self._slowest = max(self._slowest, before[1])
+            self._seen[rank] = (beat, age)
+            if age > self.limit(beat.phase):
+                silent.append(Hang(rank, beat.step, age))
+        if not silent:
+            return None
+        # The one that stopped first is the one the others wait for. In case it was only slow, the next learned limit is doubled.
+        hang = max(silent, key=lambda h: h.seconds)
+        self._slowest = max(self._slowest, 2 * hang.seconds / FACTOR)
+        return hang
+
+    def limit(self, phase: Phase) -> float:
+        if self._limit is None:
+            return float("inf")
+        limit = FLOOR_SECONDS + FACTOR * self._slowest if self._limit == "auto" else float(self._limit)
+        return limit if phase in _STEADY else max(PATIENT_SECONDS, FACTOR * limit)
