@@ -18,11 +18,12 @@ from nimble_lightning.adapters.model_settings import compile_modules, enable_gra
 from nimble_lightning.adapters.running import RunningMeans
 from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.stepping import Stepping
+from nimble_lightning.adapters.thin import ThinModule, signature_known
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
 
 
-class NimbleModule(L.LightningModule):
+class NimbleModule(ThinModule):
     """One training step is one optimizer step over one global batch; metrics keep the names `evaluate` gave
     them."""
 
@@ -38,13 +39,6 @@ class NimbleModule(L.LightningModule):
         self._means = Means()
         self._adopted: dict[str, torch.nn.Module] = {}
         user.send_logs_to(self.running.add)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # Lightning sets this one dozens of times a step, and nn.Module's way of setting attributes is slow.
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
 
     # --- setting up
     # -------------------------------------------------------------------------------------------------
@@ -103,6 +97,7 @@ class NimbleModule(L.LightningModule):
         self.stepping.start_of_epoch()
 
     @override
+    @signature_known
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         return {"loss": self.stepping.run(batch)}
 

@@ -81,6 +81,7 @@ class Stepping:
         self._wrapped = strategy._lightning_optimizers[0]
         self._optimizer = self._wrapped.optimizer
         self._own = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)
+        self._plain_zero = type(self._optimizer).zero_grad is torch.optim.Optimizer.zero_grad
         self._scaler = getattr(trainer.precision_plugin, "scaler", None)
         self._hooked = {name for name in _HOOKS if self._listens(name)}
         schedules = trainer.lr_scheduler_configs
@@ -126,7 +127,11 @@ class Stepping:
 
     def _zero_grad(self) -> None:
         self._fire("on_before_zero_grad", self._optimizer)
-        self._optimizer.zero_grad()
+        if self._plain_zero:
+            for parameter in self._step.parameters:
+                parameter.grad = None
+        else:
+            self._optimizer.zero_grad()
 
     def _choose_backward(self) -> Callable[[Tensor], None]:
         """Straight to autograd where nothing has to happen around it."""

@@ -50,12 +50,13 @@ class BestCheckpoint(ModelCheckpoint):
         )
         self._asked = (monitor, mode)
         self._chosen = monitor is not None and mode is not None
+        self._key = f"{type(self).__qualname__}{self._asked}"
 
     @property
     @override
     def state_key(self) -> str:
         # Lightning's contains the metric, which is not known yet when a resumed run asks for its state.
-        return f"{type(self).__qualname__}{self._asked}"
+        return self._key
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:

@@ -13,6 +13,7 @@ from hydra.utils import get_class, instantiate
 
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for
+from nimble_lightning.adapters.thin import ThinProfiler
 from nimble_lightning.checkpoint import NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.folder import RunFolder
@@ -73,6 +74,7 @@ def build_trainer(
         default_root_dir=str(folder.path),
         callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
         logger=options.pop("logger", None) or loggers,
+        profiler=options.pop("profiler", None) or ThinProfiler(),
         plugins=[*_as_list(options.pop("plugins", None)), NimbleCheckpointIO()],
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
