@@ -116,7 +116,7 @@ class Progress(ProgressBar):
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not _fitting(trainer):
-            self._close()
+            self._end_evaluation("validate", trainer.num_val_batches)
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -137,7 +137,7 @@ class Progress(ProgressBar):
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._close()
+        self._end_evaluation("test", trainer.num_test_batches)
 
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -206,6 +206,12 @@ class Progress(ProgressBar):
         self._show(
             Position(done, total, stage, steps_per_second=speed, samples_per_step=self._samples_per_step)
         )
+
+    def _end_evaluation(self, stage: str, totals: Any) -> None:
+        """The last line says that all of it was seen, however long ago it was drawn."""
+        if self._display is not None and (total := _whole(sum(totals))) is not None:
+            self._display.show(Position(total, total, stage, metrics=_shown(self.trainer.callback_metrics)))
+        self._close()
 
     def _training(self, trainer: pl.Trainer) -> Position:
         return Position(

@@ -42,14 +42,21 @@ class Tee:
 
 
 @contextmanager
-def to_log(folder: RunFolder, rank: int, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Copy stdout and stderr into the run folder while the block runs, and set log levels for rank 0 and for
-    replicas."""
-    level = str(settings.get("level", "INFO") if rank == 0 else settings.get("replica_level", "ERROR"))
+def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str, Any]) -> Iterator[None]:
+    """Copy stdout and stderr into the run folder while the block runs; replicas write only there, and less.
+
+    Args:
+        folder: Of the run.
+        rank: Of this process among all.
+        local_rank: Of this process on its machine.
+        settings: `level`, `replica_level`, and `per_node`: whether the first process of each machine speaks.
+    """
+    speaks = rank == 0 or (bool(settings.get("per_node")) and local_rank == 0)
+    level = str(settings.get("level", "INFO") if speaks else settings.get("replica_level", "ERROR"))
     path = folder.log if rank == 0 else folder.replica_log(rank)
     before = sys.stdout, sys.stderr
     with open(path, "a", encoding="utf-8", buffering=1) as copy:
-        if rank == 0:
+        if speaks:
             sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)
         else:
             sys.stdout, sys.stderr = copy, copy

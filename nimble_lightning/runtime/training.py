@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -13,6 +15,7 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from nimble_lightning.adapters import NimbleData, NimbleModule
+from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer
@@ -60,6 +63,8 @@ class Training:
             target: A trainer to use instead of the one the job names.
         """
         seed_all(self.config["seed"])
+        if (self.config.get("model") or {}).get("compile"):
+            os.environ.update(compile_cache(Path.home() / ".cache" / "nimble_lightning" / "compiled"))
         context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
         parts = build_parts(self.config, context, target)
         if parts.user is not None:

@@ -36,7 +36,7 @@ def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) ->
     heart.beat(0, Phase.STARTING)
     # Written by the handler itself, so it works in a deadlock and in a loop that never comes back from C.
     faulthandler.register(STACKS, file=open(job.folder.stacks(attempt, rank), "w"), all_threads=True)  # noqa: SIM115
-    with printing.to_log(job.folder, rank, job.config.get("log") or {}):
+    with printing.to_log(job.folder, rank, local_rank, job.config.get("log") or {}):
         try:
             # Here, because the supervisor imports this module as well, and has no use for Lightning.
             from nimble_lightning.runtime.training import Training
@@ -53,18 +53,35 @@ def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:
     # Asked to end, a rank has nothing of its own to complain about.
     facts["asked"] = asked.stop and not isinstance(error, SystemExit)
     write_json(job.folder.error_file(attempt, rank), facts)
-    if not (isinstance(error, SystemExit) or facts["asked"] or is_consequence(facts["bases"], facts["message"])):
+    if not (
+        isinstance(error, SystemExit) or facts["asked"] or is_consequence(facts["bases"], facts["message"])
+    ):
         print(users_part(error), file=sys.stderr, flush=True)
 
 
 def users_part(error: BaseException) -> str:
-    """The traceback less the frames of libraries: what the user can change. Errors of ours are a sentence already."""
+    """The traceback less the frames of libraries: what the user can change.
+
+    Errors of ours are a sentence already.
+    """
     if isinstance(error, NimbleError):
         return f"{error}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename and f"nimble_lightning{os.sep}" not in f.filename and "<frozen" not in f.filename]
+    own = [
+        f
+        for f in frames
+        if "site-packages" not in f.filename
+        and f"nimble_lightning{os.sep}" not in f.filename
+        and "<frozen" not in f.filename
+    ]
     shown = own or frames[-3:]
-    return "".join(["Traceback (your code; the whole one is in errors/):\n", *traceback.format_list(shown), *traceback.format_exception_only(error)]).rstrip()
+    return "".join(
+        [
+            "Traceback (your code; the whole one is in errors/):\n",
+            *traceback.format_list(shown),
+            *traceback.format_exception_only(error),
+        ]
+    ).rstrip()
 
 
 def leave(error: BaseException) -> None:

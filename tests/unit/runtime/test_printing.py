@@ -1,0 +1,63 @@
+"""Rank 0 speaks on the terminal and into the log; replicas into logs of their own."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.printing import to_log
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    names = (None, "nimble_lightning", "lightning", "lightning.pytorch", "lightning.fabric")
+    before = [(log := logging.getLogger(n), log.level, log.handlers[:], log.propagate) for n in names]
+    with warnings.catch_warnings():
+        yield
+    for log, level, handlers, propagate in before:
+        log.setLevel(level)
+        log.handlers, log.propagate = handlers, propagate
+
+
+@pytest.mark.parametrize(
+    ("rank", "local_rank", "per_node", "heard"),
+    [(0, 0, False, True), (1, 1, False, False), (2, 0, False, False), (2, 0, True, True), (3, 1, True, False)],
+)
+def test_who_is_heard_on_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rank: int, local_rank: int, per_node: bool, heard: bool
+) -> None:
+    folder = RunFolder(tmp_path)
+    with to_log(folder, rank, local_rank, {"per_node": per_node}):
+        print("a word")
+    assert ("a word" in capsys.readouterr().out) == heard
+    assert "a word" in (folder.log if rank == 0 else folder.replica_log(rank)).read_text()
+
+
+def test_replicas_log_at_their_own_level(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with to_log(folder, 1, 1, {"level": "INFO", "replica_level": "ERROR"}):
+        logging.getLogger("nimble_lightning.x").info("a remark")
+        logging.getLogger("nimble_lightning.x").error("a failure")
+    assert folder.replica_log(1).read_text() == "a failure\n"
+
+
+def test_redrawn_lines_stay_out_of_the_log(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    with to_log(folder, 0, 0, {}):
+        sys.stderr.write("\r\x1b[2Kepoch 1/3")
+        print("done")
+    assert folder.log.read_text() == "done\n"
+
+
+def test_attempts_add_to_the_log(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for attempt in (1, 2):
+        with to_log(folder, 0, 0, {}):
+            print(f"attempt {attempt}")
+    assert folder.log.read_text() == "attempt 1\nattempt 2\n"
