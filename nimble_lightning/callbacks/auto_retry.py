@@ -37,13 +37,13 @@ class AutoRetry(L.Callback):
         save_every_n_steps: Commit a checkpoint after so many optimizer steps.
         save_every_minutes: And after so much time.
         save_every_epoch: And at the end of each epoch.
-        hang_seconds: A step that takes longer is a hang; "auto" learns it from the steps seen, None never minds.
-        max_time_per_run: Time for one start of the command (90m, 2h, 00:12:00:00); then commit and stop with code 143.
+        hang_seconds: A step that takes longer is a hang; "auto" learns it from the steps; None: no hang.
+        max_time_per_run: Time for one start of the command (90m, 2h, 00:12:00:00); then commit and stop.
         max_time: Time for all starts together.
 
-    A file named `save_now` in the Trainer's `default_root_dir`, or SIGUSR1, asks for a save at the next step; SIGTERM for a
-    save and an end. Starting again, `max_time` and hangs are the supervisor's part; without one, an error leaves
-    `errors/rank-0.json` and the last commit.
+    A file named `save_now` in the Trainer's `default_root_dir`, or SIGUSR1, asks for a save at the next step;
+    SIGTERM for a save and an end. Hangs, `max_time` and starting again are the supervisor's part; without one,
+    an error leaves `errors/rank-0.json` and the last commit.
     """
 
     def __init__(
@@ -57,7 +57,9 @@ class AutoRetry(L.Callback):
         max_time: float | str | None = None,
     ) -> None:
         if save_every_n_steps is not None and save_every_n_steps < 1:
-            raise RequestError(f"save_every_n_steps={save_every_n_steps!r}: expected 1 or more, or null to save by time.")
+            raise RequestError(
+                f"save_every_n_steps={save_every_n_steps!r}: expected 1 or more, or null to save by time."
+            )
         if max_time is not None:
             in_seconds(max_time, "max_time")
         self.max_retries = max_retries
@@ -66,14 +68,16 @@ class AutoRetry(L.Callback):
         self.save_every_epoch = save_every_epoch
         self.hang_seconds = hang_seconds
         self.max_time = max_time
-        self.max_time_per_run = None if max_time_per_run is None else in_seconds(max_time_per_run, "max_time_per_run")
+        self.max_time_per_run = (
+            None if max_time_per_run is None else in_seconds(max_time_per_run, "max_time_per_run")
+        )
         self._saved_at, self._seen = 0, -1
         self._next_save = self._end = float("inf")
         self._next_look = 0.0
         self._voters: dist.ProcessGroup | None = None
         self._foreign: Foreign | None = None
 
-    # --- when -------------------------------------------------------------------------------------------------------
+    # --- when --------------------------------------------------------------------------------
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -94,7 +98,9 @@ class AutoRetry(L.Callback):
             self._voters = dist.new_group(backend="gloo")
 
     @override
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         step = trainer.global_step
         if step == self._seen:
             # Gradients are being accumulated, and no checkpoint holds those.
@@ -117,7 +123,9 @@ class AutoRetry(L.Callback):
         asked.release()
 
     @override
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         asked.release()
         if self._foreign is not None:
             self._foreign.note(exception)
@@ -127,7 +135,9 @@ class AutoRetry(L.Callback):
         folder = Path(trainer.default_root_dir) / "errors"
         folder.mkdir(parents=True, exist_ok=True)
         facts = facts_of(exception, trainer.global_rank, trainer.global_step)
-        (folder / f"rank-{trainer.global_rank}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        (folder / f"rank-{trainer.global_rank}.json").write_text(
+            json.dumps(facts, indent=2) + "\n", encoding="utf-8"
+        )
 
     def _due(self, trainer: L.Trainer, step: int, batch_idx: int) -> bool:
         if self.save_every_n_steps and step % self.save_every_n_steps == 0:
@@ -143,7 +153,7 @@ class AutoRetry(L.Callback):
                 return True
         return asked.save or now >= self._next_save
 
-    # --- how --------------------------------------------------------------------------------------------------------
+    # --- how --------------------------------------------------------------------------------
 
     def _commit(self, trainer: L.Trainer, step: int) -> None:
         if not trainer.fast_dev_run:

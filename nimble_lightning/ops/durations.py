@@ -28,5 +28,7 @@ def in_seconds(value: float | str, name: str = "duration") -> float:
     elif re.fullmatch(r"\d+(?:\.\d+)?", text):
         seconds = float(text)
     if seconds <= 0:
-        raise RequestError(f"{name}={value!r} is no length of time. Write seconds, 90m, 1h30m, or days:hours:minutes:seconds.")
+        raise RequestError(
+            f"{name}={value!r} is no length of time. Write seconds, 90m, 1h30m or days:hours:minutes:seconds"
+        )
     return seconds

@@ -1,4 +1,4 @@
-"""Imported first by the fork server: a signal to the whole group of processes is for the command, which tells the workers.
+"""Imported first by the fork server: a signal to the whole group is for the command, which tells the workers.
 
 A fork server that died of it would take the workers with it before they had committed anything.
 """

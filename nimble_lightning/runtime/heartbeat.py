@@ -1,6 +1,7 @@
 """A few bytes per rank that say how far it is, written at every step and read from outside.
 
-The file is mapped into memory, so a beat is one copy and costs no system call; what a killed process wrote last stays readable.
+The file is mapped into memory, so a beat is one copy and no system call; what a killed process wrote last
+stays readable.
 """
 
 from __future__ import annotations

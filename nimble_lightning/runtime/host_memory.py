@@ -21,7 +21,7 @@ def kills(membership: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) 
 
 
 def _counters(line: str, groups: Path) -> list[Path]:
-    """The files that may count, for a line such as `0::/user.slice` (version 2) or `4:memory:/docker/...` (version 1)."""
+    """The files that may count, for a line such as `0::/user.slice` or `4:memory:/docker/...`."""
     number, controllers, place = line.split(":", 2)
     inside = place.lstrip("/")
     if number == "0":

@@ -14,8 +14,8 @@ from nimble_lightning.errors import RequestError
 class RunLock:
     """A lock file naming its owner by host, boot and process. The lock of a dead owner is broken.
 
-    The kernel's file lock decides on one machine (it vanishes with the process); the file's content tells people, and other
-    machines on a shared disk, whose it is.
+    The kernel's file lock decides on one machine (it vanishes with the process); the file's content tells
+    people, and other machines on a shared disk, whose it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -32,22 +32,30 @@ class RunLock:
             owner = _read(descriptor)
             os.close(descriptor)
             raise RequestError(
-                f"The run in {self._path.parent} is already going on (process {owner.get('pid', '?')} on {owner.get('host', '?')}). "
+                f"The run in {self._path.parent} is already going on (process {owner.get('pid', '?')} "
+                f"on {owner.get('host', '?')}). "
                 "Wait for it, stop it, or start another with run_id=NAME."
             ) from None
         owner = _read(descriptor)
         if owner and owner.get("host") != socket.gethostname():
             os.close(descriptor)
             raise RequestError(
-                f"The run in {self._path.parent} belongs to process {owner.get('pid')} on {owner.get('host')}. "
+                f"The run in {self._path.parent} belongs to process {owner.get('pid')} on "
+                f"{owner.get('host')}. "
                 f"If that machine is gone, delete {self._path} and start again."
             )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}).encode(), 0)
+        os.pwrite(
+            descriptor,
+            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}).encode(),
+            0,
+        )
         self._file = descriptor
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._file is not None:
             os.ftruncate(self._file, 0)
             os.close(self._file)

@@ -14,9 +14,17 @@ from nimble_lightning.runtime.watchdog import Hang
 
 # A process that crashes by itself ends by one of these; the rest come from outside.
 _CRASHES = frozenset(
-    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGABRT,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+    }
 )
-# How much later than a rank's sudden end the complaints of the others may be written for the end to have come first.
+# A rank's sudden end is noticed a little late: complaints written so long before may still be about it.
 _ABOUT_NOW = 1.0
 
 
@@ -75,19 +83,24 @@ def judge(evidence: Evidence) -> Outcome:
     if evidence.finished:
         return Outcome("finished")
     if evidence.trouble:
-        return Outcome("transient", f"the workers could not be started: {evidence.trouble}", fingerprint=evidence.trouble)
+        return Outcome(
+            "transient", f"the workers could not be started: {evidence.trouble}", fingerprint=evidence.trouble
+        )
     if evidence.hang is not None:
         return _hung(evidence.hang)
-    errors = sorted(evidence.errors, key=lambda e: e["time"])
-    first = next((e for e in errors if not e.get("asked") and not is_consequence(e["bases"], e["message"])), None)
+    by_time = sorted(evidence.errors, key=lambda e: e["time"])
+    ends = [e for e in by_time if "SystemExit" in e["bases"]]
+    errors = [e for e in by_time if "SystemExit" not in e["bases"]]
+    first = next((e for e in errors if not _follows(e)), None)
     silent = evidence.silent()
     if silent is not None and _came_before(evidence, silent, first):
         return _killed(evidence, silent)
-    stopped = next((e for e in errors if "SIGTERMException" in e["bases"] or "SystemExit" in e["bases"]), None)
-    if first is None and stopped is not None:
-        return _stopped(stopped)
-    if (first := first or next(iter(errors), None)) is not None:
+    if first is not None:
         return _failed(first)
+    if ends:
+        return _stopped(ends[0])
+    if errors:
+        return _failed(errors[0])
     return Outcome("killed", "the workers ended without a word")
 
 
@@ -102,6 +115,11 @@ def _came_before(evidence: Evidence, silent: int, first: dict[str, Any] | None) 
     if first is None:
         return True
     return silent in evidence.gone and evidence.gone[silent] < first["time"] + _ABOUT_NOW
+
+
+def _follows(error: dict[str, Any]) -> bool:
+    """Whether an error is there because another rank failed, or because its rank was told to end."""
+    return bool(error.get("asked")) or is_consequence(error["bases"], error["message"])
 
 
 def _hung(hang: Hang) -> Outcome:
@@ -130,7 +148,13 @@ def _stopped(error: dict[str, Any]) -> Outcome:
         return Outcome("stopped", error["message"], error["rank"], error["step"])
     if "SIGTERMException" in error["bases"] or error["message"] == "143":
         return Outcome("preempted", "stopped by SIGTERM from outside", error["rank"], error["step"])
-    return Outcome("deterministic", f"the program left by itself with code {error['message']}", error["rank"], error["step"], "left")
+    return Outcome(
+        "deterministic",
+        f"the program left by itself with code {error['message']}",
+        error["rank"],
+        error["step"],
+        "left",
+    )
 
 
 def _failed(error: dict[str, Any]) -> Outcome:
@@ -138,5 +162,5 @@ def _failed(error: dict[str, Any]) -> Outcome:
     first_line = message.splitlines()[0] if message else ""
     reason = f"{name}: {first_line}" if first_line else name
     cause, known = cause_of(error["bases"], message)
-    outside = cause == "transient" and known
+    outside = cause == "transient" and (known or _follows(error))
     return Outcome(cause, reason, error["rank"], error["step"], fingerprint="" if outside else reason)

@@ -13,7 +13,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def die_with(supervisor: int) -> None:
-    """Let the kernel kill this process when the fork server, which ends with the supervisor, is gone; elsewhere, look each second."""
+    """Let the kernel kill this process when the fork server is gone, which ends with the supervisor.
+
+    Elsewhere than on Linux, and should the fork server live on, the process looks for itself every second.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch, args=(supervisor,), name="nimble-parent", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The callback that writes a worker's heartbeat. The supervisor's, not the user's: it is in every supervised run."""
+"""The callback that writes a worker's heartbeat; every supervised run has it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class Pulse(L.Callback):
         self._heart.beat(trainer.global_step, Phase.STARTING)
 
     @override
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         self._heart.beat(trainer.global_step, Phase.TRAINING)
 
     @override
@@ -32,23 +34,39 @@ class Pulse(L.Callback):
 
     @override
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._validated = True
         self._heart.beat(trainer.global_step, Phase.VALIDATING)
 
     @override
     def on_test_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
         self._heart.beat(trainer.global_step, Phase.ENDING)
 
     @override
-    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         self._heart.beat(trainer.global_step, Phase.SAVING)
 
     @override
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         if self._heart.phase == Phase.SAVING:
             self._heart.beat(trainer.global_step, Phase.TRAINING)
 

@@ -10,7 +10,15 @@ from typing import Any
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
 from nimble_lightning.runtime.outcome import Outcome
 
-_PACKAGES = ("nimble_lightning", "lightning", "torch", "torchmetrics", "transformers", "datasets", "hydra-core")
+_PACKAGES = (
+    "nimble_lightning",
+    "lightning",
+    "torch",
+    "torchmetrics",
+    "transformers",
+    "datasets",
+    "hydra-core",
+)
 
 
 class Record:
@@ -37,17 +45,25 @@ class Record:
     @property
     def spent(self) -> float:
         """Seconds that attempts have taken so far."""
-        return sum(max(0.0, a.get("end", a["start"]) - a["start"]) for a in self.attempts)
+        return sum((max(0.0, a.get("end", a["start"]) - a["start"]) for a in self.attempts), 0.0)
 
     def begin(self, resume_from: str | None, first_step: int) -> int:
         """A new attempt starts; returns its number."""
         number = len(self.attempts) + 1
-        self.attempts.append({"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step})
+        self.attempts.append(
+            {"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step}
+        )
         self.update(status="running", message="")
         return number
 
     def end(self, outcome: Outcome, last_step: int | None) -> None:
-        entry = {"end": time.time(), "cause": outcome.cause, "reason": outcome.reason, "rank": outcome.rank, "last_step": last_step}
+        entry = {
+            "end": time.time(),
+            "cause": outcome.cause,
+            "reason": outcome.reason,
+            "rank": outcome.rank,
+            "last_step": last_step,
+        }
         self.attempts[-1].update(entry)
         self.update()
 

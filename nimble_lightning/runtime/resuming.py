@@ -13,7 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
-    """The newest whole checkpoint of this run and its step; `resume=` decides for a command's first attempt."""
+    """The newest whole checkpoint of this run and its step.
+
+    `resume=` decides for a command's first attempt.
+    """
     wanted = str(job.config.get("resume") or "auto")
     if first_of_command and wanted == "never":
         _set_aside(job)

@@ -10,7 +10,7 @@ from typing import Any
 from nimble_lightning.runtime.causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
 
-# The same again would end the same: the request, the user's wish, a mistake in the code, the numbers themselves.
+# The same again would end the same: the request, the user's wish, a mistake in the code, the numbers.
 _NEVER: frozenset[Cause] = frozenset({"finished", "stopped", "config", "deterministic", "nan"})
 # Attempts in a row that may fail alike without a new commit, when the failure comes from the program.
 _MOST_BARREN = 3
@@ -35,8 +35,9 @@ class Decision:
 class Policy:
     """A budget that progress refills.
 
-    A failure that comes again at the same step is a property of the program, not of the weather: it ends the run after the second time. Kills,
-    preemptions and lost connections come from outside; they may use the whole budget, whatever step they hit.
+    A failure that comes again at the same step is a property of the program, not of the weather: it ends the
+    run after the second time. Kills, preemptions and lost connections come from outside; they may use
+    the whole budget, whatever step they hit.
 
     Args:
         max_retries: Starts in a row without a newly committed step, besides the first.
@@ -69,11 +70,18 @@ class Policy:
             self._failures.clear()
         self._failures.append(failure)
         if again:
-            return Decision(replace(outcome, cause="deterministic"), why_not="the same happened before at the same step")
+            return Decision(
+                replace(outcome, cause="deterministic"), why_not="the same happened before at the same step"
+            )
         if self.used > self.max_retries:
-            return Decision(outcome, why_not=f"tried {self.used} times without getting further" if self.max_retries else "")
+            return Decision(
+                outcome,
+                why_not=f"tried {self.used} times without getting further" if self.max_retries else "",
+            )
         if outcome.fingerprint and self._barren(outcome.fingerprint):
-            return Decision(outcome, why_not=f"{_MOST_BARREN} attempts in a row failed alike without getting further")
+            return Decision(
+                outcome, why_not=f"{_MOST_BARREN} attempts in a row failed alike without getting further"
+            )
         return Decision(outcome, self._wait(outcome.cause))
 
     def _barren(self, fingerprint: str) -> bool:
@@ -81,7 +89,7 @@ class Policy:
         return self.used >= _MOST_BARREN and all(f == fingerprint for f, _ in last)
 
     def _wait(self, cause: Cause) -> float:
-        """At once the first time; then longer and longer, most of all for a network or a machine that has to come back."""
+        """At once the first time; then longer and longer, most of all for a network that has to come back."""
         if self.used == 1:
             return 0.0
         growth = 4.0 if cause == "transient" else 2.0

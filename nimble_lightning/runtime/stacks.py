@@ -29,7 +29,9 @@ def explain(hang: Hang, attempt: Attempt, folder: RunFolder) -> Hang:
     if beat is not None and is_stopped(beat.pid):
         return replace(hang, where="the process was stopped (SIGSTOP) and could not say where it is")
     text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    return replace(hang, where=f"in {place}; stacks in {file.name}" if (place := where(text)) else "it gave no answer")
+    return replace(
+        hang, where=f"in {place}; stacks in {file.name}" if (place := where(text)) else "it gave no answer"
+    )
 
 
 def is_stopped(pid: int) -> bool:
@@ -44,5 +46,11 @@ def where(text: str) -> str:
     """The innermost frame of the main thread, and the innermost of the user's own."""
     main = text.rpartition("Current thread")[2] or text.rpartition("Thread")[2]
     frames = [match.groups() for match in map(_FRAME.match, main.splitlines()) if match]
-    own = [f for f in frames if "site-packages" not in f[0] and "nimble_lightning" not in f[0] and "/lib/python" not in f[0]]
-    return ", called from ".join(f"{name} ({Path(file).name}:{line})" for file, line, name in dict.fromkeys([*frames[:1], *own[:1]]))
+    own = [
+        f
+        for f in frames
+        if "site-packages" not in f[0] and "nimble_lightning" not in f[0] and "/lib/python" not in f[0]
+    ]
+    return ", called from ".join(
+        f"{name} ({Path(file).name}:{line})" for file, line, name in dict.fromkeys([*frames[:1], *own[:1]])
+    )

@@ -15,7 +15,7 @@ from nimble_lightning.runtime.heartbeat import Beat, Phase
 
 # How long workers may take to commit and end when asked to; checkpoints taken before carry the guarantee.
 STOP_SECONDS = 8.0
-# A checkpoint that is being written is worth waiting for; whoever sent the signal will not wait for ever either.
+# A checkpoint that is being written is worth waiting for; whoever sent the signal may think otherwise.
 SAVE_SECONDS = 300.0
 
 

@@ -30,7 +30,11 @@ def supervise(job: Job) -> Result:
     job.folder.create()
     with RunLock(job.folder.lock):
         done = read_json(job.folder.run)
-        if done.get("status") == "finished" and job.folder.finished.exists() and job.config.get("resume") != "never":
+        if (
+            done.get("status") == "finished"
+            and job.folder.finished.exists()
+            and job.config.get("resume") != "never"
+        ):
             return as_result(job, done, f"The run {job.run_id} is finished already.")
         job.folder.finished.unlink(missing_ok=True)
         job.save()
@@ -68,7 +72,9 @@ class Supervisor:
     def _attempt(self, *, first: bool) -> Decision:
         resume_from, step = resuming.find(self.job, first_of_command=first)
         number = self.record.begin(resume_from, step)
-        attempt = Attempt(self.job, number, devices.count(self.job.config.get("lightning") or {}), resume_from)
+        attempt = Attempt(
+            self.job, number, devices.count(self.job.config.get("lightning") or {}), resume_from
+        )
         self.watchdog.start()
         attempt.start()
         while not attempt.wait(LOOK_SECONDS):
@@ -98,11 +104,13 @@ class Supervisor:
         names = (path.stem.removeprefix("step-") for path in self.job.folder.steps.glob("step-*.ckpt"))
         return max((int(name) for name in names if name.isdigit()), default=0)
 
-    # --- words ------------------------------------------------------------------------------------------------------
+    # --- words --------------------------------------------------------------------------------
 
     def _next(self, decision: Decision) -> str:
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
-        return f"{told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
+        return (
+            f"{told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
+        )
 
     def _conclude(self, decision: Decision) -> Result:
         outcome = decision.outcome
@@ -127,7 +135,9 @@ class Supervisor:
 
     def _stopped(self, reason: str, exit_code: int) -> Result:
         self.record.update(status="stopped", message=reason, ended=time.time())
-        ended = as_result(self.job, self.record.content, f"{reason}, committed up to step {self._committed_step()}")
+        ended = as_result(
+            self.job, self.record.content, f"{reason}, committed up to step {self._committed_step()}"
+        )
         ended.exit_code = exit_code
         return ended
 

@@ -8,12 +8,15 @@ from typing import Literal
 
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 
-# Learned limits: this, and so many times the slowest step. Somebody's evaluation by telephone inside a step is still no hang.
+# Learned limits: this, and so many times the slowest step. A step may hold somebody's slow evaluation.
 FLOOR_SECONDS = 300.0
 FACTOR = 10.0
 # Before first batches (downloads, compilation), while saving and at the end.
 PATIENT_SECONDS = 1800.0
-# Looks further apart than this mean that the supervisor itself stood still (Ctrl-Z, a busy machine), and so may have the workers.
+# So many steps have to be seen before what they took says anything.
+_LESSONS = 3
+# Looks further apart than this mean that the supervisor itself stood still (Ctrl-Z, a busy machine), and so
+# may have the workers.
 _BLIND_SECONDS = 5.0
 
 _STEADY = (Phase.TRAINING, Phase.VALIDATING)
@@ -39,6 +42,7 @@ class Watchdog:
     def __init__(self, limit: float | Literal["auto"] | None) -> None:
         self._limit = limit
         self._slowest = 0.0
+        self._gaps = 0
         self._seen: dict[int, tuple[Beat, float]] = {}
         self._looked = float("-inf")
         self._forgiven = 0.0
@@ -59,12 +63,14 @@ class Watchdog:
             before = self._seen.get(rank)
             if before is not None and before[0].count != beat.count and before[0].phase in _STEADY:
                 self._slowest = max(self._slowest, before[1])
+                self._gaps += 1
             self._seen[rank] = (beat, age)
             if age > self.limit(beat.phase):
                 silent.append(Hang(rank, beat.step, age))
         if not silent:
             return None
-        # The one that stopped first is the one the others wait for. In case it was only slow, the next learned limit is doubled.
+        # The one that stopped first is the one the others wait for. In case it was only slow, the next limit
+        # that is learned is twice as long.
         hang = max(silent, key=lambda h: h.seconds)
         self._slowest = max(self._slowest, 2 * hang.seconds / FACTOR)
         return hang
@@ -72,5 +78,7 @@ class Watchdog:
     def limit(self, phase: Phase) -> float:
         if self._limit is None:
             return float("inf")
-        limit = FLOOR_SECONDS + FACTOR * self._slowest if self._limit == "auto" else float(self._limit)
-        return limit if phase in _STEADY else max(PATIENT_SECONDS, FACTOR * limit)
+        learned = FLOOR_SECONDS + FACTOR * self._slowest
+        limit = learned if self._limit == "auto" else float(self._limit)
+        steady = phase in _STEADY and (self._limit != "auto" or self._gaps >= _LESSONS)
+        return limit if steady else max(PATIENT_SECONDS, FACTOR * limit)
