@@ -85,7 +85,9 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["chosen"]:
             self._watch(state_dict["monitor"], state_dict["mode"])
-        super().load_state_dict(state_dict)
+        # Files in another folder are another run's best: this run, continued from its checkpoint, has none yet.
+        if state_dict["dirpath"] == self.dirpath:
+            super().load_state_dict(state_dict)
 
     def _choose(self, metrics: dict[str, Tensor]) -> None:
         monitor, mode = self._asked

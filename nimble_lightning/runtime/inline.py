@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nimble_lightning.runtime import resuming
+from nimble_lightning.runtime import printing, resuming
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
@@ -24,7 +24,8 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
     resume_from, step = resuming.find(job, first_of_command=True)
     attempt = record.begin(resume_from, step)
     try:
-        Training(job, attempt, resume_from=resume_from).run(trainer)
+        with printing.to_log(job.folder, 0, 0, job.config.get("log") or {}):
+            Training(job, attempt, resume_from=resume_from).run(trainer)
     except BaseException as error:
         record.end(
             Outcome("transient", f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)),

@@ -60,9 +60,9 @@ def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str,
             sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)
         else:
             sys.stdout, sys.stderr = copy, copy
-        _set_levels(level)
         try:
-            yield
+            with _levels(level):
+                yield
         finally:
             sys.stdout, sys.stderr = before
 
@@ -82,20 +82,30 @@ class _Current(logging.StreamHandler[TextIO]):
         """Others may not redirect it."""
 
 
-def _set_levels(level: str) -> None:
+@contextmanager
+def _levels(level: str) -> Iterator[None]:
     """Ours at the asked level; Lightning's own remarks only when something is wrong, or when debugging."""
-    handler = _Current()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logging.getLogger().handlers = [handler]
-    host = max(logging.WARNING, logging.getLevelName(level)) if level != "DEBUG" else logging.DEBUG
-    for name, own_level in {
+    host = level if level == "DEBUG" else "WARNING"
+    wanted = {
         "nimble_lightning": level,
         "lightning": host,
         "lightning.pytorch": host,
         "lightning.fabric": host,
-    }.items():
-        logger = logging.getLogger(name)
+    }
+    loggers = [logging.getLogger(), *map(logging.getLogger, wanted)]
+    before = [(logger, logger.level, logger.handlers, logger.propagate) for logger in loggers]
+    handler = _Current()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    for logger in loggers:
         logger.handlers, logger.propagate = [], True
-        logger.setLevel(own_level)
-    for noise in _NOISE:
-        warnings.filterwarnings("ignore", message=noise)
+        logger.setLevel(wanted.get(logger.name, logger.level))
+    loggers[0].handlers = [handler]
+    try:
+        with warnings.catch_warnings():
+            for noise in _NOISE:
+                warnings.filterwarnings("ignore", message=noise)
+            yield
+    finally:
+        for logger, was, handlers, propagate in before:
+            logger.setLevel(was)
+            logger.handlers, logger.propagate = handlers, propagate

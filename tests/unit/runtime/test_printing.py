@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +12,23 @@ from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.printing import to_log
 
 
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    names = (None, "nimble_lightning", "lightning", "lightning.pytorch", "lightning.fabric")
-    before = [(log := logging.getLogger(n), log.level, log.handlers[:], log.propagate) for n in names]
-    with warnings.catch_warnings():
-        yield
-    for log, level, handlers, propagate in before:
-        log.setLevel(level)
-        log.handlers, log.propagate = handlers, propagate
-
-
 @pytest.mark.parametrize(
     ("rank", "local_rank", "per_node", "heard"),
-    [(0, 0, False, True), (1, 1, False, False), (2, 0, False, False), (2, 0, True, True), (3, 1, True, False)],
+    [
+        (0, 0, False, True),
+        (1, 1, False, False),
+        (2, 0, False, False),
+        (2, 0, True, True),
+        (3, 1, True, False),
+    ],
 )
 def test_who_is_heard_on_the_terminal(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], rank: int, local_rank: int, per_node: bool, heard: bool
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    rank: int,
+    local_rank: int,
+    per_node: bool,
+    heard: bool,
 ) -> None:
     folder = RunFolder(tmp_path)
     with to_log(folder, rank, local_rank, {"per_node": per_node}):
@@ -61,3 +59,11 @@ def test_attempts_add_to_the_log(tmp_path: Path) -> None:
         with to_log(folder, 0, 0, {}):
             print(f"attempt {attempt}")
     assert folder.log.read_text() == "attempt 1\nattempt 2\n"
+
+
+def test_logging_is_afterwards_as_it_was(tmp_path: Path) -> None:
+    root = logging.getLogger()
+    before = (root.handlers[:], logging.getLogger("lightning.pytorch").level)
+    with to_log(RunFolder(tmp_path), 0, 0, {}):
+        assert root.handlers != before[0]
+    assert (root.handlers, logging.getLogger("lightning.pytorch").level) == before

@@ -1,0 +1,30 @@
+"""The fork server imports what a trainer's file imports, and nothing that may change."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from nimble_lightning.runtime.forkserver import imports_of, without_main
+
+
+def test_imports_are_found_wherever_they_stand_except_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "helpers.py").write_text("")
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import torch.nn as nn\nfrom NimbleSDK import NimbleTrainer\nimport helpers\nfrom . import other\n"
+        "class T:\n    def pre_process(self):\n        from sklearn.datasets import load_digits\n"
+    )
+    assert imports_of(f"{path}:T") == ["sklearn.datasets", "torch.nn"]
+
+
+def test_a_module_is_not_read() -> None:
+    assert imports_of("package.module:Class") == []
+
+
+def test_the_users_script_is_hidden_only_meanwhile() -> None:
+    main = sys.modules["__main__"]
+    with without_main():
+        assert sys.modules["__main__"] is not main
+        assert not hasattr(sys.modules["__main__"], "__file__")
+    assert sys.modules["__main__"] is main
