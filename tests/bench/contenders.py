@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +139,8 @@ def lightning_defaults(asked: Asked) -> Trained:
     module = _module(asked, logs=True, fused=False)
     loader = DataLoader(TensorDataset(*make_data(asked.batches)), batch_size=BATCH, shuffle=True)
     trainer = L.Trainer(max_epochs=asked.epochs, default_root_dir=asked.folder, accelerator="cpu", devices=1)
-    clock = timed(trainer, lambda: trainer.fit(module, loader))
+    with timed() as clock:
+        trainer.fit(module, loader)
     return clock, module.model, trainer.global_step
 
 
@@ -157,7 +159,8 @@ def lightning_lean(asked: Asked) -> Trained:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    clock = timed(trainer, lambda: trainer.fit(module, Sliced(*make_data(asked.batches))))
+    with timed() as clock:
+        trainer.fit(module, Sliced(*make_data(asked.batches)))
     return clock, module.model, trainer.global_step
 
 
@@ -183,19 +186,14 @@ def _module(asked: Asked, *, logs: bool, fused: bool) -> Any:
 
 
 def ours(asked: Asked) -> Trained:
-    """What `nl.run` builds from its default configuration, with logger, checkpoints, bar and callbacks."""
-    from nimble_lightning.runtime.building import build_parts, build_trainer
-    from nimble_lightning.runtime.meter import Meter
+    """What `nl.run` makes of its default configuration, with logger, checkpoints, bar and callbacks."""
+    from nimble_lightning.runtime.inline import run_inline
     from tests.bench.task import Small
 
-    job = _job(asked)
-    job.save()
-    config = job.resolved()
-    parts = build_parts(config, {"run_folder": asked.folder, "resume_from": None}, Small)
-    trainer = build_trainer(config, job.folder, [Meter(job.run_id, 1)])
-    clock = timed(trainer, lambda: trainer.fit(parts.module, datamodule=parts.data, weights_only=True))
-    assert parts.user is not None
-    return clock, parts.user.object.model, trainer.global_step
+    small = Small()
+    with timed() as clock:
+        result = run_inline(_job(asked), small)
+    return clock, small.model, int(result.metrics["global_step"])
 
 
 def _job(asked: Asked) -> Any:
@@ -217,18 +215,23 @@ def _job(asked: Asked) -> Any:
     return Job.from_config(config, trainer="tests.bench.task:Small", folder=asked.folder)
 
 
-def timed(trainer: Any, fit: Callable[[], None]) -> Clock:
-    """Times the Trainer's fit loop, saves and ends of epochs included."""
-    run, clock = trainer.fit_loop.run, Clock()
+@contextmanager
+def timed() -> Iterator[Clock]:
+    """Times Lightning's fit loop, saves and ends of epochs included."""
+    from lightning.pytorch.loops.fit_loop import _FitLoop
 
-    def clocked() -> None:
+    run, clock = _FitLoop.run, Clock()
+
+    def clocked(loop: Any) -> None:
         clock.start()
-        run()
+        run(loop)
         clock.stop()
 
-    trainer.fit_loop.run = clocked
-    fit()
-    return clock
+    _FitLoop.run = clocked
+    try:
+        yield clock
+    finally:
+        _FitLoop.run = run
 
 
 CONTENDERS: dict[str, Callable[[Asked], Trained]] = {
