@@ -134,7 +134,8 @@ class NimbleModule(ThinModule):
         metrics = self._end_evaluation()
         if "loss" in metrics:
             metrics["val_loss"] = metrics.pop("loss")
-        self.log_dict(metrics, prog_bar=True)
+        if not self.trainer.barebones:
+            self.log_dict(metrics, prog_bar=True)
         if self.trainer.training or self.trainer.state.fn == "fit":
             self.stepping.end_of_validation(metrics)
 

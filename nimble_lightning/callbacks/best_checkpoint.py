@@ -85,7 +85,7 @@ class BestCheckpoint(ModelCheckpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["chosen"]:
             self._watch(state_dict["monitor"], state_dict["mode"])
-        # Files in another folder are another run's best: this run, continued from its checkpoint, has none yet.
+        # Files in another folder are the best of another run, from whose checkpoint this one goes on.
         if state_dict["dirpath"] == self.dirpath:
             super().load_state_dict(state_dict)
 

@@ -300,3 +300,73 @@ def test_gradient_checkpointing_and_compiling_keep_the_numbers_and_the_names() -
     ):
         assert plain.keys() == other.keys()
         assert all(torch.equal(plain[k], other[k]) for k in plain)
+
+
+# Lightning takes any sampler but its own for a shuffling one; what is read is right.
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled val dataloader shuffling")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fast_dev_run": True},
+        {"overfit_batches": 1},
+        {"limit_train_batches": 2, "limit_val_batches": 1},
+        {"limit_train_batches": 0.5},
+        {"val_check_interval": 2, "check_val_every_n_epoch": None},
+        {"val_check_interval": 0.5},
+        {"max_epochs": -1, "max_steps": 7},
+        {"barebones": True},
+        {"reload_dataloaders_every_n_epochs": 1},
+        {"detect_anomaly": True},
+        {"profiler": "simple"},
+        {"deterministic": True},
+    ],
+    ids=str,
+)
+def test_the_trainers_own_options_do_what_they_do(options: dict[str, Any]) -> None:
+    module, data = adapt(Line(), settings=Settings(data=DataSettings(batch_size=4)))
+    usual = (
+        {}
+        if "barebones" in options
+        else {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    )
+    lightning = L.Trainer(
+        accelerator="cpu", enable_model_summary=False, **{"max_epochs": 2, **usual, **options}
+    )
+    lightning.fit(module, datamodule=data)
+    expected = {
+        "fast_dev_run": 1,
+        "overfit_batches": 2,
+        "limit_train_batches": 4 if options.get("limit_train_batches") == 2 else 2,
+        "max_steps": 7,
+    }
+    assert lightning.global_step == next((expected[k] for k in options if k in expected), 6)
+
+
+def test_loaders_may_be_given_to_fit_directly() -> None:
+    x = torch.linspace(-1, 1, 12)[:, None]
+    rows = [{"x": a, "y": 2 * a} for a in x]
+    module, _ = adapt(
+        Line(), settings=Settings(schedule={"_target_": "nimble_lightning.optim.schedules.linear"})
+    )
+    lightning = trainer()
+    lightning.fit(module, torch.utils.data.DataLoader(rows, batch_size=4))  # type: ignore[arg-type]
+    assert lightning.global_step == 6
+
+
+def test_predictions_are_made_batch_by_batch() -> None:
+    class Predicts(Line):
+        def predict(self, batch: Any) -> torch.Tensor:
+            return batch[0] * 2
+
+    module, data = adapt(Predicts(), settings=Settings(data=DataSettings(eval_batch_size=5)))
+    predicted = trainer().predict(module, datamodule=data)
+    assert predicted is not None
+    assert [len(p) for p in predicted] == [5, 5, 2]  # type: ignore[arg-type]
+
+
+def test_two_fits_in_a_row_go_on_from_each_other() -> None:
+    module, data = adapt(Line(), settings=Settings(data=DataSettings(batch_size=4)))
+    trainer().fit(module, datamodule=data)
+    weight = float(module.model.weight.detach())
+    trainer().fit(module, datamodule=data)
+    assert float(module.model.weight.detach()) > weight > 0
