@@ -303,7 +303,7 @@ def test_gradient_checkpointing_and_compiling_keep_the_numbers_and_the_names() -
 
 
 # Lightning takes any sampler but its own for a shuffling one; what is read is right.
-@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled val dataloader shuffling")
+@pytest.mark.filterwarnings("ignore:You requested to overfit but enabled")
 @pytest.mark.parametrize(
     "options",
     [
