@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nimble_lightning.ops.signals import TERMINATED
 from nimble_lightning.runtime.causes import Cause, cause_of, is_consequence
 from nimble_lightning.runtime.folder import RunFolder, read_json
 from nimble_lightning.runtime.heartbeat import Beat
@@ -131,6 +132,8 @@ def _killed(evidence: Evidence, rank: int) -> Outcome:
     beat = evidence.beats.get(rank)
     step = None if beat is None else beat.step
     code = evidence.exit_codes.get(rank)
+    if code in (TERMINATED, -signal.SIGTERM):
+        return Outcome("preempted", "stopped by SIGTERM from outside", rank, step)
     if code is not None and code >= 0:
         reason = f"the process ended by itself with code {code} and no error"
         return Outcome("transient", reason, rank, step, fingerprint=reason)
@@ -146,7 +149,7 @@ def _killed(evidence: Evidence, rank: int) -> Outcome:
 def _stopped(error: dict[str, Any]) -> Outcome:
     if error["type"] == "OutOfTime":
         return Outcome("stopped", error["message"], error["rank"], error["step"])
-    if "SIGTERMException" in error["bases"] or error["message"] == "143":
+    if "SIGTERMException" in error["bases"] or error["message"] == str(TERMINATED):
         return Outcome("preempted", "stopped by SIGTERM from outside", error["rank"], error["step"])
     return Outcome(
         "deterministic",

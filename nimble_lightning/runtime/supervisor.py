@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,8 @@ class Supervisor:
         while not attempt.wait(LOOK_SECONDS):
             self._look_after(attempt)
         outcome = judge(attempt.evidence())
+        if self.stop.wanted() and outcome.cause != "finished":
+            outcome = replace(outcome, cause="stopped", reason=self.stop.reason)
         committed = self._committed_step()
         decision = self.policy.decide(outcome, committed)
         self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)

@@ -107,6 +107,8 @@ class OutOfTime(SIGTERMException):
 def test_sigterm_that_nobody_here_sent_is_a_preemption() -> None:
     for error in (SIGTERMException(143), SystemExit(143)):
         assert judge(Evidence(errors=[wrote(error)], exit_codes={0: 143})).cause == "preempted"
+    for code in (143, -signal.SIGTERM):
+        assert judge(Evidence(exit_codes={0: code}, beats={0: beat()})).cause == "preempted"
 
 
 def test_a_time_limit_is_a_stop_that_names_itself() -> None:
