@@ -1,4 +1,4 @@
-"""The user's datasets as a LightningDataModule: `pre_process` runs in `setup`; loaders know where they are."""
+"""The user's datasets as a LightningDataModule: `pre_process` runs in `setup`, loaders know their place."""
 
 from __future__ import annotations
 

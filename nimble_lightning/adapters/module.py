@@ -12,7 +12,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.adapters import optimizing
-from nimble_lightning.adapters.batches import size_of
 from nimble_lightning.adapters.evaluation import Means
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
 from nimble_lightning.adapters.running import RunningMeans
@@ -21,6 +20,7 @@ from nimble_lightning.adapters.stepping import Stepping
 from nimble_lightning.adapters.thin import ThinModule, signature_known
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.ops.batches import size_of
 
 
 class NimbleModule(ThinModule):

@@ -103,7 +103,7 @@ def original_sdk() -> Iterator[None]:
         yield
         return
     stand_in = types.ModuleType("NimbleSDK")
-    stand_in.NimbleTrainer = NimbleTrainer  # type: ignore[attr-defined]
+    stand_in.NimbleTrainer = NimbleTrainer
     sys.modules["NimbleSDK"] = stand_in
     try:
         yield

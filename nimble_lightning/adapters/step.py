@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from nimble_lightning.adapters import gradients, memory
-from nimble_lightning.adapters.batches import can_split, size_of, split
 from nimble_lightning.adapters.losses import loss_and_count
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.ops.batches import can_split, size_of, split
 
 log = logging.getLogger(__name__)
 

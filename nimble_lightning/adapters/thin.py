@@ -1,4 +1,4 @@
-"""Shortcuts through Lightning's step: what it looks up anew for every batch although it never changes within a fit."""
+"""Shortcuts through Lightning's step: what it looks up anew for every batch and never changes within a fit."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ class ThinProfiler(PassThroughProfiler):
 
 def signature_known(method: F) -> F:
     """Lightning inspects `training_step` at every step; with its signature at hand that is quick."""
-    method.__signature__ = inspect.signature(method)  # type: ignore[attr-defined]
+    method.__signature__ = inspect.signature(method)
     return method

@@ -4,6 +4,7 @@ it owns."""
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +32,7 @@ class UserTrainer:
         self.params = dict(params)
         self.context = {"params": self.params, **(context or {})}
         self._prepared = False
+        self.seconds_to_prepare = 0.0
         for name in ("pre_process", "train"):
             if not callable(getattr(self.object, name, None)):
                 raise RequestError(
@@ -50,8 +52,9 @@ class UserTrainer:
     def prepare(self) -> None:
         """Run `pre_process` once in this process."""
         if not self._prepared:
-            method = self.object.pre_process
+            method, began = self.object.pre_process, time.monotonic()
             call(method, {**self.context, **self.params} if _takes_anything(method) else self.params)
+            self.seconds_to_prepare = time.monotonic() - began
             self._prepared = True
 
     def method(self, name: str) -> Callable[..., Any] | None:

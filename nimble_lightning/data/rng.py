@@ -28,7 +28,7 @@ def snapshot() -> dict[str, Any]:
     CUDA's are left out where CUDA was not used: then nothing was drawn there, and asking would start it.
     """
     state = _export(_capture())
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if torch.cuda.is_initialized():
         state["cuda"] = torch.cuda.get_rng_state_all()
     return state
 

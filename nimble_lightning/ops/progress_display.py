@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nimble_lightning.ops.progress_line import Position, line
 
-_BAR_COLUMNS = 16
+_BAR_COLUMNS = 8
 _MOST_COLUMNS = 160
 _ERASE = "\x1b[2K"
 _FIRST_LINE_SECONDS = 5.0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 _WINDOW_SECONDS = 60.0
 
@@ -90,15 +89,3 @@ def duration(seconds: float) -> str:
     days, hour = divmod(hours, 24)
     clock = f"{hour}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
     return f"{days}d {clock}" if days else clock
-
-
-def batch_size(batch: Any) -> int | None:
-    """The length of the first array in a batch of any nesting, or None when there is none."""
-    if shape := getattr(batch, "shape", None):
-        return int(shape[0])
-    parts: Sequence[Any] = ()
-    if isinstance(batch, Mapping):
-        parts = list(batch.values())
-    elif isinstance(batch, list | tuple):
-        parts = batch
-    return next((size for part in parts if (size := batch_size(part)) is not None), None)

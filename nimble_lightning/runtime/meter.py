@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
-from nimble_lightning.adapters.batches import size_of
+from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ranks import everyones
 
 log = logging.getLogger(__name__)

@@ -99,7 +99,7 @@ class Training:
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
         meter = Meter(self.job.run_id, self.attempt)
-        extra = [meter] if self.heart is None else [meter, Pulse(self.heart)]
+        extra: list[L.Callback] = [meter] if self.heart is None else [meter, Pulse(self.heart)]
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from nimble_lightning.ops.progress_line import Position, Rate, batch_size, duration, line
+from nimble_lightning.ops.progress_line import Position, Rate, duration, line
 
 
 def test_a_line_says_where_how_well_how_fast_and_until_when() -> None:
@@ -59,10 +58,3 @@ def test_the_rate_forgets_what_is_more_than_a_minute_old() -> None:
     for second in range(1, 201):
         rate.add(float(second), min(second, 100) + 10 * max(second - 100, 0))
     assert rate.per_second() == pytest.approx(10.0)
-
-
-def test_the_size_of_a_batch_is_found_in_any_nesting() -> None:
-    images = np.zeros((32, 3))
-    assert batch_size(images) == 32
-    assert batch_size({"names": ["a"], "deep": [np.float32(1.0), (images,)]}) == 32
-    assert batch_size(["only", "text"]) is None

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimble_lightning.adapters.batches import can_split, size_of, split
+from nimble_lightning.ops.batches import can_split, size_of, split
 
 Pair = namedtuple("Pair", ["x", "y"])
 
