@@ -1,5 +1,4 @@
-"""A resumed run goes on with the same bits: random numbers of every rank, the loader's position, Lightning's
-counters."""
+"""A resumed run goes on with the same bits: random numbers, the loader's position, Lightning's counters."""
 
 from __future__ import annotations
 
@@ -10,6 +9,7 @@ import lightning as L
 from lightning.pytorch.trainer.connectors.data_connector import _DataLoaderSource
 from typing_extensions import override
 
+from nimble_lightning.callbacks._boundary import go_straight_on, settle
 from nimble_lightning.data import Loader, make_loader, rng
 from nimble_lightning.ranks import everyones, mine
 
@@ -20,13 +20,11 @@ class ExactResume(L.Callback):
     """Completes Lightning's checkpoints with what it leaves out, and puts it back.
 
     Checkpoints are exact when taken at the start of a training batch (as `AutoRetry` does): everything the
-    step before
-    brought with it, validation and schedules included, is done then, and nothing of the next step has
-    happened.
+    step before brought with it, validation and schedules included, is done then, and nothing of the next
+    step has happened.
 
     In a project with ordinary DataLoaders the training loader is replaced by one that visits the same dataset
-    in an order
-    that depends on the seed and the epoch alone, and so can continue anywhere.
+    in an order that depends on the seed and the epoch alone, and so can continue anywhere.
 
     Args:
         seed: Of the sample order, for loaders that are not ours already.
@@ -51,9 +49,12 @@ class ExactResume(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if self._random is not None:
-            rng.restore(self._random)
-            self._random = None
+        self._restore()
+
+    @override
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # A run resumed at its very end has no further batch, but there may be draws after training.
+        self._restore()
 
     @override
     def on_train_batch_end(
@@ -67,15 +68,11 @@ class ExactResume(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         own = checkpoint.setdefault("nimble", {})
-        own["random"] = everyones(rng.snapshot())
+        # What waits to be restored is what the run goes on with, whatever was drawn meanwhile.
+        own["random"] = everyones(rng.snapshot() if self._random is None else self._random)
         if self._loader is not None:
             own["loader"] = self._loader.state_dict()
-        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
-        for counters in (progress["current"], progress["total"]):
-            # At the start of a batch Lightning has counted it already; it will be counted again when it is
-            # trained.
-            if counters["ready"] == counters["started"] + 1:
-                counters["ready"] -= 1
+        own["between_steps"] = settle(checkpoint)
 
     @override
     def on_load_checkpoint(
@@ -83,6 +80,8 @@ class ExactResume(L.Callback):
     ) -> None:
         own = checkpoint.get("nimble", {})
         self._position = own.get("loader")
+        if own.get("between_steps"):
+            go_straight_on(trainer)
         if (random := own.get("random")) is not None:
             self._random = mine(random)
             if self._random is None:
@@ -91,6 +90,11 @@ class ExactResume(L.Callback):
                     trainer.world_size,
                     len(random),
                 )
+
+    def _restore(self) -> None:
+        if self._random is not None:
+            rng.restore(self._random)
+            self._random = None
 
     def adopt(self, loader: Any, trainer: L.Trainer) -> Any:
         """The loader with a position of its own. One that is ours already is left to its owner."""

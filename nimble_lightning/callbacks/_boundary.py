@@ -1,0 +1,42 @@
+"""Lightning's counters in a checkpoint that is taken at the start of a training batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+
+def settle(checkpoint: dict[str, Any]) -> bool:
+    """Make the counters those of the end of the step before; returns whether they were between two steps.
+
+    At the start of a batch Lightning has counted it already; it will be counted again when it is trained.
+    """
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    between = False
+    for counters in (progress["current"], progress["total"]):
+        if counters["ready"] == counters["started"] + 1:
+            counters["ready"] -= 1
+            between = True
+    if between:
+        # Known as soon as a batch is fetched; kept, it would end the epoch before that batch.
+        progress["is_last_batch"] = False
+    return between
+
+
+def go_straight_on(trainer: L.Trainer) -> None:
+    """Have a resumed loop begin with a training step.
+
+    Where a validation was due just before, Lightning first makes a pass without a batch, to validate or to
+    find that it need not; the pass counts a step in the loggers and moves a plateau schedule all the same.
+    Between two steps nothing is left to be made up for.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    begin = loop.on_run_start
+
+    def once(data_fetcher: Any) -> None:
+        begin(data_fetcher)
+        del loop.on_run_start
+        loop.restarting = False
+
+    loop.on_run_start = once  # type: ignore[method-assign]
