@@ -14,10 +14,10 @@ from nimble_lightning.cli import app
 from nimble_lightning.cli.composing import PACKAGE
 from nimble_lightning.cli.flags import FLAGS, Flag, take, translate
 from nimble_lightning.cli.hints import nearest
-from nimble_lightning.cli.peek import peek
 from nimble_lightning.cli.plan import make_plan
 from nimble_lightning.cli.request import parse, quote
 from nimble_lightning.cli.source import locate
+from nimble_lightning.cli.task import complete
 from nimble_lightning.errors import NimbleError, RequestError
 
 # Options of the run itself that `train` passes on, with the number of words they take.
@@ -97,9 +97,12 @@ def check(words: list[str]) -> int:
     """`check FILE [key=value ...]`: try every method on a sliver of data."""
     if not words or "=" in words[0]:
         raise RequestError("check needs a file: nimble-cli check my_trainer.py")
-    overrides = words[1:]
-    make_plan(parse([f"trainer={quote(words[0])}", *overrides]))
-    return int(import_module("nimble_lightning.runtime.check").check(peek(words[0]).reference, overrides))
+    plan = make_plan(parse([f"trainer={quote(words[0])}", *words[1:]]))
+    source = plan.sources[0]
+    complete(plan.config, source)
+    if source.data is not None:
+        plan.config.datamodule = source.data.reference
+    return int(import_module("nimble_lightning.runtime.check").check(plan.config, source.trainer.reference))
 
 
 def retry(words: list[str]) -> int:

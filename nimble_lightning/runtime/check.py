@@ -1,0 +1,67 @@
+"""`nimble-cli check FILE`: every method twice on a sliver of data, on one process and on two."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nimble_lightning.runtime import result
+from nimble_lightning.runtime.checking.lines import Lines
+from nimble_lightning.runtime.checking.table import notes, render
+from nimble_lightning.runtime.checking.trial import Trials
+from nimble_lightning.runtime.checking.verdict import Pair, Verdict, examine
+from nimble_lightning.runtime.checking.whole import examine_whole, limited
+
+_STOPPED = (result.INTERRUPTED, result.TERMINATED)
+
+
+class _Stopped(Exception):
+    """Somebody asked a trial to stop; the message is the exit code."""
+
+
+def check(config: DictConfig, trainer: str) -> int:
+    """Try a trainer in a temporary folder and print what passed; returns the exit code.
+
+    Args:
+        config: What was asked, composed and checked as for a run.
+        trainer: `/absolute/file.py:Class` or `package.module:Class`.
+    """
+    lines, began = Lines(trainer), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="nimble-check-") as folder:
+        trials = Trials(config, trainer, Path(folder))
+        try:
+            verdicts, remarks = _whole(trials) if lines.trains_by_itself else _steps(trials, lines)
+        except _Stopped as stopped:
+            return int(str(stopped))
+    print(render(verdicts, remarks))
+    print(f"checked in {time.monotonic() - began:.1f} s")
+    return result.FINISHED if all(v.passed for v in verdicts) else result.FAILED
+
+
+def _steps(trials: Trials, lines: Lines) -> tuple[list[Verdict], dict[str, str]]:
+    one = _pair(trials, 1)
+    # What fails on one process would only fail again.
+    two = _pair(trials, 2) if one.straight.result.status == "finished" else None
+    verdicts = [examine(one, lines), examine(two, lines, one) if two else Verdict()]
+    return verdicts, notes(one, trials.samples)
+
+
+def _whole(trials: Trials) -> tuple[list[Verdict], dict[str, str]]:
+    with limited():
+        trial = trials.run("whole", processes=1, kill=False)
+    verdict, remarks = examine_whole(trial)
+    return [verdict, Verdict()], remarks
+
+
+def _pair(trials: Trials, processes: int) -> Pair:
+    """A trial that runs through; if it does, another that is killed on the way."""
+    pair = Pair(trials.run(f"straight-{processes}", processes=processes, kill=False))
+    if pair.straight.result.status == "finished":
+        pair.killed = trials.run(f"killed-{processes}", processes=processes, kill=True)
+    for trial in (pair.straight, pair.killed):
+        if trial is not None and trial.result.exit_code in _STOPPED:
+            raise _Stopped(trial.result.exit_code)
+    return pair

@@ -1,0 +1,155 @@
+"""One short run of the trainer, by the same supervisor and workers as a long one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from nimble_lightning.runtime import devices
+from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.result import Result
+from nimble_lightning.runtime.supervisor import supervise
+
+STEPS = 6
+# In the middle of an epoch, one step after a commit: that step has to be done again.
+KILL_AT = 5
+_BATCHES_AN_EPOCH = 3
+_COMMIT_EVERY = 2
+# They speak of real runs, to people or to their books.
+_SILENT = ("progress", "notification", "gpu_info", "usage_report", "signature", "validator", "early_stopping")
+_LIMITS = (
+    "val_check_interval",
+    "check_val_every_n_epoch",
+    "overfit_batches",
+    "fast_dev_run",
+    "max_time",
+    "min_steps",
+)
+_LIMITS_TOO = ("limit_val_batches", "limit_test_batches", "min_epochs", "barebones", "profiler", "logger")
+
+
+@dataclass
+class Trial:
+    """What a trial left behind.
+
+    Attributes:
+        result: How the run ended.
+        notes: What each rank noted.
+        error: The first error of a worker, if there was one.
+        shown: The index of what was shown; None where nothing was to be shown.
+    """
+
+    result: Result
+    notes: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    error: dict[str, Any] = field(default_factory=dict)
+    shown: list[dict[str, Any]] | None = None
+
+    def noted(self, what: str, rank: int = 0) -> list[dict[str, Any]]:
+        return [note for note in self.notes.get(rank, []) if note["what"] == what]
+
+
+class Trials:
+    """Runs trials of one configuration in a folder of their own.
+
+    Args:
+        config: What was asked, as for a run.
+        trainer: Where a worker finds the trainer.
+        folder: Everything a trial writes is below it.
+    """
+
+    def __init__(self, config: DictConfig, trainer: str, folder: Path) -> None:
+        self._config = config
+        self._trainer = trainer
+        self._folder = folder
+        data = config.get("data") or {}
+        size = data.get("eval_batch_size") or data.get("batch_size") or 32
+        # One more than whole batches, and an odd number: it can be divided evenly in no way.
+        self.samples = 2 * int(size) + 1
+
+    def run(self, name: str, *, processes: int, kill: bool) -> Trial:
+        notes = self._folder / f"{name}.notes"
+        notes.mkdir()
+        config = OmegaConf.create(self._altered(notes, processes, kill))
+        job = Job.from_config(config, trainer=self._trainer, folder=self._folder / name)
+        with _aside(self._folder / f"{name}.said"):
+            result = supervise(job)
+        errors = [read_json(path) for path in sorted(job.folder.errors.glob("attempt-*.json"))]
+        index = job.folder.show / "index.json"
+        trial = Trial(
+            result,
+            {int(re.sub(r"\D", "", path.stem)): _lines(path) for path in notes.glob("rank-*.jsonl")},
+            min((e for e in errors if e), key=lambda e: e["time"], default={}),
+            json.loads(index.read_text(encoding="utf-8")) if index.exists() else None,
+        )
+        shutil.rmtree(job.folder.checkpoints, ignore_errors=True)
+        return trial
+
+    def _altered(self, notes: Path, processes: int, kill: bool) -> dict[str, Any]:
+        config: dict[str, Any] = OmegaConf.to_container(self._config, resolve=False)  # type: ignore[assignment]
+        config.update(
+            logger={}, launch={"name": "local"}, resume="auto", run_id=None, output_dir=str(self._folder)
+        )
+        lightning = {
+            k: v for k, v in (config.get("lightning") or {}).items() if k not in _LIMITS + _LIMITS_TOO
+        }
+        if processes > devices.count({}):
+            lightning["accelerator"] = "cpu"
+        config["lightning"] = {
+            **lightning,
+            "devices": processes,
+            "max_steps": STEPS,
+            "max_epochs": STEPS,
+            "limit_train_batches": _BATCHES_AN_EPOCH,
+            "num_sanity_val_steps": -1,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        here = __name__.rpartition(".")[0]
+        probe = {"_target_": f"{here}.probe.Probe", "folder": str(notes), "samples": self.samples}
+        config["callbacks"] = {
+            **{name: block for name, block in (config.get("callbacks") or {}).items() if name not in _SILENT},
+            "exact_resume": {"_target_": "nimble_lightning.callbacks.ExactResume"},
+            "auto_retry": {
+                "_target_": "nimble_lightning.callbacks.AutoRetry",
+                "max_retries": 2 if kill else 0,
+                "save_every_n_steps": _COMMIT_EVERY,
+            },
+            "check": {**probe, "kill_at": KILL_AT if kill else None},
+        }
+        return config
+
+
+@contextmanager
+def _aside(path: Path) -> Iterator[None]:
+    """What this process and those it starts print goes to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, original in enumerate(kept, start=1):
+            os.dup2(original, number)
+            os.close(original)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Whole lines only: the last may have been cut off by the kill."""
+    text = path.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
