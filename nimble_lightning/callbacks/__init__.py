@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from nimble_lightning.callbacks.auto_retry import AutoRetry
     from nimble_lightning.callbacks.best_checkpoint import BestCheckpoint
     from nimble_lightning.callbacks.exact_resume import ExactResume
+    from nimble_lightning.callbacks.non_finite import NonFinite
     from nimble_lightning.callbacks.progress import Progress
 
-__all__ = ["AutoRetry", "BestCheckpoint", "ExactResume", "Progress"]
+__all__ = ["AutoRetry", "BestCheckpoint", "ExactResume", "NonFinite", "Progress"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -20,6 +21,7 @@ __getattr__, __dir__ = lazy(
         "AutoRetry": "nimble_lightning.callbacks.auto_retry",
         "BestCheckpoint": "nimble_lightning.callbacks.best_checkpoint",
         "ExactResume": "nimble_lightning.callbacks.exact_resume",
+        "NonFinite": "nimble_lightning.callbacks.non_finite",
         "Progress": "nimble_lightning.callbacks.progress",
     },
 )
