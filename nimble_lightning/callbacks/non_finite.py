@@ -25,7 +25,7 @@ _WARM_UP_STEPS, _MEMORY_STEPS = 20, 100
 
 
 class NonFinite(L.Callback):
-    """Looks at the norm of the gradients before every optimizer step, where a loss shows too that is not finite.
+    """Looks at the norm of the gradients before every optimizer step; a loss that is not finite shows there.
 
     Under data parallelism all ranks see the same gradients, so they agree without asking each other.
 
