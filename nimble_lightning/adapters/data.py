@@ -67,6 +67,10 @@ class NimbleData(L.LightningDataModule):
         return len(loader) if hasattr(loader, "__len__") else None
 
     @property
+    def has_train_data(self) -> bool:
+        return self._source("train_dataloader", "train_data", "train_dataset") is not None
+
+    @property
     def has_test_data(self) -> bool:
         return self._source("test_dataloader", "test_data", "test_dataset") is not None
 

@@ -58,6 +58,15 @@ def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: A
     return Parts(NimbleModule(user, settings), NimbleData(user, settings), user)
 
 
+def data_of(user: UserTrainer, config: Mapping[str, Any]) -> L.LightningDataModule | None:
+    """The data for a LightningModule that `train` returned: what `pre_process` left, or the module's own."""
+    given = user.get("datamodule", "data_module")
+    if isinstance(given, L.LightningDataModule):
+        return given
+    data = NimbleData(user, settings_of(config))
+    return data if data.has_train_data else None
+
+
 def build_trainer(
     config: Mapping[str, Any], folder: RunFolder, extra: list[L.Callback], attempt: int = 1
 ) -> L.Trainer:

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
-from nimble_lightning.adapters import NimbleData, NimbleModule
+from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import showing, whole_run
-from nimble_lightning.runtime.building import Parts, build_parts, build_trainer
+from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
@@ -70,20 +70,29 @@ class Training:
         if parts.user is not None:
             self._prepare_in_turn(parts)
             if parts.user.trains_by_itself:
-                returned = parts.user.run("train")
+                returned = whole_run.train(parts.user, self.job.folder)
                 if not isinstance(returned, L.LightningModule):
-                    self._finish(whole_run.complete(parts.user, returned, self.job.folder), None)
+                    self._finish(whole_run.complete(parts.user, returned, self.job.folder, self.rank), None)
+                    self._show(parts.user, returned if isinstance(returned, torch.nn.Module) else None)
                     return
-                parts.module, parts.data = returned, None
+                parts.module, parts.data = returned, data_of(parts.user, self.config)
         seed_all(self.config["seed"] + self.rank)
         try:
-            self._finish(*self._fit(parts))
+            metrics, best = self._fit(parts)
+            if parts.user is not None and parts.user.trains_by_itself:
+                metrics.update(whole_run.evaluated(parts.user))
+            self._finish(metrics, best)
         except BaseException as error:
             if self.trainer is not None:
                 error.nimble_step = self.trainer.global_step  # type: ignore[attr-defined]
             raise
-        if self.rank == 0 and parts.user is not None:
-            showing.show(parts.user, parts.module, self.job.folder)
+        if parts.user is not None:
+            self._show(parts.user, parts.module)
+
+    def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
+        """The run is finished by now, whatever comes of this."""
+        if self.rank == 0:
+            showing.show(user, module, self.job.folder)
 
     def _prepare_in_turn(self, parts: Parts) -> None:
         """`pre_process` on one process per node first: the others find its downloads and caches, and no

@@ -2,45 +2,85 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
-from nimble_lightning.runtime import showing
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.folder import RunFolder, read_json
+
+log = logging.getLogger(__name__)
+
+# What the Hugging Face Trainer writes last into a checkpoint: without it, the checkpoint is not whole.
+_LAST_FILE = "trainer_state.json"
 
 
-def complete(user: UserTrainer, returned: Any, folder: RunFolder) -> dict[str, float]:
-    """Bring what `train` returned to its end; returns the final figures."""
-    metrics = _train(user, returned, folder)
-    evaluated = user.run("evaluate")
-    if isinstance(evaluated, Mapping):
-        metrics.update({k: float(v) for k, v in evaluated.items() if _is_number(v)})
-    showing.show(user, returned if isinstance(returned, nn.Module) else None, folder)
+def train(user: UserTrainer, folder: RunFolder) -> Any:
+    """Call `train` once; on a retry it is told of the newest checkpoint that it left in the run folder."""
+    if user.context.get("resume_from") is None:
+        user.context["resume_from"] = _newest(folder.path.glob(f"**/checkpoint-*/{_LAST_FILE}"), folder)
+    return user.run("train")
+
+
+def complete(user: UserTrainer, returned: Any, folder: RunFolder, rank: int) -> dict[str, float]:
+    """Bring what `train` returned to its end and evaluate it; returns the final figures."""
+    began = time.monotonic()
+    metrics: dict[str, float] = {}
+    if _is_hugging_face_trainer(returned):
+        metrics = _numbers(_train_hugging_face(returned, folder, evaluate=user.method("evaluate") is None))
+    elif isinstance(returned, nn.Module):
+        if user.get("model") is None:
+            user.object.model = returned
+        if rank == 0:
+            torch.save(returned.state_dict(), folder.checkpoints / "trained.pt")
+    elif isinstance(returned, Mapping):
+        metrics = _numbers(returned)
+    elif returned is not None:
+        log.warning("train returned a %s, which is not used", type(returned).__name__)
+    return {"train_runtime": time.monotonic() - began, **metrics, **evaluated(user)}
+
+
+def evaluated(user: UserTrainer) -> dict[str, float]:
+    """What `evaluate`, called once without a batch, returned in numbers."""
+    return _numbers(user.run("evaluate"))
+
+
+def _train_hugging_face(trainer: Any, folder: RunFolder, *, evaluate: bool) -> dict[str, Any]:
+    resume_from = _newest(Path(trainer.args.output_dir).glob(f"checkpoint-*/{_LAST_FILE}"), folder)
+    if not Path(trainer.args.output_dir).resolve().is_relative_to(folder.path):
+        log.warning(
+            "checkpoints go to %s; TrainingArguments(output_dir=kwargs['run_folder']) keeps them with the run",
+            trainer.args.output_dir,
+        )
+    output = trainer.train(resume_from_checkpoint=resume_from)
+    metrics = {"global_step": output.global_step, "train_loss": output.training_loss, **output.metrics}
+    if evaluate and trainer.eval_dataset is not None:
+        metrics.update(trainer.evaluate())
     return metrics
 
 
-def _train(user: UserTrainer, returned: Any, folder: RunFolder) -> dict[str, float]:
-    started = time.monotonic()
-    if _is_hugging_face_trainer(returned):
-        output = returned.train(resume_from_checkpoint=user.context.get("resume_from"))
-        metrics = {"global_step": output.global_step, "train_loss": output.training_loss, **output.metrics}
-        if returned.eval_dataset is not None and user.method("evaluate") is None:
-            metrics.update(returned.evaluate())
-        return {k: v for k, v in metrics.items() if _is_number(v)}
-    if isinstance(returned, nn.Module):
-        if user.get("model") is None:
-            user.object.model = returned
-        torch.save(returned.state_dict(), folder.checkpoints / "trained.pt")
-    return {"train_runtime": time.monotonic() - started}
+def _newest(markers: Iterable[Path], folder: RunFolder) -> str | None:
+    """The checkpoint with the most steps that this run, not an earlier one in the same place, wrote."""
+    started = read_json(folder.run).get("started", float("inf"))
+    steps = {
+        path.parent: read_json(path).get("global_step") for path in markers if path.stat().st_mtime >= started
+    }
+    whole = [path for path, step in steps.items() if path.name == f"checkpoint-{step}"]
+    return str(max(whole, key=lambda path: steps[path] or 0)) if whole else None
 
 
 def _is_hugging_face_trainer(value: Any) -> bool:
-    return any(c.__module__.startswith("transformers.trainer") and c.__name__ == "Trainer" for c in type(value).__mro__)
+    classes = type(value).__mro__
+    return any(c.__module__.startswith("transformers.trainer") and c.__name__ == "Trainer" for c in classes)
+
+
+def _numbers(values: Any) -> dict[str, float]:
+    return {k: v for k, v in values.items() if _is_number(v)} if isinstance(values, Mapping) else {}
 
 
 def _is_number(value: Any) -> bool:
