@@ -34,7 +34,7 @@ class NimbleTrainer:
 
     _sink: Callable[[str, Any], None] | None = None
 
-    def pre_process(self, **kwargs: Any) -> Any:
+    def pre_process(self, *args: Any, **kwargs: Any) -> Any:
         """Download, tokenise, build the datasets and the model. Its keywords are the run's parameters."""
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
@@ -46,7 +46,7 @@ class NimbleTrainer:
         """`evaluate(self, batch)` returns metrics by name: a value per sample, a mean over the batch, or a
         torchmetrics object."""
 
-    def predict_and_show(self, **kwargs: Any) -> Any:
+    def predict_and_show(self, *args: Any, **kwargs: Any) -> Any:
         """Yield a few human-readable results, each alone or as `caption, result`; the best weights are
         loaded."""
 

@@ -21,8 +21,11 @@ class RunningMeans:
         self._pending: list[tuple[str, Any]] = []
 
     def add_loss(self, loss: Tensor, items: float) -> None:
-        """Add a summed loss over that many items."""
-        self._loss = loss if self._loss is None else self._loss + loss
+        """Add the mean loss of that many items."""
+        if self._loss is None:
+            # In full precision whatever the loss is in: a sum in half precision stops growing.
+            self._loss = torch.zeros((), dtype=torch.float32, device=loss.device)
+        self._loss.add_(loss, alpha=items)
         self._items += items
 
     def begin(self) -> None:
@@ -78,6 +81,6 @@ class RunningMeans:
             return
         self._whole_run = list(state["whole_run"])
         if (own := mine(state["ranks"])) is not None:
-            self._loss = torch.tensor(own["loss"]) if own["items"] else None
+            self._loss = torch.tensor(own["loss"], dtype=torch.float32) if own["items"] else None
             self._items = own["items"]
             self._logged = {name: list(entry) for name, entry in own["logged"].items()}

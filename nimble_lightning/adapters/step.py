@@ -35,7 +35,7 @@ class Window:
 
 @dataclass
 class Done:
-    """What a batch came to: the summed loss (still on the device) and the items it is a sum over."""
+    """What a batch came to: the mean loss (still on the device) and the items it is a mean of."""
 
     loss: Tensor
     items: float
@@ -96,8 +96,7 @@ class Backward:
 
     def __call__(self, batch: Any, samples: int) -> Done:
         self.begin()
-        total: Tensor | None = None
-        items = 0.0
+        parts: list[tuple[Tensor, float]] = []
         unit = self.window.unit
         for piece in self.pieces.of(batch, samples):
             loss, count = self.loss_of(piece, samples if piece is batch else size_of(piece))
@@ -105,11 +104,12 @@ class Backward:
                 continue
             unit = unit or (samples if count <= samples else count)
             self.backward(loss if count == unit else loss * (count / unit))
-            part = loss.detach() * count
-            total = part if total is None else total + part
-            items += count
+            parts.append((loss.detach(), count))
         self.window.unit = unit
-        return Done(torch.zeros(()) if total is None else total, items)
+        if len(parts) == 1:
+            return Done(*parts[0])
+        items = sum(count for _, count in parts)
+        return Done(sum((loss * (count / items) for loss, count in parts), torch.zeros(())), items)
 
     def attempt(self, batch: Any, samples: int) -> Done | str:
         """As calling it, but running out of memory is an answer. Only words survive: an exception would keep

@@ -3,6 +3,7 @@ order, the log."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -94,16 +95,18 @@ class Stepping:
     def run(self, batch: Any) -> Tensor:
         """Train on one batch; returns its mean loss."""
         module, trainer = self._module, self._module.trainer
-        done, complete = self._step.run(batch, trainer.is_last_batch, self._zero_grad)
+        last = trainer.is_last_batch
+        done, complete = self._step.run(batch, last, self._zero_grad)
         module.running.add_loss(done.loss, done.items)
         module.running.commit()
         if self._data is not None and self._data.train_loader is not None:
             self._data.train_loader.consumed()
         if complete:
             self._update()
-        if (step := trainer.global_step) and complete and step % self._every == 0:
-            self._log(step)
-        return done.loss / done.items if done.items else done.loss
+            step = trainer.global_step
+            if step % self._every == 0 or (last and self._silent_epoch(step)):
+                self._log(step)
+        return done.loss
 
     def _update(self) -> None:
         self._fire("on_before_optimizer_step", self._optimizer)
@@ -209,6 +212,11 @@ class Stepping:
             return
         if self.plateau_metric in metrics:
             schedule.scheduler.step(metrics[self.plateau_metric])
+
+    def _silent_epoch(self, step: int) -> bool:
+        """Whether an epoch too short for a line of its own would end without one."""
+        batches = self._module.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        return (step - math.ceil(batches / self.accumulate)) // self._every == step // self._every
 
     def _log(self, step: int) -> None:
         trainer = self._module.trainer

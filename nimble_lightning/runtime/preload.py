@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 
@@ -21,3 +22,7 @@ for _name in os.environ.get(PRELOAD_ALSO, "").split():
     # A module of the user's that cannot be imported here says so in the worker, where it can be reported.
     with contextlib.suppress(Exception):
         importlib.import_module(_name)
+
+# What is imported stays: neither this process nor the workers forked from it need to look through it for garbage.
+gc.collect()
+gc.freeze()

@@ -370,3 +370,12 @@ def test_two_fits_in_a_row_go_on_from_each_other() -> None:
     weight = float(module.model.weight.detach())
     trainer().fit(module, datamodule=data)
     assert float(module.model.weight.detach()) > weight > 0
+
+
+def test_an_epoch_shorter_than_the_log_interval_still_logs_its_loss(tmp_path: Any) -> None:
+    fitted(Line(), max_epochs=3, log_every_n_steps=7, logger=L.pytorch.loggers.CSVLogger(tmp_path))
+    rows = next(tmp_path.rglob("metrics.csv")).read_text().splitlines()
+    column = rows[0].split(",").index("train_loss")
+    step = rows[0].split(",").index("step")
+    logged = [int(float(row.split(",")[step])) for row in rows[1:] if row.split(",")[column]]
+    assert logged == [3, 6, 7], "at the end of two short epochs, and after seven steps"
