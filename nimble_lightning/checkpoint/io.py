@@ -18,6 +18,7 @@ from nimble_lightning.checkpoint.describe import describe
 from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.hashing import HashingFile
+from nimble_lightning.checkpoint.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.names import retired_path
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
@@ -55,6 +56,7 @@ class NimbleCheckpointIO(CheckpointIO):
 
     def commit(self, checkpoint: Mapping[str, Any], path: Path, facts: RunFacts) -> Manifest:
         """Save ``checkpoint`` at ``path`` with the given facts in its manifest."""
+        checkpoint = with_plain_settings(checkpoint)
         retired_path(path).unlink(missing_ok=True)
         manifest = commit_file(
             path,

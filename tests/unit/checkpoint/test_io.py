@@ -77,7 +77,7 @@ def test_allowing_foreign_files_does_not_excuse_a_manifest_that_fails(tmp_path: 
 def test_state_that_could_not_be_loaded_again_is_refused_when_it_is_saved(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"pathlib.*weights_only"):
         NimbleCheckpointIO().save_checkpoint(
-            {**state(1), "hyper_parameters": {"root": Path("a")}}, tmp_path / "1.ckpt"
+            {**state(1), "callbacks": {"root": Path("a")}}, tmp_path / "1.ckpt"
         )
     assert list(tmp_path.iterdir()) == []
 
