@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +21,8 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.signals import TERMINATED, asked
+
+log = logging.getLogger(__name__)
 
 _LOOK_EVERY_SECONDS = 1.0
 # The newest may be the one that a dying disk took with it.
@@ -42,8 +46,8 @@ class AutoRetry(L.Callback):
         max_time: Time for all starts together.
 
     A file named `save_now` in the Trainer's `default_root_dir`, or SIGUSR1, asks for a save at the next step;
-    SIGTERM for a save and an end. Hangs, `max_time` and starting again are the supervisor's part; without one,
-    an error leaves `errors/rank-0.json` and the last commit.
+    SIGTERM for a save and an end. Hangs, `max_time` and starting again are the supervisor's part; without
+    one, an error leaves `errors/rank-0.json` and the last commit.
     """
 
     def __init__(
@@ -133,11 +137,12 @@ class AutoRetry(L.Callback):
         if asked.supervised or isinstance(exception, SystemExit | KeyboardInterrupt) or trainer.fast_dev_run:
             return
         folder = Path(trainer.default_root_dir) / "errors"
-        folder.mkdir(parents=True, exist_ok=True)
         facts = facts_of(exception, trainer.global_rank, trainer.global_step)
-        (folder / f"rank-{trainer.global_rank}.json").write_text(
-            json.dumps(facts, indent=2) + "\n", encoding="utf-8"
-        )
+        # Raised here, an error would take the place of the user's.
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(facts, indent=2) + "\n"
+            (folder / f"rank-{trainer.global_rank}.json").write_text(text, encoding="utf-8")
 
     def _due(self, trainer: L.Trainer, step: int, batch_idx: int) -> bool:
         if self.save_every_n_steps and step % self.save_every_n_steps == 0:
@@ -159,9 +164,14 @@ class AutoRetry(L.Callback):
         if not trainer.fast_dev_run:
             foreign = self._foreign
             folder = foreign.commits if foreign else Path(trainer.default_root_dir) / "checkpoints" / "steps"
-            (foreign or trainer).save_checkpoint(folder / f"step-{step:08d}.ckpt")
-            if trainer.is_global_zero:
-                prune(folder, keep=_KEEP)
+            try:
+                (foreign or trainer).save_checkpoint(folder / f"step-{step:08d}.ckpt")
+                if trainer.is_global_zero:
+                    prune(folder, keep=_KEEP)
+            except OSError as error:
+                # What was committed before is there still; a full disk is no reason to lose what is in memory.
+                log.error("step %d could not be saved, training goes on: %s", step, error)
+                trainer.strategy.barrier("Trainer.save_checkpoint")
         self._saved_at, asked.save = step, False
         self._schedule()
 

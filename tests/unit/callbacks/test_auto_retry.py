@@ -1,0 +1,208 @@
+"""Alone in a project: commits, an end when asked for one, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.utils.data import DataLoader
+
+from nimble_lightning.callbacks import AutoRetry
+from nimble_lightning.callbacks.auto_retry import OutOfTime
+from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.signals import asked
+
+BATCHES = 12
+
+
+class Model(BoringModel):
+    """Does something of its own in the training step of a batch."""
+
+    def __init__(self, happens: dict[int, Callable[[], Any]] | None = None) -> None:
+        super().__init__()
+        self.happens = happens or {}
+        self.trained: list[int] = []
+
+    def training_step(self, batch: torch.Tensor, batch_idx: int) -> Any:
+        self.trained.append(batch_idx)
+        self.happens.get(batch_idx, lambda: None)()
+        return super().training_step(batch, batch_idx)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(RandomDataset(32, BATCHES))
+
+
+def trainer_with(callback: AutoRetry, **options: Any) -> L.Trainer:
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    few = {"accelerator": "cpu", "max_epochs": 1, "limit_val_batches": 0, "enable_checkpointing": False}
+    return L.Trainer(
+        **{**quiet, **few, "plugins": [NimbleCheckpointIO()], "callbacks": [callback], **options}
+    )
+
+
+def every(steps: int | None = None, **more: Any) -> AutoRetry:
+    return AutoRetry(save_every_n_steps=steps, save_every_minutes=None, save_every_epoch=False, **more)
+
+
+def committed() -> list[int]:
+    return sorted(int(p.stem.removeprefix("step-")) for p in Path("checkpoints/steps").glob("*.ckpt"))
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_it_commits_as_often_as_asked_and_keeps_the_two_newest() -> None:
+    trainer_with(every(5)).fit(Model())
+    assert committed() == [10, 12]
+    found = newest_whole(Path("checkpoints/steps"))
+    assert found is not None
+    assert found.manifest.step == 12
+
+
+def test_an_error_leaves_the_last_commit_and_a_file_that_tells_of_it() -> None:
+    def fail() -> None:
+        raise ZeroDivisionError("by the seventh")
+
+    with pytest.raises(ZeroDivisionError):
+        trainer_with(every(4)).fit(Model({7: fail}))
+    assert committed() == [4]
+    told = json.loads(Path("errors/rank-0.json").read_text())
+    assert (told["type"], told["message"], told["step"]) == ("ZeroDivisionError", "by the seventh", 7)
+    assert "by the seventh" in told["traceback"]
+
+
+def test_an_error_stays_the_users_where_nothing_can_be_written() -> None:
+    def fail() -> None:
+        Path("errors").write_text("in the way")
+        raise ZeroDivisionError("the real one")
+
+    with pytest.raises(ZeroDivisionError, match="the real one"):
+        trainer_with(every()).fit(Model({3: fail}))
+
+
+def test_sigterm_commits_the_step_that_is_under_way_and_ends_with_143() -> None:
+    model = Model({6: terminate})
+    with pytest.raises(SIGTERMException) as caught:
+        trainer_with(every()).fit(model)
+    assert caught.value.code == 143
+    assert committed() == [7]
+    assert model.trained[-1] == 6
+
+
+def test_while_gradients_accumulate_the_end_waits_for_the_step() -> None:
+    model = Model({5: terminate})
+    with pytest.raises(SIGTERMException):
+        trainer_with(every(), accumulate_grad_batches=4).fit(model)
+    assert model.trained[-1] == 7
+    assert committed() == [2]
+
+
+def test_what_was_committed_on_sigterm_continues_to_the_same_end() -> None:
+    with pytest.raises(SIGTERMException):
+        trainer_with(every()).fit(Model({6: terminate}))
+    resumed = trainer_with(every())
+    resumed.fit(Model(), ckpt_path="checkpoints/steps/step-00000007.ckpt", weights_only=True)
+    assert resumed.global_step == BATCHES
+
+
+def test_a_file_or_a_signal_asks_for_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nimble_lightning.callbacks.auto_retry._LOOK_EVERY_SECONDS", 0.0)
+    happens = {3: lambda: Path("save_now").touch(), 7: lambda: os.kill(os.getpid(), signal.SIGUSR1)}
+    trainer_with(every(), max_steps=10).fit(Model(happens))
+    assert not Path("save_now").exists()
+    assert committed() == [8, 10], "of 4, 8 and 10 the two newest"
+
+
+def test_the_end_of_its_time_is_a_commit_and_a_stop() -> None:
+    model = Model({3: lambda: time.sleep(0.3)})
+    with pytest.raises(OutOfTime, match="max_time_per_run"):
+        trainer_with(every(max_time_per_run=0.25)).fit(model)
+    assert committed() == [len(model.trained)]
+    assert len(model.trained) < BATCHES
+
+
+def test_handlers_are_those_from_before_after_a_fit_and_after_an_error() -> None:
+    def mine(number: int, frame: object) -> None:
+        raise AssertionError("not while somebody else listens")
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        trainer_with(every()).fit(Model())
+        assert signal.getsignal(signal.SIGTERM) is mine
+        with pytest.raises(ZeroDivisionError):
+            trainer_with(every()).fit(Model({2: fail}))
+        assert signal.getsignal(signal.SIGTERM) is mine
+        with pytest.raises(SIGTERMException):
+            trainer_with(every()).fit(Model({2: terminate}))
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_a_handler_for_sigusr1_is_left_to_its_owner() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.append(number))
+    try:
+        trainer_with(every()).fit(Model({2: lambda: os.kill(os.getpid(), signal.SIGUSR1)}))
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]
+
+
+def test_a_stop_of_an_earlier_fit_does_not_stop_the_next() -> None:
+    with pytest.raises(SIGTERMException):
+        trainer_with(every()).fit(Model({2: terminate}))
+    second = trainer_with(every())
+    second.fit(Model())
+    assert second.global_step == BATCHES
+
+
+def test_a_save_that_fails_is_an_alert_and_training_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    Path("checkpoints").write_text("in the way")
+    trainer = trainer_with(every(5))
+    with caplog.at_level(logging.ERROR):
+        trainer.fit(Model())
+    assert trainer.global_step == BATCHES
+    assert "step 5 could not be saved" in caplog.text
+
+
+def test_a_trial_run_leaves_nothing() -> None:
+    trainer_with(every(1), fast_dev_run=4).fit(Model({3: terminate}))
+    assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"save_every_n_steps": 0}, {"max_time": "soon"}, {"max_time_per_run": "-1"}]
+)
+def test_a_setting_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match=next(iter(wrong))):
+        AutoRetry(**wrong)
+
+
+def test_a_supervised_process_ends_at_once_where_nothing_could_be_committed() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        asked.obey()
+        with pytest.raises(SystemExit) as caught:
+            terminate()
+        assert caught.value.code == 143
+    finally:
+        asked.supervised = False
+        signal.signal(signal.SIGTERM, before)
