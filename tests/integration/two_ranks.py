@@ -22,8 +22,9 @@ class TwoRanks:
         port = _free_port()
         pipes = [context.Pipe() for _ in range(2)]
         self._ends = [ours for ours, _ in pipes]
+        # No daemons, for those may not have processes that load data.
         self._processes = [
-            context.Process(target=_serve, args=(rank, port, theirs), daemon=True)
+            context.Process(target=_serve, args=(rank, port, theirs))
             for rank, (_, theirs) in enumerate(pipes)
         ]
         for process in self._processes:
