@@ -1,5 +1,4 @@
-"""From `trainer=` to an object: a file or a module, holding a trainer, a LightningModule or a function that
-returns both parts."""
+"""From `trainer=` to an object: a trainer, a LightningModule or a function that returns module and data."""
 
 from __future__ import annotations
 
@@ -7,41 +6,48 @@ import importlib
 import importlib.util
 import inspect
 import sys
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from nimble_lightning.adapters.loading import from_file
 from nimble_lightning.errors import RequestError
 from nimble_lightning.trainer import NimbleTrainer
 
+_METHODS = ("pre_process", "train")
+
 
 def load(spec: str) -> Any:
-    """The class or function that `path.py:Name`, `path.py`, `package.module:Name` or `package.module.Name`
-    means."""
+    """The class or function that a spec means.
+
+    Args:
+        spec: `path.py`, `path.py:Name`, `package.module`, `package.module:Name` or `package.module.Name`.
+    """
     place, _, name = spec.rpartition(":")
     if not place:
         place, name = (spec, "") if spec.endswith(".py") else _split_dotted(spec)
-    module = _from_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    module = from_file(Path(place)) if place.endswith(".py") else _installed(place)
+    found = _candidates(module)
     if name:
         if not hasattr(module, name):
-            raise RequestError(
-                f"{place} has no {name}. It has: {', '.join(_candidates(module)) or 'no trainer class'}."
-            )
+            raise RequestError(f"{place} has no {name}. It has: {', '.join(found) or 'no trainer class'}.")
         return getattr(module, name)
-    found = _candidates(module)
-    if len(found) != 1:
+    if not found:
         raise RequestError(
-            f"{place} holds {len(found)} trainers ({', '.join(found)}); say which: trainer={place}:NAME"
+            f"{place} holds no trainer: no class with {' and '.join(_METHODS)}, and no LightningModule."
         )
+    if len(found) > 1:
+        names = ", ".join(found)
+        raise RequestError(f"{place} holds {len(found)} trainers ({names}); say which: trainer={place}:NAME")
     return found[next(iter(found))]
 
 
 def parameters_for(target: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Those of the parameters that a class or function takes."""
+    if _origin(target).startswith("lightning."):
+        # Its own base's: that takes anything and uses nothing.
+        return {}
     accepted = inspect.signature(target).parameters
     if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         return dict(params)
@@ -53,69 +59,50 @@ def datamodule_beside(target: Any, named: str | None) -> Any:
     if named:
         return load(named)
     beside = sys.modules.get(target.__module__)
-    own = [
-        v
-        for v in vars(beside).values()
-        if inspect.isclass(v) and issubclass(v, L.LightningDataModule) and v.__module__ == target.__module__
-    ]
-    return own[0] if len(own) == 1 else None
+    own = _leaves(beside, L.LightningDataModule)
+    return own[next(iter(own))] if len(own) == 1 else None
+
+
+def _origin(target: Any) -> str:
+    """The module whose `__init__` a class has."""
+    return (
+        next((c.__module__ for c in inspect.getmro(target) if "__init__" in vars(c)), "")
+        if inspect.isclass(target)
+        else ""
+    )
+
+
+def _installed(module: str) -> Any:
+    try:
+        known = importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        known = False
+    if not known:
+        raise RequestError(
+            f"{module} names neither a file nor an importable module. Give trainer=FILE.py or "
+            "trainer=package.module:Class."
+        )
+    return importlib.import_module(module)
 
 
 def _split_dotted(spec: str) -> tuple[str, str]:
-    if importlib.util.find_spec(spec.partition(".")[0]) is None:
-        raise RequestError(
-            f"trainer={spec} names neither a file nor an importable module. Give trainer=FILE.py or "
-            "trainer=package.module:Class."
-        )
     module, _, name = spec.rpartition(".")
     return (module, name) if name[:1].isupper() else (spec, "")
 
 
-def _from_file(path: Path) -> types.ModuleType:
-    path = path.resolve()
-    if not path.is_file():
-        raise RequestError(f"There is no file {path}.")
-    name = path.stem if path.stem.isidentifier() else f"trainer_{abs(hash(str(path)))}"
-    loaded = sys.modules.get(name)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(path):
-        return loaded
-    if loaded is not None or name in sys.stdlib_module_names:
-        name = f"_nimble_trainer_{name}"
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    if module_spec is None or module_spec.loader is None:
-        raise RequestError(f"{path} is not a Python file.")
-    module = importlib.util.module_from_spec(module_spec)
-    # Registered, so that objects of its classes can be pickled, and its neighbours can be imported, as from a
-    # script.
-    sys.modules[name] = module
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
-    with original_sdk():
-        module_spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def original_sdk() -> Iterator[None]:
-    """Let `from NimbleSDK import NimbleTrainer` mean our class while a user's file is loaded, unless the real
-    one is there."""
-    if "NimbleSDK" in sys.modules or importlib.util.find_spec("NimbleSDK") is not None:
-        yield
-        return
-    stand_in = types.ModuleType("NimbleSDK")
-    stand_in.NimbleTrainer = NimbleTrainer
-    sys.modules["NimbleSDK"] = stand_in
-    try:
-        yield
-    finally:
-        del sys.modules["NimbleSDK"]
-
-
-def _candidates(module: types.ModuleType) -> dict[str, Any]:
-    own = {k: v for k, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__}
+def _candidates(module: Any) -> dict[str, Any]:
+    """The trainers a module defines itself; only where there is none, its LightningModules."""
     trainers = {
-        k: v
-        for k, v in own.items()
-        if issubclass(v, NimbleTrainer) or (hasattr(v, "pre_process") and hasattr(v, "train"))
+        name: value
+        for name, value in _leaves(module, object).items()
+        if issubclass(value, NimbleTrainer) or all(hasattr(value, method) for method in _METHODS)
     }
-    return trainers or {k: v for k, v in own.items() if issubclass(v, L.LightningModule)}
+    return trainers or _leaves(module, L.LightningModule)
+
+
+def _leaves(module: Any, base: type) -> dict[str, Any]:
+    """A module's own classes of a kind, less those it derives others from; private ones are helpers."""
+    own = [v for v in vars(module).values() if inspect.isclass(v) and v.__module__ == module.__name__]
+    parents = {parent for value in own for parent in value.__mro__[1:]}
+    leaves = [value for value in own if issubclass(value, base) and value not in parents]
+    return {value.__name__: value for value in leaves if not value.__name__.startswith("_")}

@@ -107,6 +107,9 @@ def of_method(node: ast.ClassDef, source: Source, method: str) -> Signature | No
         name = dotted_name(base.value if isinstance(base, ast.Subscript) else base)
         if name in ("object", "ABC", "abc.ABC", "Protocol", "Generic", "Enum"):
             continue
+        # They let anything through to their own bases, which have no use for it.
+        if method == "__init__" and name.endswith(("LightningModule", "LightningDataModule")):
+            continue
         found = source.find(name) if name else None
         if found is None or not isinstance(found[1], ast.ClassDef):
             return Signature(f"{node.name}.{method}", source, {}, open=True)

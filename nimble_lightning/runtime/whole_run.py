@@ -54,7 +54,7 @@ def _train_hugging_face(trainer: Any, folder: RunFolder, *, evaluate: bool) -> d
     resume_from = _newest(Path(trainer.args.output_dir).glob(f"checkpoint-*/{_LAST_FILE}"), folder)
     if not Path(trainer.args.output_dir).resolve().is_relative_to(folder.path):
         log.warning(
-            "checkpoints go to %s; TrainingArguments(output_dir=kwargs['run_folder']) keeps them with the run",
+            "checkpoints go to %s; TrainingArguments(output_dir=kwargs['run_folder']) keeps them in the run",
             trainer.args.output_dir,
         )
     output = trainer.train(resume_from_checkpoint=resume_from)
