@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 from torch import nn
@@ -14,6 +15,8 @@ from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.trainer import NimbleTrainer
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_ANY_NUMBER = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_MOST_MODULES = 1000
 
 
 class UserTrainer:
@@ -28,16 +31,15 @@ class UserTrainer:
     def __init__(
         self, trainer: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None
     ) -> None:
-        self.object = trainer() if isinstance(trainer, type) else trainer
+        self.object = _made(trainer) if isinstance(trainer, type) else trainer
         self.params = dict(params)
         self.context = {"params": self.params, **(context or {})}
-        self._prepared = False
         self.seconds_to_prepare = 0.0
-        for name in ("pre_process", "train"):
-            if not callable(getattr(self.object, name, None)):
-                raise RequestError(
-                    f"{self.name} has no method {name}(). A trainer needs pre_process and train."
-                )
+        self._prepared = False
+        if not callable(getattr(self.object, "pre_process", None)):
+            raise RequestError(f"{self.name} has no method pre_process(). It builds the data and the model.")
+        if self.method("train") is None:
+            raise RequestError(f"{self.name} has no method train(). train(self, batch) returns the loss.")
 
     @property
     def name(self) -> str:
@@ -46,8 +48,13 @@ class UserTrainer:
     @property
     def trains_by_itself(self) -> bool:
         """Whether `train` is the whole-run form: keywords only, called once."""
-        parameters = inspect.signature(self.object.train).parameters.values()
-        return not any(p.kind in _POSITIONAL for p in parameters)
+        return not self.takes_batch("train")
+
+    def takes_batch(self, name: str) -> bool:
+        """Whether the user's method of that name works on a batch, rather than on the whole run."""
+        method = self.method(name)
+        parameters = inspect.signature(method).parameters.values() if method else ()
+        return any(p.kind in _POSITIONAL for p in parameters)
 
     def prepare(self) -> None:
         """Run `pre_process` once in this process."""
@@ -78,13 +85,40 @@ class UserTrainer:
 
     def modules(self) -> dict[str, nn.Module]:
         """Every module kept as an attribute, by name: what is trained and checkpointed."""
-        return {k: v for k, v in vars(self.object).items() if isinstance(v, nn.Module)}
+        modules = {k: v for k, v in vars(self.object).items() if isinstance(v, nn.Module)}
+        known = {id(p) for module in modules.values() for p in module.parameters()}
+        for name, value in vars(self.object).items():
+            if any(p.requires_grad and id(p) not in known for m in _inside(value) for p in m.parameters()):
+                kind = "ModuleDict" if isinstance(value, dict) else "ModuleList"
+                raise TrainerError(
+                    f"{self.name}.{name} is a {type(value).__name__} of modules, which would not be trained. "
+                    f"Make it a torch.nn.{kind}."
+                )
+        return modules
 
     def send_logs_to(self, sink: Callable[[str, Any], None]) -> None:
         """Let `self.log(name, value)` in user code reach us."""
         self.object._sink = sink
         if not hasattr(self.object, "log"):
             self.object.log = sink
+
+
+def _inside(value: Any) -> list[nn.Module]:
+    """Modules in a list, tuple or dict; one that begins with other things is data, however long."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [item for item in islice(items, _MOST_MODULES) if isinstance(item, nn.Module)]
+
+
+def _made(trainer: type) -> Any:
+    """The class made into an object, as a worker has to do it: without arguments."""
+    parameters = inspect.signature(trainer).parameters.values()
+    needed = [p.name for p in parameters if p.default is p.empty and p.kind not in _ANY_NUMBER]
+    if needed:
+        raise RequestError(
+            f"{trainer.__name__}.__init__ needs {', '.join(needed)}, but a trainer is made without "
+            "arguments. Make them keywords of pre_process."
+        )
+    return trainer()
 
 
 def call(method: Callable[..., Any], available: Mapping[str, Any]) -> Any:
@@ -98,10 +132,10 @@ def call(method: Callable[..., Any], available: Mapping[str, Any]) -> Any:
         if p.default is p.empty and p.kind is not p.VAR_POSITIONAL and n not in available
     ]
     if missing:
-        raise TrainerError(
-            f"{method.__qualname__} needs {', '.join(missing)}, which nobody gave. Give "
-            f"params.{missing[0]}=..."
-        )
+        if method.__name__ != "pre_process":
+            known = ", ".join(available)
+            raise TrainerError(f"{method.__qualname__} needs {', '.join(missing)}; it can have {known}.")
+        raise RequestError(f"pre_process needs {', '.join(missing)}. Give params.{missing[0]}=...")
     unknown = [n for n in available if n not in accepted]
     if unknown and method.__name__ == "pre_process":
         raise RequestError(

@@ -47,6 +47,11 @@ def complete(user: UserTrainer, returned: Any, folder: RunFolder, rank: int) -> 
 
 def evaluated(user: UserTrainer) -> dict[str, float]:
     """What `evaluate`, called once without a batch, returned in numbers."""
+    if user.takes_batch("evaluate"):
+        log.warning(
+            "evaluate takes a batch, and there are none where train does everything itself: not called"
+        )
+        return {}
     return _numbers(user.run("evaluate"))
 
 
