@@ -1,0 +1,175 @@
+"""Whoever kills a run, whenever: it ends with the bits of one that nobody touched."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from killing import bad_starts, digests, faults, gone, job, newest_step, run_and_kill, workers
+
+from nimble_lightning.checkpoint import newest_whole, stages
+from nimble_lightning.runtime import supervise
+
+EPOCHS = {1: "lightning.max_epochs=40", 2: "lightning.max_epochs=60"}
+SHORT = "lightning.max_epochs=3"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_workers() -> Iterator[None]:
+    """Bits depend on the number of threads, and many of them would only be in each other's way here."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], dict[str, str]]:
+    """Digests of runs nobody touches, by the number of ranks and the length."""
+    ends = {}
+    for devices, length in [(1, EPOCHS[1]), (2, EPOCHS[2]), (1, SHORT), (2, SHORT)]:
+        folder = tmp_path_factory.mktemp("untouched")
+        assert supervise(job(folder, length, devices=devices)).status == "finished"
+        ends[devices, length] = digests(folder)
+    return ends
+
+
+@pytest.mark.parametrize(("devices", "kills", "seed"), [(1, 15, 1), (1, 15, 2), (2, 20, 3)])
+def test_a_run_killed_at_random_ends_with_the_same_bits(
+    tmp_path: Path,
+    untouched: dict[tuple[int, str], dict[str, str]],
+    devices: int,
+    kills: int,
+    seed: int,
+) -> None:
+    result, hits = run_and_kill(tmp_path, kills, seed, EPOCHS[devices], devices=devices)
+    assert (result.status, hits) == ("finished", kills)
+    assert [a["cause"] for a in result.attempts] == ["killed"] * kills + ["finished"]
+    assert bad_starts(tmp_path) == []
+    assert digests(tmp_path) == untouched[devices, EPOCHS[devices]]
+
+
+@pytest.mark.parametrize("stage", stages.STAGES)
+def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
+    tmp_path: Path, untouched: dict[tuple[int, str], dict[str, str]], stage: str
+) -> None:
+    result = supervise(job(tmp_path, SHORT, *faults(f"kill@save={stage},step=12,attempt=1")))
+    assert [a["cause"] for a in result.attempts] == ["killed", "finished"]
+    assert result.attempts[1]["first_step"] in (9, 12)
+    assert digests(tmp_path) == untouched[1, SHORT]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_whichever_rank_is_killed_all_start_again_together(
+    tmp_path: Path, untouched: dict[tuple[int, str], dict[str, str]], rank: int
+) -> None:
+    result = supervise(job(tmp_path, SHORT, *faults(f"kill@step=8,attempt=1,rank={rank}"), devices=2))
+    assert [a["cause"] for a in result.attempts] == ["killed", "finished"]
+    assert result.attempts[0]["rank"] == rank
+    assert digests(tmp_path) == untouched[2, SHORT]
+
+
+def test_a_damaged_checkpoint_between_two_attempts_is_passed_over(
+    tmp_path: Path, untouched: dict[tuple[int, str], dict[str, str]]
+) -> None:
+    def damage(stage: str) -> None:
+        newest = tmp_path / "checkpoints" / "steps" / "step-00000012.ckpt"
+        if newest.exists():
+            content = bytearray(newest.read_bytes())
+            content[len(content) // 2] ^= 1
+            newest.write_bytes(content)
+
+    first = job(tmp_path, SHORT, "callbacks.auto_retry.max_retries=0", *faults("kill@step=14,attempt=1"))
+    assert supervise(first).status == "failed"
+    damage("after the first attempt")
+    found = newest_whole(tmp_path / "checkpoints" / "steps")
+    assert found is not None
+    assert (found.manifest.step, [path.name for path, _ in found.skipped]) == (9, ["step-00000012.ckpt"])
+    result = supervise(job(tmp_path, SHORT, "callbacks.auto_retry.max_retries=0"))
+    assert result.attempts[1]["first_step"] == 9
+    assert digests(tmp_path) == untouched[1, SHORT]
+
+
+TRAINER = """
+import os, signal
+import torch
+from torch.utils.data import Dataset, get_worker_info
+from nimble_lightning.testing.tiny import TinyTrainer
+
+class Samples(Dataset):
+    def __init__(self, points, labels, killed):
+        self.points, self.labels, self.killed = points, labels, killed
+
+    def __len__(self):
+        return len(self.points)
+
+    def __getitem__(self, index):
+        if index == 50 and self.killed and not os.path.exists(self.killed):
+            open(self.killed, "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.points[index] + 0.1 * torch.rand(8), self.labels[index]
+
+class Loading(TinyTrainer):
+    def pre_process(self, *, killed: str = ""):
+        super().pre_process()
+        self.train_data = Samples(*self.train_data, killed)
+"""
+
+
+def test_a_killed_loading_process_is_one_more_reason_to_start_again(tmp_path: Path) -> None:
+    trainer = tmp_path / "loading.py"
+    trainer.write_text(TRAINER)
+    ends = []
+    for name, killed in (("whole", ""), ("killed", str(tmp_path / "flag"))):
+        asked = job(
+            tmp_path / name,
+            SHORT,
+            "data.num_workers=2",
+            f"+params.killed={killed or repr('')}",
+            trainer=str(trainer),
+        )
+        result = supervise(asked)
+        assert result.status == "finished", result.message
+        ends.append((len(result.attempts), digests(tmp_path / name)))
+    assert [attempts for attempts, _ in ends] == [1, 2]
+    assert ends[0][1] == ends[1][1]
+
+
+def test_workers_end_with_their_supervisor_and_the_same_command_continues(
+    tmp_path: Path, untouched: dict[tuple[int, str], dict[str, str]]
+) -> None:
+    code = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from killing import job
+from nimble_lightning.runtime import supervise
+if __name__ == "__main__":
+    supervise(job(Path({str(tmp_path)!r}), {SHORT!r}, "+params.step_seconds=0.05"))
+"""
+    supervisor = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    steps, until = tmp_path / "checkpoints" / "steps", time.monotonic() + 60
+    while newest_step(steps) < 6 and time.monotonic() < until:
+        time.sleep(0.02)
+    family = psutil.Process(supervisor.pid).children(recursive=True)
+    supervisor.send_signal(signal.SIGKILL)
+    supervisor.wait()
+    assert gone([p for p in family if p.pid != supervisor.pid])
+    result = supervise(job(tmp_path, SHORT, "+params.step_seconds=0.05"))
+    assert result.status == "finished"
+    assert result.attempts[-1]["first_step"] >= 6
+    assert len(json.loads((tmp_path / "run.json").read_text())["attempts"]) == 2
+    assert digests(tmp_path) == untouched[1, SHORT]
+
+
+def test_no_worker_is_left_when_a_run_has_ended() -> None:
+    assert workers() == []
+    assert multiprocessing.active_children() == []
