@@ -169,7 +169,7 @@ class AutoRetry(L.Callback):
                 if trainer.is_global_zero:
                     prune(folder, keep=_KEEP)
             except OSError as error:
-                # What was committed before is there still; a full disk is no reason to lose what is in memory.
+                # Earlier commits are still there; a full disk is no reason to lose what is in memory.
                 log.error("step %d could not be saved, training goes on: %s", step, error)
                 trainer.strategy.barrier("Trainer.save_checkpoint")
         self._saved_at, asked.save = step, False

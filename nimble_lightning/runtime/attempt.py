@@ -10,9 +10,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from nimble_lightning.runtime import forkserver, host_memory
+from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Evidence, errors_of
+from nimble_lightning.runtime.parent import alive
 from nimble_lightning.runtime.watchdog import Hang
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 # How long ranks that are left may take to end once one is gone: they wait in a collective that will not come.
 GRACE_SECONDS = 3
 POLL_SECONDS = 0.03
+ORPHAN_SECONDS = 3.0
 
 
 class Attempt:
@@ -65,7 +68,7 @@ class Attempt:
         """The beats of the ranks that are alive; remembers when one was first missed."""
         living = {}
         for rank, beat in self.beats().items():
-            if rank not in self.gone and _alive(beat.pid):
+            if rank not in self.gone and alive(beat.pid):
                 living[rank] = beat
             else:
                 self.gone.setdefault(rank, time.time())
@@ -139,12 +142,12 @@ class Attempt:
         )
 
 
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        # Somebody else's by now: the number has been used again.
-        return False
-    return True
+def wait_for_orphans(folder: RunFolder) -> None:
+    """Workers of a supervisor that was killed end by themselves; until then the folder is theirs."""
+    files = list(folder.path.glob(folder.heartbeat(0, 0).name.replace("0", "*")))
+    until = time.monotonic() + ORPHAN_SECONDS
+    pids = [beat.pid for file in files if (beat := read(file)) is not None]
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(POLL_SECONDS)
+    for file in files:
+        file.unlink(missing_ok=True)

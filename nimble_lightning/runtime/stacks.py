@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,24 +15,41 @@ from nimble_lightning.runtime.worker import STACKS
 
 # faulthandler answers from its signal handler; who has not answered by now is stopped or in the kernel.
 _ANSWER_SECONDS = 1.0
+# A rank that waits in there waits for another one.
+_COLLECTIVE = "distributed_c10d.py"
 _FRAME = re.compile(r'  File "(.+)", line (\d+) in (.+)')
 
 
 def explain(hang: Hang, attempt: Attempt, folder: RunFolder) -> Hang:
-    """Have all ranks write their stacks into the run folder, and say where the silent one stands."""
-    file = folder.stacks(attempt.number, hang.rank)
+    """Have all ranks write their stacks into the run folder, and name the one the others wait for."""
+    beats = attempt.look()
+    files = {rank: folder.stacks(attempt.number, rank) for rank in beats}
+    stopped = [rank for rank, beat in beats.items() if is_stopped(beat.pid)]
     attempt.signal(STACKS)
+    _wait_for([file for rank, file in files.items() if rank not in stopped])
+    texts = {rank: _read(file) for rank, file in files.items()}
+    busy = [rank for rank, text in texts.items() if _COLLECTIVE not in text]
+    suspects = stopped or busy or [hang.rank]
+    rank = hang.rank if hang.rank in suspects else suspects[0]
+    if rank in stopped:
+        account = "the process was stopped (SIGSTOP) and could not say where it is"
+    elif place := where(texts.get(rank, "")):
+        account = f"in {place}; stacks in {files[rank].name}"
+    else:
+        account = "it gave no answer"
+    return replace(hang, rank=rank, step=beats[rank].step if rank in beats else hang.step, where=account)
+
+
+def _wait_for(files: Sequence[Path]) -> None:
     until = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < until and not (file.exists() and file.stat().st_size):
+    while time.monotonic() < until and not all(file.exists() and file.stat().st_size for file in files):
         time.sleep(0.02)
+    # The first lines are there; the rest follows within a few milliseconds.
     time.sleep(0.05)
-    beat = attempt.beats().get(hang.rank)
-    if beat is not None and is_stopped(beat.pid):
-        return replace(hang, where="the process was stopped (SIGSTOP) and could not say where it is")
-    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    return replace(
-        hang, where=f"in {place}; stacks in {file.name}" if (place := where(text)) else "it gave no answer"
-    )
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
 
 
 def is_stopped(pid: int) -> bool:

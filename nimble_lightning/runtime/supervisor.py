@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.runtime import devices, forkserver, result, resuming, stacks
-from nimble_lightning.runtime.attempt import Attempt
+from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
@@ -30,6 +30,7 @@ def supervise(job: Job) -> Result:
     """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
     job.folder.create()
     with RunLock(job.folder.lock):
+        wait_for_orphans(job.folder)
         done = read_json(job.folder.run)
         if (
             done.get("status") == "finished"

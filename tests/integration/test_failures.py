@@ -1,0 +1,138 @@
+"""What goes wrong in a worker is told from outside, named, and survived where that makes sense."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty import beats, train
+
+from nimble_lightning.runtime.heartbeat import Phase
+from nimble_lightning.runtime.result import Result
+
+STEPS = {1: 26, 2: 14}
+
+
+def causes(result: Result) -> list[str]:
+    return [attempt["cause"] for attempt in result.attempts]
+
+
+def seconds(result: Result, attempt: int = 0) -> float:
+    return float(result.attempts[attempt]["end"] - result.attempts[attempt]["start"])
+
+
+def left(result: Result) -> list[str]:
+    return sorted(path.name for path in result.folder.iterdir() if path.name.startswith("."))
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize(
+    ("fault", "cause", "said"),
+    [
+        ("kill", "killed", "killed by SIGKILL"),
+        ("crash", "killed", "crashed with SIGSEGV"),
+        ("boom", "transient", "RuntimeError: boom"),
+    ],
+)
+def test_a_rank_that_fails_once_is_named_and_the_run_finishes(
+    fault: str, cause: str, said: str, ranks: int
+) -> None:
+    result = train(fault=fault, at=9, rank=ranks - 1, ranks=ranks)
+    assert result.status == "finished"
+    assert causes(result) == [cause, "finished"]
+    first = result.attempts[0]
+    assert (first["rank"], first["last_step"]) == (ranks - 1, 8)
+    # A killed rank cannot say by what, and torchelastic tells of one rank only.
+    assert said in first["reason"] or (ranks == 2 and first["reason"] == "killed by a signal")
+    assert seconds(result) <= 10
+    assert result.global_step == STEPS[ranks]
+    assert not [name for name in left(result) if "heartbeat" in name]
+
+
+@pytest.mark.parametrize("fault", ["stop", "deadlock", "busy"])
+def test_a_hang_is_found_explained_and_survived(fault: str) -> None:
+    result = train(fault=fault, at=9, retry={"hang_seconds": 1.5})
+    assert causes(result) == ["hang", "finished"]
+    first = result.attempts[0]
+    assert first["last_step"] == 8
+    assert ("SIGSTOP" if fault == "stop" else "faulty.py") in first["reason"]
+    stacks = list((result.folder / "errors").glob("*.stacks.txt"))
+    assert bool(stacks) == (fault != "stop")
+    silent = float(first["reason"].split("no step for ")[1].split(" s")[0])
+    assert silent <= 1.5 + 2
+
+
+@pytest.mark.parametrize("fault", ["stop", "deadlock"])
+def test_the_rank_that_hangs_is_told_from_the_one_that_waits_for_it(fault: str) -> None:
+    result = train(fault=fault, at=5, rank=1, ranks=2, retry={"hang_seconds": 2})
+    assert causes(result) == ["hang", "finished"]
+    assert result.attempts[0]["rank"] == 1
+
+
+def test_an_error_that_comes_again_at_the_same_step_ends_the_run_after_two_attempts() -> None:
+    result = train(fault="boom", at=3, attempts=99, retry={"save_every_n_steps": None})
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert causes(result) == ["transient", "deterministic"]
+    assert "rank 0 at step 2: RuntimeError: boom" in result.message
+    assert "same step" in result.message
+
+
+@pytest.mark.parametrize(("fault", "cause"), [("value", "deterministic"), ("nan", "nan")])
+def test_what_would_end_the_same_is_not_tried_again(fault: str, cause: str) -> None:
+    result = train(fault=fault, at=3, attempts=99)
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert causes(result) == [cause]
+
+
+def test_a_surviving_rank_does_not_bury_the_error(capfd: pytest.CaptureFixture[str]) -> None:
+    result = train(fault="value", at=3, rank=1, ranks=2)
+    assert "rank 1 at step 2: ValueError: no such thing" in result.message
+    assert seconds(result) <= 10
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err, "rank 1 speaks in its own log, rank 0 has nothing to add"
+
+
+def test_without_the_callback_a_failure_is_the_end() -> None:
+    result = train(fault="kill", at=3, retry={"max_retries": 0})
+    assert (result.status, result.exit_code) == ("failed", 1)
+    assert "killed by SIGKILL" in result.message
+
+
+def test_the_same_trainer_ends_alike_however_often_it_is_killed() -> None:
+    calm = train("calm")
+    killed, deaths = under_fire("some", kills=4)
+    assert deaths == 4
+    assert causes(killed).count("killed") == 4
+    assert killed.metrics["val_loss"] == calm.metrics["val_loss"]
+    assert killed.metrics["train_loss"] == calm.metrics["train_loss"]
+
+
+def under_fire(run_id: str, kills: int, **options: Any) -> tuple[Result, int]:
+    """Train while a worker is killed again and again, a few steps after it has begun."""
+    done, chance, deaths = threading.Event(), random.Random(3), [0]
+
+    def fire() -> None:
+        last = 0
+        while deaths[0] < kills and not done.wait(chance.uniform(0.02, 0.1)):
+            ready = [b for b in beats(run_id) if b.phase == Phase.TRAINING and b.pid != last and b.step >= 3]
+            if ready:
+                last = chance.choice(ready).pid
+                os.kill(last, signal.SIGKILL)
+                deaths[0] += 1
+
+    thread = threading.Thread(target=fire, daemon=True)
+    thread.start()
+    result = train(run_id, retry={"max_retries": 1000, "save_every_n_steps": 2}, **options)
+    done.set()
+    thread.join()
+    return result, deaths[0]
+
+
+def test_stacks_of_runs_that_did_not_hang_are_not_left_behind() -> None:
+    result = train(fault="boom", at=3)
+    assert not list(Path(result.folder / "errors").glob("*.stacks.txt"))
