@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from nimble_lightning.adapters.losses import loss_and_count
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ranks import everyones, world_size
 
@@ -80,9 +81,21 @@ class Means:
         }
 
 
+def weighed(output: Any, batch: Any, samples: int) -> tuple[Any, int]:
+    """Metrics, and how many items their means are over: tokens where a model says its loss, else samples."""
+    if not _is_model_output(output):
+        return output, samples
+    loss, items = loss_and_count(output, batch, samples, None)
+    return {"loss": loss}, int(items)
+
+
+def _is_model_output(values: Any) -> bool:
+    return isinstance(values, Mapping) and "logits" in values and "loss" in values
+
+
 def _named(values: Any) -> Mapping[str, Any]:
     if isinstance(values, Mapping):
-        return {k: values[k] for k in ("loss",)} if "logits" in values and "loss" in values else values
+        return {"loss": values["loss"]} if _is_model_output(values) else values
     if isinstance(values, Metric):
         return {type(values).__name__.lower(): values}
     if isinstance(values, Tensor | float | int):

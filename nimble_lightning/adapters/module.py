@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.adapters import optimizing
-from nimble_lightning.adapters.evaluation import Means
+from nimble_lightning.adapters.evaluation import Means, weighed
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
 from nimble_lightning.adapters.running import RunningMeans
 from nimble_lightning.adapters.settings import Settings
@@ -145,10 +145,14 @@ class NimbleModule(ThinModule):
 
     def _evaluate(self, batch: Any, method: Callable[[Any], Any] | None, loader: Any) -> None:
         samples = size_of(batch)
-        values = {"loss": self.stepping.loss_of(batch, samples)[0]} if method is None else method(batch)
+        if method is None:
+            loss, items = self.stepping.loss_of(batch, samples)
+            values, weight = {"loss": loss}, int(items)
+        else:
+            values, weight = weighed(method(batch), batch, samples)
         # Fewer samples than ranks: each rank sees them all, one counts them.
         repeated = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
-        self._means.add(values, samples, counts=not repeated)
+        self._means.add(values, weight, counts=not repeated)
 
     def _end_evaluation(self) -> dict[str, float]:
         metrics = self._means.compute(self.device)

@@ -100,6 +100,28 @@ def test_however_a_batch_is_split_each_token_weighs_the_same(build: Any) -> None
             )
 
 
+class Evaluating(Trainer):
+    def evaluate(self, batch: Any) -> Any:
+        return self.model(**batch)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", [Trainer, Evaluating], ids=["by train", "by evaluate"])
+def test_an_evaluated_loss_is_the_mean_over_tokens_in_batches_of_any_size(kind: Any) -> None:
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.manual_seed(0)
+    model = gpt2().eval()
+    data = {name: torch.tensor(column) for name, column in texts().items()}
+    expected = model(**data).loss.item()
+    for size in (1, 4, 6):
+        trainer = kind(model, data)
+        trainer.eval_data = data
+        module, loaders = nl.adapt(trainer, settings=Settings(data=DataSettings(eval_batch_size=size)))
+        runner = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+        (metrics,) = runner.validate(module, datamodule=loaders, verbose=False)
+        assert metrics["val_loss"] == pytest.approx(expected, abs=1e-6)
+
+
 class Rows(TorchDataset[Any]):
     def __len__(self) -> int:
         return 6
