@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
@@ -71,23 +72,29 @@ def build_trainer(
     config: Mapping[str, Any], folder: RunFolder, extra: list[L.Callback], attempt: int = 1
 ) -> L.Trainer:
     """The Trainer: everything under `lightning` as it stands, ours around it."""
-    options = {
-        k: instantiate(v) if isinstance(v, Mapping | list) else v
-        for k, v in (config.get("lightning") or {}).items()
-    }
-    callbacks = [instantiate(block) for block in blocks(config.get("callbacks"))]
-    loggers = [
-        instantiate(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))
-    ]
+    options = {name: made(value) for name, value in (config.get("lightning") or {}).items()}
+    callbacks = [made(block) for block in blocks(config.get("callbacks"))]
+    loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))]
     return L.Trainer(
         default_root_dir=str(folder.path),
         callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
-        logger=options.pop("logger", None) or loggers,
+        logger=options.pop("logger", loggers),
         profiler=options.pop("profiler", None) or ThinProfiler(),
         plugins=[*_as_list(options.pop("plugins", None)), NimbleCheckpointIO()],
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
     )
+
+
+def made(value: Any, **more: Any) -> Any:
+    """A setting as it is, or the object that its `_target_` describes."""
+    if not isinstance(value, Mapping | list):
+        return value
+    try:
+        return instantiate(value, **more, _convert_="object")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        raise RequestError(f"{type(cause).__name__}: {cause}".partition("\n")[0]) from error
 
 
 def _run_facts(block: Mapping[str, Any], folder: RunFolder, attempt: int) -> dict[str, Any]:

@@ -1,0 +1,79 @@
+"""From settings to a Trainer with everything around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
+
+from nimble_lightning.checkpoint import NimbleCheckpointIO
+from nimble_lightning.errors import RequestError
+from nimble_lightning.loggers import JSONLLogger
+from nimble_lightning.runtime.building import build_trainer, settings_of
+from nimble_lightning.runtime.folder import RunFolder
+
+
+def built(**config: Any) -> L.Trainer:
+    quiet = {"accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False}
+    config["lightning"] = {**quiet, **config.get("lightning", {})}
+    return build_trainer(config, RunFolder(Path("run")), [], attempt=3)
+
+
+def target(name: str, **arguments: Any) -> dict[str, Any]:
+    return {"_target_": name, **arguments}
+
+
+def test_every_argument_of_the_trainer_goes_to_it_as_it_stands() -> None:
+    trainer = built(lightning={"max_epochs": 7, "accumulate_grad_batches": 2, "limit_val_batches": 0.5})
+    assert (trainer.max_epochs, trainer.accumulate_grad_batches, trainer.limit_val_batches) == (7, 2, 0.5)
+
+
+@pytest.mark.parametrize("form", [list, lambda given: given[0], lambda given: dict(enumerate(given))])
+def test_callbacks_may_be_given_by_target_in_any_form(form: Any) -> None:
+    given = [target("lightning.pytorch.callbacks.LearningRateMonitor")]
+    if isinstance(shaped := form(given), dict) and "_target_" not in shaped:
+        trainer = built(callbacks=shaped)
+    else:
+        trainer = built(lightning={"callbacks": shaped})
+    assert any(isinstance(callback, LearningRateMonitor) for callback in trainer.callbacks)
+
+
+def test_a_callback_set_to_null_is_off() -> None:
+    summary = target("lightning.pytorch.callbacks.ModelSummary", max_depth=3)
+    trainer = built(callbacks={"summary": summary, "other": None}, lightning={"enable_model_summary": False})
+    assert sum(isinstance(callback, ModelSummary) for callback in trainer.callbacks) == 1
+
+
+def test_loggers_write_into_the_run_folder_and_know_the_attempt() -> None:
+    (logger,) = built(logger={"jsonl": target("nimble_lightning.loggers.JSONLLogger")}).loggers
+    assert isinstance(logger, JSONLLogger)
+    assert Path(str(logger.save_dir)) == Path("run").resolve()
+
+
+def test_loggers_can_be_turned_off() -> None:
+    jsonl = {"jsonl": target("nimble_lightning.loggers.JSONLLogger")}
+    assert built(logger=jsonl, lightning={"logger": False}).loggers == []
+
+
+def test_checkpoints_are_ours_beside_the_users_plugins() -> None:
+    trainer = built(
+        lightning={"plugins": [target("lightning.pytorch.plugins.environments.LightningEnvironment")]}
+    )
+    assert isinstance(trainer.strategy.checkpoint_io, NimbleCheckpointIO)
+
+
+def test_an_argument_that_does_not_fit_is_a_wrong_request() -> None:
+    with pytest.raises(RequestError, match="patiense"):
+        built(
+            callbacks={"stop": target("lightning.pytorch.callbacks.EarlyStopping", monitor="x", patiense=1)}
+        )
+
+
+def test_settings_left_out_have_the_values_of_a_bare_run() -> None:
+    settings = settings_of({})
+    assert settings.data.batch_size == 32
+    assert settings.clip.norm is None
+    assert settings.schedule is None
