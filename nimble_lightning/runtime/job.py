@@ -82,7 +82,7 @@ def new_run_id() -> str:
 
 
 def short_name(trainer: str) -> str:
-    """`my_trainer` of `/home/me/my_trainer.py:MyTrainer`; the name of the folder that holds its runs."""
+    """`my_trainer` of `folder/my_trainer.py:MyTrainer`; the name of the folder that holds its runs."""
     place, _, name = trainer.rpartition(":")
     if not place:
         place, name = name, ""
