@@ -17,7 +17,7 @@ _LOOK_SECONDS = 0.5
 def die_with(supervisor: int) -> None:
     """End this process soon after its supervisor, however that ended.
 
-    The fork server, this process's parent, lives as long as any of its children does, so its end comes too late;
+    The fork server, this process's parent, lives as long as any of its children, so its end comes too late;
     the kernel is asked to tell of it for the case that it is killed alone.
     """
     if sys.platform == "linux":

@@ -7,11 +7,16 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
+from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 
 
 class Pulse(L.Callback):
-    """One beat for each batch that is done; while saving, and before first batches, patience is asked for."""
+    """One beat for each batch that is done; while saving, and before first batches, patience is asked for.
+
+    Whenever Lightning starts something it puts a handler for SIGTERM in front of ours that begins a
+    collective, and so waits for ranks which were not told; ours is put back.
+    """
 
     def __init__(self, heart: Heart) -> None:
         self._heart = heart
@@ -19,6 +24,7 @@ class Pulse(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        asked.obey()
         self._heart.beat(trainer.global_step, Phase.STARTING)
 
     @override
@@ -29,6 +35,7 @@ class Pulse(L.Callback):
 
     @override
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        asked.obey()
         # The first evaluation may have to compile, or to fetch its data.
         self._heart.beat(trainer.global_step, Phase.VALIDATING if self._validated else Phase.STARTING)
 
@@ -44,6 +51,10 @@ class Pulse(L.Callback):
     ) -> None:
         self._validated = True
         self._heart.beat(trainer.global_step, Phase.VALIDATING)
+
+    @override
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        asked.obey()
 
     @override
     def on_test_batch_end(

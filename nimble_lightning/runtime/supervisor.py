@@ -55,7 +55,7 @@ class Supervisor:
         self.record = Record(job.folder, job.run_id)
         settings = (job.resolved().get("callbacks") or {}).get("auto_retry")
         self.policy = Policy.from_config(settings)
-        self.watchdog = Watchdog((settings or {}).get("hang_seconds"))
+        self.watchdog = Watchdog(None if settings is None else settings.get("hang_seconds", "auto"))
         self.stop = Stop(settings, self.record.spent)
 
     def run(self) -> Result:

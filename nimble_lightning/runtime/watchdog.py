@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 
 # Learned limits: this, and so many times the slowest step. A step may hold somebody's slow evaluation.
@@ -40,6 +41,8 @@ class Watchdog:
     """
 
     def __init__(self, limit: float | Literal["auto"] | None) -> None:
+        if not (limit in ("auto", None) or (isinstance(limit, int | float) and limit > 0)):
+            raise RequestError(f"hang_seconds={limit!r}: expected seconds, auto, or null for no limit.")
         self._limit = limit
         self._slowest = 0.0
         self._gaps = 0

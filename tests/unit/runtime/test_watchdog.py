@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.watchdog import FACTOR, FLOOR_SECONDS, PATIENT_SECONDS, Hang, Watchdog
 
@@ -115,6 +116,12 @@ def test_time_in_which_the_supervisor_stood_still_does_not_count() -> None:
     clock.now += 600
     assert clock.pass_(1.9) is None
     assert clock.pass_(1) is not None
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "soon"])
+def test_a_limit_that_is_none_is_refused(wrong: object) -> None:
+    with pytest.raises(RequestError, match="hang_seconds"):
+        Watchdog(wrong)  # type: ignore[arg-type]
 
 
 def test_a_new_attempt_is_not_blamed_for_the_last_one() -> None:
