@@ -215,8 +215,9 @@ class Stepping:
 
     def _silent_epoch(self, step: int) -> bool:
         """Whether an epoch too short for a line of its own would end without one."""
-        batches = self._module.trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        return (step - math.ceil(batches / self.accumulate)) // self._every == step // self._every
+        batches: int = self._module.trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        before = step - math.ceil(batches / self.accumulate)
+        return before // self._every == step // self._every
 
     def _log(self, step: int) -> None:
         trainer = self._module.trainer

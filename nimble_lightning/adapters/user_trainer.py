@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from nimble_lightning.adapters.annotated import as_annotated
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.trainer import NimbleTrainer
 
@@ -60,7 +61,8 @@ class UserTrainer:
         """Run `pre_process` once in this process."""
         if not self._prepared:
             method, began = self.object.pre_process, time.monotonic()
-            call(method, {**self.context, **self.params} if _takes_anything(method) else self.params)
+            params = as_annotated(method, self.params)
+            call(method, {**self.context, **params} if _takes_anything(method) else params)
             self.seconds_to_prepare = time.monotonic() - began
             self._prepared = True
 

@@ -19,7 +19,7 @@ class TinyTrainer(NimbleTrainer):
         nl.run("nimble_lightning.testing.tiny:TinyTrainer", lightning={"max_epochs": 2})
     """
 
-    def pre_process(  # type: ignore[override]
+    def pre_process(
         self, *, samples: int = 96, hidden: int = 16, lr: float = 1e-2, step_seconds: float = 0.0
     ) -> None:
         """Make the data and the model.
