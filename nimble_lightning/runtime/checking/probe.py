@@ -45,7 +45,9 @@ class Probe(L.Callback):
         if not comparable:
             trainer.limit_val_batches = trainer.limit_test_batches = 2
         weights = {f"{name}.{k}": v for name, m in modules.items() for k, v in m.state_dict().items()}
-        self._note(trainer, "start", weights=digests(weights), comparable=comparable, seconds=seconds)
+        full = trainer.strategy.root_device.type == "cpu" and str(trainer.precision).startswith(("32", "64"))
+        facts = {"comparable": comparable, "seconds": seconds, "full_precision": full}
+        self._note(trainer, "start", weights=digests(weights), **facts)
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

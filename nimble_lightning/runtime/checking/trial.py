@@ -106,6 +106,8 @@ class Trials:
         if processes > devices.count({}):
             lightning["accelerator"] = "cpu"
         config["lightning"] = {
+            # Some kernels of a GPU add up in any order unless asked not to.
+            "deterministic": "warn",
             **lightning,
             "devices": processes,
             "max_steps": STEPS,

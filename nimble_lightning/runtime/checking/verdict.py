@@ -27,6 +27,7 @@ _ALSO = {
 }
 # How far the same figures may lie apart when they were added up in another order.
 _CLOSE = 1e-5
+_CLOSE_ON_A_GPU = 1e-2
 _SEEDED = "draw random numbers from torch, numpy or random, which the run seeds"
 
 
@@ -117,7 +118,7 @@ def _evaluated(pair: Pair, first: Pair | None) -> str:
         return f"evaluate gives other figures for the same weights the second time: {apart}"
     if first is not None and _comparable(pair) and _comparable(first):
         alone = _metrics(first.straight)
-        if apart := _apart(alone, metrics):
+        if apart := _apart(alone, metrics, max(_close(first), _close(pair))):
             return (
                 f"evaluate gives other figures on 2 processes than on 1: {apart}; "
                 "return one value per sample, their mean over the batch, or a torchmetrics object"
@@ -190,7 +191,12 @@ def _comparable(pair: Pair) -> bool:
     return all(note["comparable"] for note in pair.straight.noted("start"))
 
 
-def _apart(one: dict[str, float], other: dict[str, float], close: float = _CLOSE) -> str:
+def _close(pair: Pair) -> float:
+    full = all(note["full_precision"] for note in pair.straight.noted("start"))
+    return _CLOSE if full else _CLOSE_ON_A_GPU
+
+
+def _apart(one: dict[str, float], other: dict[str, float], close: float) -> str:
     for name in {**one, **other}:
         a, b = one.get(name, math.nan), other.get(name, math.nan)
         if not math.isclose(a, b, rel_tol=close, abs_tol=close):

@@ -12,7 +12,8 @@ from nimble_lightning.runtime.checking.trial import Trial
 from nimble_lightning.runtime.checking.verdict import Verdict, failure
 from nimble_lightning.runtime.result import TERMINATED
 
-SECONDS = 10.0
+# With the start of the first worker in it.
+SECONDS = 20.0
 
 
 @contextmanager
