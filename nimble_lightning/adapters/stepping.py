@@ -87,7 +87,7 @@ class Stepping:
         self._hooked = {name for name in _HOOKS if self._listens(name)}
         schedules = trainer.lr_scheduler_configs
         self._schedule = schedules[0] if schedules else None
-        self._every = max(1, trainer.log_every_n_steps)
+        self._every: int = max(1, trainer.log_every_n_steps)
         self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
         backward = Backward(self.loss_of, self.pieces, self._choose_backward(), module.running.begin)
         self._step = GlobalStep(backward, module, self.accumulate, trainer.world_size if self._own else 1)
