@@ -10,7 +10,7 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import FSDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
@@ -60,11 +60,22 @@ class NonFinite(L.Callback):
         self._usual, self._seen = 0.0, 0
         self._late = Late()
         self._snapshot: Snapshot | None = None
+        self._statistics: list[tuple[Tensor, Tensor]] = []
+        self._step = -1
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._late = Late()
+        self._late, self._step = Late(), -1
         self._remember(trainer, pl_module)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if self.policy == "skip" and trainer.global_step != self._step:
+            # The forward pass of a bad batch spoils the running statistics before any gradient is known.
+            self._statistics = [(buffer, buffer.clone()) for buffer in statistics(pl_module)]
+            self._step = trainer.global_step
 
     @override
     def on_before_optimizer_step(
@@ -130,10 +141,18 @@ class NonFinite(L.Callback):
         log.warning("after step %d %s: %s (%d of %d)", step, problem, what, self.passed_over, self.budget)
         if self._snapshot is not None:
             self._snapshot.restore()
+        for buffer, kept in self._statistics:
+            buffer.copy_(kept)
         # No optimizer touches a parameter without a gradient, nor what it remembers of it.
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
+
+
+def statistics(module: nn.Module) -> list[Tensor]:
+    """What normalizing layers remember of the batches they saw."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
 
 
 def total_norm(gradients: list[Tensor], trainer: L.Trainer) -> Tensor:

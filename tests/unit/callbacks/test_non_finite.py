@@ -79,6 +79,26 @@ def test_skip_leaves_weights_and_momentum_as_they_were() -> None:
     assert steps == BATCHES - 2
 
 
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_running_statistics_stay_clean_too(policy: Any) -> None:
+    class Normed(Model):
+        def __init__(self) -> None:
+            super().__init__({})
+            self.layer = torch.nn.Sequential(torch.nn.BatchNorm1d(32), torch.nn.Linear(32, 2))
+
+        def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
+            return self.step(batch.fill_(torch.nan) if batch_idx == 5 else batch)
+
+        def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+            assert all(torch.isfinite(tensor).all() for tensor in self.state_dict().values())
+
+        def train_dataloader(self) -> Any:
+            return DataLoader(RandomDataset(32, BATCHES), batch_size=4)
+
+    fit(Normed(), guard := NonFinite(policy))
+    assert guard.passed_over == 1
+
+
 def test_rollback_goes_back_to_the_last_save_and_on_with_the_next_batch(tmp_path: Path) -> None:
     model = Model({9: float("nan")})
     fit(model, NonFinite("rollback"), SaveAt(6, tmp_path / "some.ckpt"))
