@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import multiprocessing
 import os
 import signal
 import sys
@@ -27,6 +28,9 @@ def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) ->
     """Entry point in a forked worker. Its answer is what it leaves in the run folder, not what it returns."""
     parent.die_with(supervisor)
     os.environ[IN_WORKER] = "1"
+    # Ours came down from the supervisor. Loading processes start as they do anywhere, by a fork on Linux: in
+    # an instant, and whatever the dataset holds.
+    multiprocessing.set_start_method(None, force=True)
     # Ctrl-C reaches the whole terminal group; the supervisor decides what it means and tells us by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked.obey()

@@ -99,7 +99,7 @@ def test_a_run_on_one_rank_ends_with_the_same_bits(tmp_path: Path, case: Case, p
 
 
 @pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("case", [*DATA[:-3], *DATA[-2:], *FOREIGN], ids=name_of)
+@pytest.mark.parametrize("case", [*DATA, *FOREIGN], ids=name_of)
 def test_a_run_on_two_ranks_ends_with_the_same_bits(
     tmp_path: Path, ranks: TwoRanks, case: Case, point: str
 ) -> None:

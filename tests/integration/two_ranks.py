@@ -62,6 +62,8 @@ def _serve(rank: int, port: int, requests: Connection) -> None:
         TORCHELASTIC_RUN_ID="test",
         OMP_NUM_THREADS="1",
     )
+    # Loading processes start as they do anywhere, not by another fork server.
+    multiprocessing.set_start_method(None, force=True)
     import torch
 
     torch.set_num_threads(1)
