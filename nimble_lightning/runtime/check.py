@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -11,15 +12,19 @@ from omegaconf import DictConfig
 from nimble_lightning.runtime import result
 from nimble_lightning.runtime.checking.lines import Lines
 from nimble_lightning.runtime.checking.table import notes, render
-from nimble_lightning.runtime.checking.trial import Trials
+from nimble_lightning.runtime.checking.trial import Trial, Trials
 from nimble_lightning.runtime.checking.verdict import Pair, Verdict, examine
 from nimble_lightning.runtime.checking.whole import examine_whole, limited
 
-_STOPPED = (result.INTERRUPTED, result.TERMINATED)
+_NO_VERDICT = (result.INTERRUPTED, result.TERMINATED, result.REFUSED)
 
 
-class _Stopped(Exception):
-    """Somebody asked a trial to stop; the message is the exit code."""
+class _NoVerdict(Exception):
+    """A trial was stopped, or could not be made of what was asked."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.result.message)
+        self.exit_code = trial.result.exit_code
 
 
 def check(config: DictConfig, trainer: str) -> int:
@@ -34,8 +39,9 @@ def check(config: DictConfig, trainer: str) -> int:
         trials = Trials(config, trainer, Path(folder))
         try:
             verdicts, remarks = _whole(trials) if lines.trains_by_itself else _steps(trials, lines)
-        except _Stopped as stopped:
-            return int(str(stopped))
+        except _NoVerdict as reason:
+            print(reason, file=sys.stderr)
+            return reason.exit_code
     print(render(verdicts, remarks))
     print(f"checked in {time.monotonic() - began:.1f} s")
     return result.FINISHED if all(v.passed for v in verdicts) else result.FAILED
@@ -62,6 +68,6 @@ def _pair(trials: Trials, processes: int) -> Pair:
     if pair.straight.result.status == "finished":
         pair.killed = trials.run(f"killed-{processes}", processes=processes, kill=True)
     for trial in (pair.straight, pair.killed):
-        if trial is not None and trial.result.exit_code in _STOPPED:
-            raise _Stopped(trial.result.exit_code)
+        if trial is not None and trial.result.exit_code in _NO_VERDICT:
+            raise _NoVerdict(trial)
     return pair

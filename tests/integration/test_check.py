@@ -165,6 +165,16 @@ def test_a_trainer_that_does_everything_itself_is_run_once(capfd: pytest.Capture
     assert "accuracy" in said
 
 
+def test_settings_that_no_run_can_be_made_of_are_told_apart_from_the_trainers_faults(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    Path("trainer.py").write_text(TRAINER)
+    assert nimble_cli.main(["check", "trainer.py", "lightning.strategy=odd"]) in (1, 2)
+    said = "".join(capfd.readouterr())
+    assert "odd" in said
+    assert "(trainer.py:" not in said
+
+
 def test_a_wrong_request_is_refused_before_anything_runs(capfd: pytest.CaptureFixture[str]) -> None:
     Path("trainer.py").write_text(TRAINER)
     assert nimble_cli.main(["check", "trainer.py", "params.fault=x"]) == 2

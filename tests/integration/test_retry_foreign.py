@@ -60,9 +60,9 @@ def retry(*command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedP
     )
 
 
-def train(*arguments: str) -> tuple[int, str, str]:
+def train(*arguments: str, source: str = SCRIPT) -> tuple[int, str, str]:
     """Exit code, what it said, and the digest of the weights at the end."""
-    Path("their_train.py").write_text(SCRIPT)
+    Path("their_train.py").write_text(source)
     done = retry(sys.executable, "their_train.py", *arguments)
     said = done.stdout + done.stderr
     digest = re.search(r"^weights (\w+)$", done.stdout, re.MULTILINE)
@@ -79,6 +79,19 @@ def test_killed_twice_in_mid_epoch_it_ends_with_the_same_bits() -> None:
     assert digest == undisturbed, (
         "nothing was lost, repeated or taken from the earlier run in the same folder"
     )
+
+
+@pytest.mark.slow
+def test_with_two_ranks_it_does_not_matter_which_is_killed() -> None:
+    two = SCRIPT.replace('accelerator="cpu"', 'accelerator="cpu", devices=2, strategy="ddp"')
+    ends = []
+    for step, rank in ((-1, 0), (7, 0), (7, 1)):
+        script = two.replace("not done.exists()", f"not done.exists() and self.global_rank == {rank}")
+        Path("killed-at-7").unlink(missing_ok=True)
+        code, said, digest = train(str(step), source=script)
+        assert (code, "trying again" in said) == (0, step > 0), said
+        ends.append(digest)
+    assert len(set(ends)) == 1
 
 
 def test_a_mistake_in_the_program_is_not_repeated() -> None:

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-_FRAME = re.compile(r'  File "(?P<file>.+?)", line (?P<line>\d+), in (?P<function>\w+)')
+_FRAME = re.compile(r'  File "(?P<file>.+?)", line (?P<line>\d+), in (?P<function>\S+)')
 _NOT_THEIRS = ("site-packages", f"nimble_lightning{os.sep}", "<frozen", f"lib{os.sep}python")
 
 

@@ -88,7 +88,7 @@ def failure(trial: Trial) -> tuple[str, str]:
     names = [_ALSO.get(function, function) for _, function in frames]
     method = next((name for name in names if name in METHODS), None)
     if method is None:
-        method = "train" if trial.noted("start") else "pre_process"
+        method = "pre_process" if frames and not trial.noted("start") else "train"
     first_line = (str(error["message"]).strip().splitlines() or [""])[0]
     ours = "NimbleError" in error["bases"]
     sentence = first_line if ours else f"{error['type']}: {first_line}".removesuffix(": ")
