@@ -45,7 +45,7 @@ class NimbleModule(ThinModule):
 
     @override
     def configure_callbacks(self) -> list[L.Callback]:
-        self.stepping.take_over(self.trainer)
+        self.stepping.arguments.take_over(self.trainer)
         return []
 
     @override
@@ -64,7 +64,9 @@ class NimbleModule(ThinModule):
 
     @override
     def configure_optimizers(self) -> Any:
-        configured = optimizing.configure(self.user, self.settings, self.trainer, self.stepping.accumulate)
+        configured = optimizing.configure(
+            self.user, self.settings, self.trainer, self.stepping.arguments.accumulate
+        )
         self.stepping.plateau_metric = configured.plateau_metric
         return configured.for_lightning
 
@@ -107,7 +109,7 @@ class NimbleModule(ThinModule):
 
     @override
     def on_fit_end(self) -> None:
-        self.stepping.give_back(self.trainer)
+        self.stepping.end(self.trainer)
 
     # --- evaluation
     # -------------------------------------------------------------------------------------------------

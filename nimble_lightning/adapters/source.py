@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,23 @@ def load(spec: str) -> Any:
 
 def parameters_for(target: Any, params: dict[str, Any]) -> dict[str, Any]:
     """Those of the parameters that a class or function takes."""
-    if _origin(target).startswith("lightning."):
-        # Its own base's: that takes anything and uses nothing.
-        return {}
-    accepted = inspect.signature(target).parameters
+    accepted = _takes(target)
     if any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
         return dict(params)
     return {k: v for k, v in params.items() if k in accepted}
+
+
+def require_known(params: dict[str, Any], *targets: Any) -> None:
+    """Refuse a parameter that none of the classes and functions takes."""
+    unknown = [name for name in params if not any(parameters_for(target, {name: None}) for target in targets)]
+    if unknown:
+        names = ", ".join(target.__name__ for target in targets)
+        raise RequestError(f"{names}: no parameter {unknown[0]!r}. {_known(targets)}")
+
+
+def _known(targets: tuple[Any, ...]) -> str:
+    known = [name for target in targets for name in _takes(target)]
+    return f"There are: {', '.join(known)}." if known else "There are none."
 
 
 def datamodule_beside(target: Any, named: str | None) -> Any:
@@ -61,6 +72,13 @@ def datamodule_beside(target: Any, named: str | None) -> Any:
     beside = sys.modules.get(target.__module__)
     own = _leaves(beside, L.LightningDataModule)
     return own[next(iter(own))] if len(own) == 1 else None
+
+
+def _takes(target: Any) -> Mapping[str, inspect.Parameter]:
+    if _origin(target).startswith("lightning."):
+        # Its own base's: that takes anything and uses nothing.
+        return {}
+    return inspect.signature(target).parameters
 
 
 def _origin(target: Any) -> str:

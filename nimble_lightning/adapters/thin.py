@@ -1,4 +1,4 @@
-"""Shortcuts through Lightning's step: what it looks up anew for every batch and never changes within a fit."""
+"""Shortcuts through Lightning's step: what it looks up anew for every batch though it never changes."""
 
 from __future__ import annotations
 

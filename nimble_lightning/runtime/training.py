@@ -113,7 +113,6 @@ class Training:
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
         if isinstance(parts.module, NimbleModule):
-            parts.module.stepping.flush()
             metrics["train_loss"] = parts.module.running.mean_loss
         elif "train_loss" in trainer.callback_metrics:
             metrics["train_loss"] = float(trainer.callback_metrics["train_loss"])

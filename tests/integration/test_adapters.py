@@ -364,6 +364,12 @@ def test_predictions_are_made_batch_by_batch() -> None:
     assert [len(p) for p in predicted] == [5, 5, 2]  # type: ignore[arg-type]
 
 
+def test_a_fit_with_nothing_to_do_does_nothing() -> None:
+    _, lightning = fitted(Line(), max_epochs=0, gradient_clip_val=0.5)
+    assert lightning.global_step == 0
+    assert lightning.gradient_clip_val == 0.5
+
+
 def test_two_fits_in_a_row_go_on_from_each_other() -> None:
     module, data = adapt(Line(), settings=Settings(data=DataSettings(batch_size=4)))
     trainer().fit(module, datamodule=data)

@@ -1,0 +1,47 @@
+"""Training numbers to loggers, callbacks and bars, every few steps and at least once an epoch."""
+
+from __future__ import annotations
+
+import math
+
+import lightning as L
+import torch
+
+from nimble_lightning.adapters.running import RunningMeans
+
+
+class TrainingLog:
+    """Does the work of `self.log`, which would cost more than a step of a small model, once in
+    `log_every_n_steps`."""
+
+    def __init__(self, module: L.LightningModule, running: RunningMeans, accumulate: int) -> None:
+        self._module = module
+        self._trainer = module.trainer
+        self._running = running
+        self._accumulate = accumulate
+        self._every: int = max(1, module.trainer.log_every_n_steps)
+
+    def after_step(self, optimizer: torch.optim.Optimizer, last_of_epoch: bool) -> None:
+        step: int = self._trainer.global_step
+        if step % self._every == 0 or (last_of_epoch and self._silent_epoch(step)):
+            self._write(step, float(optimizer.param_groups[0]["lr"]))
+
+    def flush(self) -> None:
+        """Count what came after the last line into the run's mean loss."""
+        self._running.take(self._module.device)
+
+    def _silent_epoch(self, step: int) -> bool:
+        """Whether an epoch too short for a line of its own would end without one."""
+        batches: int = self._trainer.fit_loop.epoch_loop.batch_progress.current.ready
+        before = step - math.ceil(batches / self._accumulate)
+        return before // self._every == step // self._every
+
+    def _write(self, step: int, lr: float) -> None:
+        trainer = self._trainer
+        metrics = {**self._running.take(self._module.device), "lr": lr}
+        for logger in trainer.loggers:
+            logger.log_metrics(metrics, step=step)
+        as_tensors = {name: torch.tensor(value) for name, value in metrics.items()}
+        trainer.callback_metrics.update(as_tensors)
+        trainer.logged_metrics.update(as_tensors)
+        trainer.progress_bar_metrics.update(metrics)

@@ -1,0 +1,84 @@
+"""From gradients to new weights: backward, unscale, clip, step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from torch import Tensor, nn
+
+from nimble_lightning.adapters.hooks import Hooks
+from nimble_lightning.adapters.settings import Clip
+from nimble_lightning.adapters.step import trainable
+
+
+class Update:
+    """One optimizer and what has to happen around it under the Trainer's strategy and precision.
+
+    Where the strategy leaves parameters whole (one device, DDP), backward and step go straight to torch and
+    gradients
+    are added up by us; elsewhere (FSDP, DeepSpeed) they go through the strategy.
+    """
+
+    def __init__(self, module: L.LightningModule, hooks: Hooks, clip: Clip) -> None:
+        strategy = module.trainer.strategy
+        self.plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)
+        self._module = module
+        self._hooks = hooks
+        self._clip = clip
+        self._wrapped = strategy._lightning_optimizers[0]
+        self.optimizer: torch.optim.Optimizer = self._wrapped.optimizer
+        self._scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+        self._parameters = trainable(module)
+        self._resets_plainly = type(self.optimizer).zero_grad is torch.optim.Optimizer.zero_grad
+
+    @property
+    def backward(self) -> Callable[[Tensor], None]:
+        """Straight to autograd where nothing has to happen around it."""
+        if not self.plain:
+            return self._module.manual_backward
+        if self._scaler is None and not self._hooks.hears("on_before_backward", "on_after_backward"):
+            return torch.Tensor.backward
+        return self._backward_with_hooks
+
+    def zero_grad(self) -> None:
+        self._hooks.fire("on_before_zero_grad", self.optimizer)
+        if not self._resets_plainly:
+            self.optimizer.zero_grad()
+            return
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def __call__(self) -> None:
+        if self.plain:
+            self._step_plainly()
+            return
+        self._hooks.fire("on_before_optimizer_step", self.optimizer)
+        for amount, algorithm in ((self._clip.norm, "norm"), (self._clip.value, "value")):
+            if amount:
+                self._module.clip_gradients(self.optimizer, amount, algorithm)
+        self._wrapped.step()
+
+    def _step_plainly(self) -> None:
+        """What LightningOptimizer.step() does, less the layers a plain optimizer does not need."""
+        self._wrapped._on_before_step()
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
+        self._hooks.fire("on_before_optimizer_step", self.optimizer)
+        if self._clip.norm:
+            nn.utils.clip_grad_norm_(self._parameters, self._clip.norm)
+        if self._clip.value:
+            nn.utils.clip_grad_value_(self._parameters, self._clip.value)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        self._wrapped._on_after_step()
+
+    def _backward_with_hooks(self, loss: Tensor) -> None:
+        self._hooks.fire("on_before_backward", loss)
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        self._hooks.fire("on_after_backward")
