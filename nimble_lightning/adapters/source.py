@@ -82,12 +82,9 @@ def _takes(target: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _origin(target: Any) -> str:
-    """The module whose `__init__` a class has."""
-    return (
-        next((c.__module__ for c in inspect.getmro(target) if "__init__" in vars(c)), "")
-        if inspect.isclass(target)
-        else ""
-    )
+    """The module whose `__init__` a class has; "" for a function."""
+    classes = inspect.getmro(target) if inspect.isclass(target) else ()
+    return next((c.__module__ for c in classes if "__init__" in vars(c)), "")
 
 
 def _installed(module: str) -> Any:

@@ -6,7 +6,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,9 @@ class Foreign:
         trainer = self._trainer
         facts = facts_of(exception, trainer.global_rank, trainer.global_step)
         path = self._notes / f"error.rank-{trainer.global_rank}.json"
-        path.write_text(json.dumps(facts), encoding="utf-8")
+        # Raised here, an error would take the place of the one that is to be told.
+        with suppress(OSError):
+            path.write_text(json.dumps(facts), encoding="utf-8")
 
     def _continue_from(self, path: Path) -> None:
         """After `setup` Lightning has its connector load what `fit` was given: for once it loads this."""

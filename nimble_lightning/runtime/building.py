@@ -13,7 +13,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
-from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for
+from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.adapters.thin import ThinProfiler
 from nimble_lightning.checkpoint import NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
@@ -50,6 +50,7 @@ def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: A
     params = dict(config.get("params") or {})
     if isinstance(target, type) and issubclass(target, L.LightningModule):
         beside = datamodule_beside(target, config.get("datamodule"))
+        require_known(params, target, *([beside] if beside else []))
         data = None if beside is None else beside(**parameters_for(beside, params))
         return Parts(target(**parameters_for(target, params)), data)
     if inspect.isfunction(target):
@@ -122,6 +123,7 @@ def blocks(group: Any) -> list[Any]:
 
 
 def _from_function(function: Any, params: dict[str, Any]) -> Parts:
+    require_known(params, function)
     made = function(**parameters_for(function, params))
     module, data = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, L.LightningModule):

@@ -12,7 +12,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from nimble_lightning import NimbleTrainer
-from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for
+from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.errors import RequestError
 
 TRAINER = """
@@ -109,6 +109,9 @@ class Data(L.LightningDataModule): ...
     assert parameters_for(found, {"width": 2, "size": 3}) == {"width": 2}
     assert parameters_for(beside, {"width": 2}) == {}, "Lightning's own takes anything and uses nothing"
     assert issubclass(beside, L.LightningDataModule)
+    require_known({"width": 2}, found, beside)
+    with pytest.raises(RequestError, match="Net, Data: no parameter 'widht'. There are: width."):
+        require_known({"widht": 2}, found, beside)
 
 
 def test_the_original_sdk_is_answered_while_loading_and_not_after() -> None:
