@@ -108,6 +108,7 @@ from nimble_lightning.testing.tiny import TinyTrainer
 class Samples(Dataset):
     def __init__(self, points, labels, killed):
         self.points, self.labels, self.killed = points, labels, killed
+        self.noise = lambda: 0.1 * torch.rand(8)  # which cannot be pickled
 
     def __len__(self):
         return len(self.points)
@@ -116,7 +117,7 @@ class Samples(Dataset):
         if index == 50 and self.killed and not os.path.exists(self.killed):
             open(self.killed, "w").close()
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.points[index] + 0.1 * torch.rand(8), self.labels[index]
+        return self.points[index] + self.noise(), self.labels[index]
 
 class Loading(TinyTrainer):
     def pre_process(self, *, killed: str = ""):
