@@ -58,6 +58,8 @@ def _steps(trials: Trials, lines: Lines) -> tuple[list[Verdict], dict[str, str]]
 def _whole(trials: Trials) -> tuple[list[Verdict], dict[str, str]]:
     with limited():
         trial = trials.run("whole", processes=1, kill=False)
+    if trial.result.exit_code in (result.INTERRUPTED, result.REFUSED):
+        raise _NoVerdict(trial)
     verdict, remarks = examine_whole(trial)
     return [verdict, Verdict()], remarks
 
