@@ -19,6 +19,10 @@ from nimble_lightning.errors import NimbleError, RequestError
 _STOPPED = (130, 143)
 
 
+# On one line, beside the folder.
+_FIGURES_TOLD = 4
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How one job ended, for the exit code and the table of a sweep."""
@@ -31,6 +35,7 @@ class Outcome:
     metric: tuple[str, float] | None = None
     seconds: float = 0.0
     message: str = ""
+    figures: tuple[tuple[str, float], ...] = ()
 
 
 class Task:
@@ -82,16 +87,14 @@ def complete(config: DictConfig, source: Source) -> None:
     schema.fill_defaults(config, source.signatures)
 
 
+def evaluated(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The figures of the evaluation, without those that say how the training went."""
+    return {k: float(v) for k, v in metrics.items() if k != "global_step" and not k.startswith("train_")}
+
+
 def objective(metrics: Mapping[str, Any], monitor: str | None) -> tuple[str, float] | None:
     """How good a run is: the monitored figure, else `val_loss`, else the first of the evaluation."""
-    ours = (
-        "train_loss",
-        "train_runtime",
-        "train_steps_per_second",
-        "train_samples_per_second",
-        "global_step",
-    )
-    candidates = [monitor] if monitor else ["val_loss", *(name for name in metrics if name not in ours)]
+    candidates = [monitor] if monitor else ["val_loss", *evaluated(metrics)]
     name = next((name for name in candidates if name in metrics), None)
     return None if name is None else (name, float(metrics[name]))
 
@@ -120,15 +123,16 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[
         metric,
         result.seconds,
         result.message,
+        tuple(evaluated(result.metrics).items())[:_FIGURES_TOLD],
     )
 
 
 def _tell(outcome: Outcome) -> None:
     where = f"Job {outcome.number}: " if outcome.number is not None else ""
-    metric = f"  {outcome.metric[0]}={outcome.metric[1]:.6g}" if outcome.metric else ""
+    figures = "".join(f"  {name}={value:.6g}" for name, value in outcome.figures)
     folder = "" if outcome.status == "refused" else f"  {outcome.folder}"
     stream = sys.stderr if outcome.exit_code else sys.stdout
-    print(f"{where}{outcome.message or outcome.status}{metric}{folder}", file=stream, flush=True)
+    print(f"{where}{outcome.message or outcome.status}{figures}{folder}", file=stream, flush=True)
 
 
 def _plain_sweep(sweeper: str) -> bool:
