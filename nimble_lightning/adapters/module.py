@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,15 @@ class NimbleModule(ThinModule):
         self._means = Means()
         self._adopted: dict[str, torch.nn.Module] = {}
         user.send_logs_to(self.running.add)
+        # Earlier than in setup: weight averaging copies the modules, and callbacks are set up before us.
+        user.once_prepared(self._adopt_early)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NimbleModule:
+        # A copy has weights of its own, but there is one trainer, with one set of data.
+        memo.update({id(shared): shared for shared in (self.user, self.user.object)})
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return copied
 
     # --- setting up
     # -------------------------------------------------------------------------------------------------
@@ -69,6 +79,10 @@ class NimbleModule(ThinModule):
         )
         self.stepping.plateau_metric = configured.plateau_metric
         return configured.for_lightning
+
+    def _adopt_early(self) -> None:
+        if not self.user.trains_by_itself and self.user.method("configure_model") is None:
+            self._adopt_modules()
 
     def _adopt_modules(self) -> None:
         """Make the trainer's modules ours; once, because compiling is."""

@@ -37,6 +37,7 @@ class UserTrainer:
         self.context = {"params": self.params, **(context or {})}
         self.seconds_to_prepare = 0.0
         self._prepared = False
+        self._waiting: list[Callable[[], None]] = []
         if not callable(getattr(self.object, "pre_process", None)):
             raise RequestError(f"{self.name} has no method pre_process(). It builds the data and the model.")
         if self.method("train") is None:
@@ -65,6 +66,15 @@ class UserTrainer:
             call(method, {**self.context, **params} if _takes_anything(method) else params)
             self.seconds_to_prepare = time.monotonic() - began
             self._prepared = True
+            while self._waiting:
+                self._waiting.pop(0)()
+
+    def once_prepared(self, act: Callable[[], None]) -> None:
+        """Have something done as soon as `pre_process` has run."""
+        if self._prepared:
+            act()
+        else:
+            self._waiting.append(act)
 
     def method(self, name: str) -> Callable[..., Any] | None:
         """The user's own method of that name; None where only the base class's default exists."""

@@ -37,7 +37,7 @@ DATA = [Case("tensors")] + [
 ]
 FOREIGN = [Case("dataloader", workers, "foreign") for workers in (0, 2)]
 EXTRAS = [
-    *(Case(extra=extra) for extra in ("plateau", "onecycle", "accumulate", "clip", "nothing")),
+    *(Case(extra=extra) for extra in ("plateau", "onecycle", "accumulate", "clip", "ema", "nothing")),
     Case("dataloader", 0, "foreign_ema"),
     Case("dataloader", 0, "foreign_plateau"),
 ]
@@ -184,6 +184,12 @@ def test_the_best_checkpoints_are_still_known_after_a_resume(tmp_path: Path) -> 
     (outcome,) = require_same(Case(), POINTS["in the middle of an epoch"], tmp_path)
     assert len(outcome["best"]) == 2
     assert set(outcome["best"]) == set(outcome["best_files"])
+
+
+def test_averaged_weights_are_averages_of_the_trainers_own(tmp_path: Path) -> None:
+    (outcome,) = require_same(Case(extra="ema"), POINTS["in the middle of an epoch"], tmp_path)
+    averaged = {name.removeprefix("module.") for name in outcome["averaged"][0]}
+    assert averaged == {"n_averaged", *outcome["weights"]}
 
 
 def test_nothing_that_was_logged_before_is_lost(tmp_path: Path) -> None:
