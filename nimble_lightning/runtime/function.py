@@ -67,7 +67,7 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
     try:
         with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
             config = compose("config", overrides=choices)
-        with open_dict(config.params), open_dict(config.lightning):
+        with open_dict(config.params), open_dict(config.lightning), open_dict(config.callbacks):
             merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params}))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None
