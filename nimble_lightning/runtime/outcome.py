@@ -94,7 +94,9 @@ def judge(evidence: Evidence) -> Outcome:
     errors = [e for e in by_time if "SystemExit" not in e["bases"]]
     first = next((e for e in errors if not _follows(e)), None)
     silent = evidence.silent()
-    if silent is not None and _came_before(evidence, silent, first):
+    # A rank told to end may go while it is writing that down; nothing but its exit code speaks of a kill.
+    only_told = first is None and bool(ends) and silent not in evidence.exit_codes
+    if silent is not None and not only_told and _came_before(evidence, silent, first):
         return _killed(evidence, silent)
     if first is not None:
         return _failed(first)

@@ -47,6 +47,8 @@ def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) ->
 
             Training(job, attempt, rank, local_rank, resume_from, heart).run()
         except BaseException as error:
+            # Told to end once more, it would leave without having said why.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report(error, job, attempt, rank)
             leave(error)
 

@@ -136,3 +136,33 @@ def under_fire(run_id: str, kills: int, **options: Any) -> tuple[Result, int]:
 def test_stacks_of_runs_that_did_not_hang_are_not_left_behind() -> None:
     result = train(fault="boom", at=3)
     assert not list(Path(result.folder / "errors").glob("*.stacks.txt"))
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("fault", ["kill", "boom", "crash"])
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_two_ranks_fails_twenty_times_of_twenty(fault: str, rank: int, tmp_path: Path) -> None:
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        os.chdir(folder)
+        at = 2 + turn % 10
+        result = train(fault=fault, at=at, rank=rank, ranks=2, pause=0.005)
+        first = result.attempts[0]
+        assert result.status == "finished"
+        assert (first["rank"], first["last_step"]) == (rank, at - 1)
+        assert seconds(result) <= 10
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_storm_of_kills_changes_no_bit(ranks: int) -> None:
+    calm = train("calm", ranks=ranks, pause=0.1)
+    deaths = 0
+    for turn in range(100 // ranks):
+        killed, more = under_fire(f"storm-{turn}", kills=6, ranks=ranks, pause=0.1)
+        deaths += more
+        assert killed.metrics["val_loss"] == calm.metrics["val_loss"]
+        assert killed.metrics["train_loss"] == calm.metrics["train_loss"]
+    assert deaths >= 500 // ranks

@@ -168,3 +168,48 @@ def test_twenty_of_twenty(ranks: int, moment: str, number: signal.Signals, tmp_p
         assert not beats()
         result, seen, took = stop_at(moment, number, ranks)
         check_stopped(result, seen, took, number)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_single_worker_that_is_told_twenty_times_of_twenty(ranks: int, moment: str, tmp_path: Path) -> None:
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        os.chdir(folder)
+        seen: list[Beat] = []
+
+        def tell(found: list[Beat], seen: list[Beat] = seen) -> None:
+            seen.extend(found)
+            os.kill(found[-1].pid, signal.SIGTERM)
+
+        thread = when(MOMENTS[moment], tell, ranks)
+        result = train(ranks=ranks, load=0.5 if moment == "loading" else 0.0)
+        thread.join()
+        assert [attempt["cause"] for attempt in result.attempts] == ["preempted", "finished"]
+        assert result.attempts[1]["first_step"] >= max(beat.step for beat in seen)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_whole_group_twenty_times_of_twenty(ranks: int, moment: str, tmp_path: Path) -> None:
+    for turn in range(20):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        os.chdir(folder)
+        command, told = start(f"ranks={ranks}, load={2.0 if moment == 'loading' else 0.0}"), [0.0]
+
+        def tell(
+            found: list[Beat], command: subprocess.Popen[str] = command, told: list[float] = told
+        ) -> None:
+            told.append(time.monotonic())
+            os.killpg(command.pid, signal.SIGTERM)
+
+        thread = when(MOMENTS[moment], tell, ranks)
+        said, _ = command.communicate(timeout=60)
+        assert time.monotonic() - told[-1] <= 10
+        thread.join()
+        assert command.returncode == 143, said

@@ -111,6 +111,18 @@ def test_sigterm_that_nobody_here_sent_is_a_preemption() -> None:
         assert judge(Evidence(exit_codes={0: code}, beats={0: beat()})).cause == "preempted"
 
 
+def test_a_rank_that_goes_while_the_others_tell_of_sigterm_was_not_killed() -> None:
+    evidence = Evidence(
+        errors=[wrote(SIGTERMException(143), rank=1)],
+        exit_codes={1: 143},
+        beats={0: beat(), 1: beat()},
+        gone={0: 100.2, 1: 100.1},
+    )
+    assert judge(evidence).cause == "preempted"
+    evidence.exit_codes = {0: -signal.SIGKILL}
+    assert judge(evidence).cause == "killed"
+
+
 def test_a_time_limit_is_a_stop_that_names_itself() -> None:
     outcome = judge(Evidence(errors=[wrote(OutOfTime("max_time_per_run of 60 s is over"))]))
     assert outcome.cause == "stopped"
