@@ -71,7 +71,18 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
             merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params}))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None
+    _require_targets(merged.callbacks or {})
     return merged  # type: ignore[return-value]
+
+
+def _require_targets(callbacks: Mapping[str, Any]) -> None:
+    known = [name for name, block in callbacks.items() if block and "_target_" in block]
+    unknown = [name for name, block in callbacks.items() if block and "_target_" not in block]
+    if unknown:
+        raise RequestError(
+            f"There is no callback {unknown[0]!r}; there are {', '.join(known)}. "
+            f"To add one of your own, say what it is: callbacks={{{unknown[0]!r}: {{'_target_': ...}}}}."
+        )
 
 
 def _is_group(name: str) -> bool:
