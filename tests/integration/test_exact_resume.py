@@ -5,18 +5,21 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from resume_cases import SCHEDULES, Case, run
+from lightning.pytorch.callbacks import ModelCheckpoint
+from resume_cases import SCHEDULES, Case, run, seed_all
 from two_ranks import TwoRanks
 
-from nimble_lightning.callbacks import ExactResume
+from nimble_lightning.callbacks import AutoRetry, ExactResume
 from nimble_lightning.checkpoint import verify
 from nimble_lightning.data import rng
 from nimble_lightning.loggers import read_metrics
+from nimble_lightning.testing import Faults
 
 # Where the run is cut off, in steps done. An epoch has six; after the fourth of each follows a validation.
 POINTS = {
@@ -239,3 +242,45 @@ def test_on_another_number_of_ranks_no_sample_is_lost_or_repeated(
     trained = [sample for batches in before for batch in batches[6:] for sample in batch]
     rest = [sample for batch in after["seen"] for sample in batch][: 44 - len(trained)]
     assert sorted(trained + rest) == list(range(44))
+
+
+def committed(folder: Path, case: Case, *callbacks: Any) -> list[dict[str, Any]]:
+    """Every checkpoint that somebody else committed in a run, oldest first."""
+    from resume_cases import parts, trainer_for
+
+    trainer = trainer_for(case, 1, folder, list(callbacks))
+    module, data = parts(case, 22)
+    with suppress(RuntimeError):
+        trainer.fit(module, datamodule=data)
+    paths = sorted((folder / "checkpoints" / "steps").glob("step-*.ckpt"))
+    return [torch.load(path, weights_only=True) for path in paths]
+
+
+def test_a_save_by_time_waits_for_the_end_of_an_accumulation_window(tmp_path: Path) -> None:
+    saved = committed(tmp_path, Case(extra="accumulate"), AutoRetry(save_every_minutes=0.0))
+    assert saved
+    for checkpoint in saved:
+        batches = checkpoint["NimbleData"]["train"]["batches"]
+        assert batches % 2 == 0, f"step {checkpoint['global_step']} was saved within its window"
+
+
+def test_an_error_leaves_no_checkpoint_from_within_a_step(tmp_path: Path) -> None:
+    saved = committed(tmp_path, Case(), AutoRetry(save_every_n_steps=2), Faults("raise@step=9"))
+    assert [checkpoint["global_step"] for checkpoint in saved] == [6, 8]
+    assert all(checkpoint["nimble"]["between_steps"] for checkpoint in saved)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")
+def test_a_checkpoint_of_lightnings_own_at_the_end_of_a_step_is_exact_as_well(tmp_path: Path) -> None:
+    from resume_cases import parts, trainer_for
+
+    case = Case("dataloader", 0, "foreign")
+    own = ModelCheckpoint(dirpath=tmp_path, filename="some", every_n_train_steps=8, save_top_k=1)
+    seed_all(0)
+    module, _ = parts(case, 22)
+    with suppress(RuntimeError):
+        trainer_for(case, 1, tmp_path, [own, Faults("raise@step=10")]).fit(module)
+    (after,) = on_one(case, tmp_path, resume=True)
+    expected = uninterrupted(None, case)[0]
+    assert module.seen[:8] + after["seen"] == expected["seen"]
+    assert after["weights"] == expected["weights"]
