@@ -117,7 +117,9 @@ def _came_before(evidence: Evidence, silent: int, first: dict[str, Any] | None) 
     """A rank cleared away after another one's error ends later than that error was written."""
     if first is None:
         return True
-    return silent in evidence.gone and evidence.gone[silent] < first["time"] + _ABOUT_NOW
+    # An error that explains itself is no complaint about somebody else's end.
+    _, known = cause_of(first["bases"], first["message"])
+    return silent in evidence.gone and evidence.gone[silent] < first["time"] + (0.0 if known else _ABOUT_NOW)
 
 
 def _follows(error: dict[str, Any]) -> bool:

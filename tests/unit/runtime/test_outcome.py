@@ -135,3 +135,14 @@ def test_a_program_that_leaves_by_itself_is_not_started_again() -> None:
 
 def test_workers_that_could_not_be_started_say_why() -> None:
     assert "no port" in judge(Evidence(trouble="OSError: no port")).reason
+
+
+def test_an_error_that_explains_itself_outweighs_a_rank_cleared_away_right_after_it() -> None:
+    evidence = Evidence(
+        errors=[wrote(ValueError("no such thing"), rank=1, at=100)],
+        exit_codes={1: 1},
+        beats={0: beat(), 1: beat()},
+        gone={1: 100.1, 0: 100.2},
+    )
+    outcome = judge(evidence)
+    assert (outcome.cause, outcome.rank) == ("deterministic", 1)
