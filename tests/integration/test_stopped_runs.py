@@ -86,7 +86,7 @@ def test_two_end_the_run_at_once() -> None:
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_a_worker_that_alone_is_told_commits_with_the_others_and_goes_on(ranks: int) -> None:
     thread = when(MOMENTS["training"], lambda found: os.kill(found[-1].pid, signal.SIGTERM), ranks)
-    result = train(ranks=ranks)
+    result = train(ranks=ranks, pause=0.15)
     thread.join()
     assert result.status == "finished"
     assert [attempt["cause"] for attempt in result.attempts] == ["preempted", "finished"]
