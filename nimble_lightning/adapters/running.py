@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -55,8 +56,10 @@ class RunningMeans:
         if world_size() > 1:
             torch.distributed.all_reduce(values)
         numbers = values.tolist()
-        self._whole_run[0] += numbers[0]
-        self._whole_run[1] += numbers[1]
+        # A loss that is not a number is shown where it happened, and does not become the run's.
+        if math.isfinite(numbers[0]):
+            self._whole_run[0] += numbers[0]
+            self._whole_run[1] += numbers[1]
         names = ["train_loss", *self._logged]
         self._loss, self._items, self._logged = None, 0.0, {}
         return {n: numbers[2 * i] / numbers[2 * i + 1] for i, n in enumerate(names) if numbers[2 * i + 1]}

@@ -80,6 +80,7 @@ class AutoRetry(L.Callback):
         self._next_look = 0.0
         self._voters: dist.ProcessGroup | None = None
         self._foreign: Foreign | None = None
+        self._others: list[Path] = []
 
     # --- when --------------------------------------------------------------------------------
 
@@ -96,6 +97,9 @@ class AutoRetry(L.Callback):
         # Later than Lightning's own handlers, one of which starts a collective.
         asked.listen()
         self._saved_at, self._seen = trainer.global_step, -1
+        if not (asked.supervised or self._foreign or trainer.ckpt_path):
+            # What an earlier run left in this folder is not ours to clear away.
+            self._others = list(self._folder(trainer).glob("*.ckpt"))
         self._schedule()
         if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu":
             # Agreeing through the device would make every step wait for it.
@@ -162,18 +166,24 @@ class AutoRetry(L.Callback):
 
     def _commit(self, trainer: L.Trainer, step: int) -> None:
         if not trainer.fast_dev_run:
-            foreign = self._foreign
-            folder = foreign.commits if foreign else Path(trainer.default_root_dir) / "checkpoints" / "steps"
+            folder = self._folder(trainer)
             try:
-                (foreign or trainer).save_checkpoint(folder / f"step-{step:08d}.ckpt")
+                (self._foreign or trainer).save_checkpoint(folder / f"step-{step:08d}.ckpt")
                 if trainer.is_global_zero:
-                    prune(folder, keep=_KEEP)
+                    prune(folder, keep=_KEEP, protect=self._others)
             except OSError as error:
                 # Earlier commits are still there; a full disk is no reason to lose what is in memory.
                 log.error("step %d could not be saved, training goes on: %s", step, error)
                 trainer.strategy.barrier("Trainer.save_checkpoint")
         self._saved_at, asked.save = step, False
         self._schedule()
+
+    def _folder(self, trainer: L.Trainer) -> Path:
+        return (
+            self._foreign.commits
+            if self._foreign
+            else Path(trainer.default_root_dir) / "checkpoints" / "steps"
+        )
 
     def _schedule(self) -> None:
         if self.save_every_minutes is not None:

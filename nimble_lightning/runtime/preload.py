@@ -23,6 +23,6 @@ for _name in os.environ.get(PRELOAD_ALSO, "").split():
     with contextlib.suppress(Exception):
         importlib.import_module(_name)
 
-# What is imported stays: neither this process nor the workers forked from it need to look through it for garbage.
+# What is imported stays: no need for this process, or workers forked from it, to search it for garbage.
 gc.collect()
 gc.freeze()

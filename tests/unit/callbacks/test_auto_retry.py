@@ -72,6 +72,12 @@ def test_it_commits_as_often_as_asked_and_keeps_the_two_newest() -> None:
     assert found.manifest.step == 12
 
 
+def test_what_an_earlier_run_committed_is_left_alone_and_counts_for_nothing() -> None:
+    trainer_with(every(4)).fit(Model())
+    trainer_with(every(2), limit_train_batches=6).fit(Model())
+    assert committed() == [4, 6, 8, 12], "8 and 12 are the earlier run's, 4 and 6 the newest of this one"
+
+
 def test_an_error_leaves_the_last_commit_and_a_file_that_tells_of_it() -> None:
     def fail() -> None:
         raise ZeroDivisionError("by the seventh")
