@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +82,7 @@ class AutoRetry(L.Callback):
         self._voters: dist.ProcessGroup | None = None
         self._foreign: Foreign | None = None
         self._others: list[Path] = []
+        self._poll: Callable[[], None] | None = None
 
     # --- when --------------------------------------------------------------------------------
 
@@ -101,6 +103,8 @@ class AutoRetry(L.Callback):
             # What an earlier run left in this folder is not ours to clear away.
             self._others = list(self._folder(trainer).glob("*.ckpt"))
         self._schedule()
+        # Saves that go on in the background report here.
+        self._poll = getattr(trainer.strategy.checkpoint_io, "poll", None)
         if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu":
             # Agreeing through the device would make every step wait for it.
             self._voters = dist.new_group(backend="gloo")
@@ -114,6 +118,8 @@ class AutoRetry(L.Callback):
             # Gradients are being accumulated, and no checkpoint holds those.
             return
         self._seen = step
+        if self._poll is not None:
+            self._look_after_saves(self._poll)
         save, stop, late = self._due(trainer, step, batch_idx), asked.stop, time.monotonic() >= self._end
         if trainer.world_size > 1:
             save, stop, late = self._anyone(save, stop, late)
@@ -177,6 +183,12 @@ class AutoRetry(L.Callback):
                 trainer.strategy.barrier("Trainer.save_checkpoint")
         self._saved_at, asked.save = step, False
         self._schedule()
+
+    def _look_after_saves(self, poll: Callable[[], None]) -> None:
+        try:
+            poll()
+        except OSError as error:
+            log.error("a checkpoint could not be saved, training goes on: %s", error)
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return (

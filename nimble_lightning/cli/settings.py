@@ -20,6 +20,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "data": "dict",
         "model": "dict",
         "clip": "dict",
+        "checkpoints": "dict",
         "log": "dict",
         "lightning": "dict",
     },
@@ -37,6 +38,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "gradient_checkpointing": "bool | list[str]",
     },
     "clip": {"norm": "float | None", "value": "float | None"},
+    "checkpoints": {"asynchronous": "bool"},
     "log": {
         "level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",
         "replica_level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",

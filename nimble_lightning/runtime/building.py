@@ -11,11 +11,12 @@ from typing import Any
 import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from lightning.pytorch.plugins.io import CheckpointIO
 
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.adapters.thin import ThinProfiler
-from nimble_lightning.checkpoint import NimbleCheckpointIO
+from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.folder import RunFolder
 
@@ -81,10 +82,18 @@ def build_trainer(
         callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
         logger=options.pop("logger", loggers),
         profiler=options.pop("profiler", None) or ThinProfiler(),
-        plugins=[*_as_list(options.pop("plugins", None)), NimbleCheckpointIO()],
+        plugins=with_checkpoint_io(_as_list(options.pop("plugins", None)), config),
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
     )
+
+
+def with_checkpoint_io(plugins: list[Any], config: Mapping[str, Any]) -> list[Any]:
+    """The user's plugins, and ours for checkpoints unless one of theirs is for that."""
+    if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        return plugins
+    asynchronous = (config.get("checkpoints") or {}).get("asynchronous", False)
+    return [*plugins, AsyncNimbleCheckpointIO() if asynchronous else NimbleCheckpointIO()]
 
 
 def made(value: Any, **more: Any) -> Any:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from nimble_lightning.callbacks import AutoRetry
 from nimble_lightning.callbacks.auto_retry import OutOfTime
-from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole
+from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, newest_whole, stages
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import asked
 
@@ -187,6 +187,25 @@ def test_a_save_that_fails_is_an_alert_and_training_goes_on(caplog: pytest.LogCa
         trainer.fit(Model())
     assert trainer.global_step == BATCHES
     assert "step 5 could not be saved" in caplog.text
+
+
+def test_a_save_in_the_background_that_fails_is_an_alert_too(caplog: pytest.LogCaptureFixture) -> None:
+    def full(stage: str) -> None:
+        if stage == "fsync" and not any("could not" in r.message for r in caplog.records):
+            raise OSError(28, "No space left on device")
+
+    before = stages.set_hook(full)
+    try:
+        with caplog.at_level(logging.ERROR):
+            trainer = trainer_with(every(3), plugins=[AsyncNimbleCheckpointIO()])
+            trainer.fit(Model({i: lambda: time.sleep(0.05) for i in range(BATCHES)}))
+    finally:
+        stages.set_hook(before)
+    assert trainer.global_step == BATCHES
+    assert "No space left on device" in caplog.text
+    found = newest_whole("checkpoints/steps")
+    assert found is not None
+    assert found.manifest.step == BATCHES
 
 
 def test_a_trial_run_leaves_nothing() -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import lightning as L
 import pytest
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from nimble_lightning.checkpoint import NimbleCheckpointIO
+from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
 from nimble_lightning.runtime.building import build_trainer, settings_of
@@ -63,6 +64,16 @@ def test_checkpoints_are_ours_beside_the_users_plugins() -> None:
         lightning={"plugins": [target("lightning.pytorch.plugins.environments.LightningEnvironment")]}
     )
     assert isinstance(trainer.strategy.checkpoint_io, NimbleCheckpointIO)
+
+
+def test_checkpoints_can_be_saved_while_training_goes_on() -> None:
+    trainer = built(checkpoints={"asynchronous": True})
+    assert isinstance(trainer.strategy.checkpoint_io, AsyncNimbleCheckpointIO)
+
+
+def test_a_users_own_way_of_saving_takes_the_place_of_ours() -> None:
+    own = target("lightning.pytorch.plugins.io.TorchCheckpointIO")
+    assert isinstance(built(lightning={"plugins": [own]}).strategy.checkpoint_io, TorchCheckpointIO)
 
 
 def test_an_argument_that_does_not_fit_is_a_wrong_request() -> None:
