@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import nimble_lightning as nl
+from nimble_lightning.checkpoint import newest_whole
 from nimble_lightning.errors import RequestError
 
 TRAINER = """
@@ -126,3 +127,70 @@ def test_a_script_without_a_guard_does_not_start_itself_again(tmp_path: Path) ->
     )
     assert "if __name__ == '__main__':" in done.stdout + done.stderr
     assert len(list(Path(tmp_path).rglob("run.json")) + list(Path("outputs").rglob("run.json"))) == 1
+
+
+IN_TURN = """
+import os, time
+from pathlib import Path
+import torch
+from nimble_lightning import NimbleTrainer
+
+class InTurn(NimbleTrainer):
+    def pre_process(self):
+        with open("turns.txt", "a") as turns:
+            rank = os.environ["RANK"]
+            turns.write(f"{rank} starts, group {torch.distributed.is_initialized()}\\n")
+            turns.flush()
+            time.sleep(0.5)
+            turns.write(f"{rank} ends\\n")
+        self.train_data, self.model = torch.ones(8, 1), torch.nn.Linear(1, 1)
+
+    def train(self, batch):
+        return self.model(batch).mean()
+"""
+
+
+def test_pre_process_runs_on_one_process_first_and_before_any_group_waits() -> None:
+    Path("in_turn.py").write_text(IN_TURN)
+    lightning = {"max_epochs": 1, "accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+    assert nl.run("in_turn.py", lightning=lightning).status == "finished"
+    turns = Path("turns.txt").read_text().splitlines()
+    assert turns == ["0 starts, group False", "0 ends", "1 starts, group False", "1 ends"]
+
+
+def test_the_best_weights_are_evaluated_and_shown_not_the_last() -> None:
+    shown = []
+
+    class Worsens:
+        def pre_process(self) -> None:
+            self.train_data, self.eval_data = torch.ones(4, 1), torch.ones(4, 1)
+            self.model = torch.nn.Linear(1, 1, bias=False)
+            torch.nn.init.zeros_(self.model.weight)
+
+        def train(self, batch: Any) -> Any:
+            return -self.model(batch).mean()
+
+        def evaluate(self, batch: Any) -> Any:
+            return {"loss": self.model(batch).abs().squeeze(1)}
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.SGD(self.model.parameters(), lr=1.0)
+
+        def predict_and_show(self) -> Any:
+            shown.append(float(self.model.weight))
+            return "shown"
+
+    result = nl.run(Worsens(), lightning={"max_epochs": 3, "accelerator": "cpu"})
+    assert result.global_step == 3
+    assert result.metrics["val_loss"] == 1.0, "after the first epoch; after the third it is 3"
+    assert shown == [1.0]
+    assert result.best_checkpoint is not None
+    assert result.best_checkpoint.name == "best-00000001.ckpt"
+
+
+def test_a_run_that_saves_in_the_background_leaves_whole_checkpoints(trainer: str) -> None:
+    result = nl.run(trainer, checkpoints={"asynchronous": True}, **SETTINGS)
+    assert result.status == "finished"
+    found = newest_whole(result.folder / "checkpoints" / "steps")
+    assert found is not None
+    assert (found.manifest.step, found.skipped) == (80, ())

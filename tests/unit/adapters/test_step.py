@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from hypothesis import given, settings
@@ -192,15 +193,22 @@ def test_other_errors_are_the_users_own() -> None:
         _run(_step(model, _Starved(model, 0, lambda: RuntimeError("shapes do not match"))), model, [_data(4)])
 
 
-def test_fifty_times_out_of_memory_leave_no_batch_behind() -> None:
+def test_fifty_times_out_of_memory_leave_no_batch_behind_and_no_growth() -> None:
     model = _model()
-    step = _step(model, _Starved(model, 2, lambda: torch.OutOfMemoryError("CUDA out of memory")))
-    batches = []
-    for _ in range(50):
+    step = _step(model, _Starved(model, 10_000, lambda: torch.OutOfMemoryError("CUDA out of memory")))
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def once() -> None:
         step.backward.pieces.size = None
-        batch = tuple(t.clone() for t in _data(4))
-        batches.append([weakref.ref(t) for t in batch])
+        batch = tuple(t.clone() for t in _data(20_000))
+        alive.extend(weakref.ref(t) for t in batch)
         _run(step, model, [batch])
-        del batch
+
+    for _ in range(10):
+        once()
+    before = psutil.Process().memory_info().rss
+    for _ in range(50):
+        once()
     gc.collect()
-    assert not [ref for refs in batches for ref in refs if ref() is not None]
+    assert not [ref for ref in alive if ref() is not None]
+    assert psutil.Process().memory_info().rss <= 1.01 * before
