@@ -17,8 +17,6 @@ from nimble_lightning.runtime.training import Training
 def run_inline(job: Job, trainer: Any = None) -> Result:
     """Train here, what the job names or the given trainer. Errors come out as they are, for a debugger to
     stop at."""
-    from nimble_lightning.runtime.supervisor import as_result
-
     job.save()
     record = Record(job.folder, job.run_id)
     resume_from, step = resuming.find(job, first_of_command=True)
@@ -38,4 +36,4 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
     record.update(
         status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time()
     )
-    return as_result(job, record.content, "finished")
+    return Result.of(job.folder.path, record.content, "finished")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +35,20 @@ class Result:
     exit_code: int = FINISHED
     attempts: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, folder: Path, record: Mapping[str, Any], message: str) -> Result:
+        """From what run.json says."""
+        best = record.get("best_checkpoint")
+        return cls(
+            status=record["status"],
+            metrics=record.get("metrics", {}),
+            folder=folder,
+            best_checkpoint=Path(best) if best else None,
+            message=message,
+            attempts=record.get("attempts", []),
+            seconds=max(0.0, record.get("ended", 0.0) - record.get("started", 0.0)),
+        )
 
     @property
     def global_step(self) -> int:

@@ -6,8 +6,6 @@ import logging
 import signal
 import time
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from nimble_lightning.runtime import devices, forkserver, result, resuming, stacks
 from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
@@ -37,7 +35,7 @@ def supervise(job: Job) -> Result:
             and job.folder.finished.exists()
             and job.config.get("resume") != "never"
         ):
-            return as_result(job, done, f"The run {job.run_id} is finished already.")
+            return Result.of(job.folder.path, done, f"The run {job.run_id} is finished already.")
         job.folder.finished.unlink(missing_ok=True)
         job.save()
         if (job.config.get("launch") or {}).get("name") == "inline":
@@ -126,21 +124,23 @@ class Supervisor:
                 best_checkpoint=flag["best_checkpoint"],
                 ended=time.time(),
             )
-            return as_result(self.job, self.record.content, "finished")
+            return Result.of(self.job.folder.path, self.record.content, "finished")
         if self.stop.wanted():
             return self._stopped(self.stop.reason, self.stop.exit_code)
         if outcome.cause in ("stopped", "preempted"):
             return self._stopped(f"stopped: {outcome.reason}", result.TERMINATED)
         self.record.update(status="failed", message=outcome.reason, ended=time.time())
         message = f"failed: {told(outcome)}" + (f" ({decision.why_not})" if decision.why_not else "")
-        ended = as_result(self.job, self.record.content, message)
+        ended = Result.of(self.job.folder.path, self.record.content, message)
         ended.exit_code = result.REFUSED if outcome.cause == "config" else result.FAILED
         return ended
 
     def _stopped(self, reason: str, exit_code: int) -> Result:
         self.record.update(status="stopped", message=reason, ended=time.time())
-        ended = as_result(
-            self.job, self.record.content, f"{reason}, committed up to step {self._committed_step()}"
+        ended = Result.of(
+            self.job.folder.path,
+            self.record.content,
+            f"{reason}, committed up to step {self._committed_step()}",
         )
         ended.exit_code = exit_code
         return ended
@@ -151,17 +151,3 @@ def told(outcome: Outcome) -> str:
     where = "" if outcome.rank is None else f"rank {outcome.rank}"
     where += "" if outcome.step is None else f" at step {outcome.step}"
     return f"{where}: {outcome.reason}" if where else outcome.reason
-
-
-def as_result(job: Job, content: dict[str, Any], message: str) -> Result:
-    best = content.get("best_checkpoint")
-    start, end = content.get("started", 0.0), content.get("ended", 0.0)
-    return Result(
-        status=content["status"],
-        metrics=content.get("metrics", {}),
-        folder=job.folder.path,
-        best_checkpoint=Path(best) if best else None,
-        message=message,
-        attempts=content.get("attempts", []),
-        seconds=max(0.0, end - start),
-    )
