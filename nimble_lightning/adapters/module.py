@@ -150,14 +150,13 @@ class NimbleModule(ThinModule):
         metrics = self._end_evaluation()
         if "loss" in metrics:
             metrics["val_loss"] = metrics.pop("loss")
-        if not self.trainer.barebones:
-            self.log_dict(metrics, prog_bar=True)
+        self._report(metrics)
         if self.trainer.training or self.trainer.state.fn == "fit":
             self.stepping.end_of_validation(metrics)
 
     @override
     def on_test_epoch_end(self) -> None:
-        self.log_dict({f"test_{name}": value for name, value in self._end_evaluation().items()})
+        self._report({f"test_{name}": value for name, value in self._end_evaluation().items()})
 
     def _evaluate(self, batch: Any, method: Callable[[Any], Any] | None, loader: Any) -> None:
         samples = size_of(batch)
@@ -169,6 +168,11 @@ class NimbleModule(ThinModule):
         # Fewer samples than ranks: each rank sees them all, one counts them.
         repeated = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
         self._means.add(values, weight, counts=not repeated)
+
+    def _report(self, metrics: dict[str, float]) -> None:
+        if not self.trainer.barebones:
+            # Equal on all ranks already; the largest of equal numbers is that number to the last bit.
+            self.log_dict(metrics, prog_bar=True, sync_dist=True, reduce_fx="max")
 
     def _end_evaluation(self) -> dict[str, float]:
         metrics = self._means.compute(self.device)
