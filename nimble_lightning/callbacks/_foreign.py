@@ -14,7 +14,7 @@ import lightning as L
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from nimble_lightning.callbacks.exact_resume import ExactResume
-from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole
+from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, sweep
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.retried import NOTES, RUN
 
@@ -50,6 +50,9 @@ class Foreign:
         if not any(isinstance(callback, ExactResume) for callback in trainer.callbacks):
             # Lightning comes to it next: it goes through this list while it grows.
             trainer.callbacks.append(ExactResume())
+        if trainer.world_size == 1:
+            # With more, another rank may be looking at what would be cleared away.
+            sweep(foreign.commits)
         if (found := newest_whole(foreign.commits)) is not None:
             foreign._continue_from(found.path)
         return foreign

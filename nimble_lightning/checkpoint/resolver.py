@@ -26,7 +26,12 @@ class Found:
     skipped: tuple[tuple[Path, str], ...]
 
 
-def newest_whole(folder: str | os.PathLike[str], *, run_id: str | None = None) -> Found | None:
+def newest_whole(
+    folder: str | os.PathLike[str],
+    *,
+    run_id: str | None = None,
+    passed_over: list[tuple[Path, str]] | None = None,
+) -> Found | None:
     """The checkpoint with the most steps, then the youngest, that is whole; None if there is none.
 
     Reads only; nothing is unpickled. After a crash call ``sweep`` first.
@@ -34,8 +39,9 @@ def newest_whole(folder: str | os.PathLike[str], *, run_id: str | None = None) -
     Args:
         folder: Searched with its subfolders.
         run_id: If given, checkpoints of other runs are passed over.
+        passed_over: Filled with those passed over and why, also where none is left.
     """
-    skipped: list[tuple[Path, str]] = []
+    skipped: list[tuple[Path, str]] = [] if passed_over is None else passed_over
     ranked: list[tuple[int, float, str, Path]] = []
     for path in candidates(Path(os.path.abspath(folder))):
         manifest = _claim(path, run_id, skipped)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from nimble_lightning.checkpoint import newest_whole, verify
+from nimble_lightning.checkpoint import newest_whole, sweep, verify
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.runtime.job import Job
 
@@ -22,12 +22,17 @@ def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
         _set_aside(job)
     if first_of_command and wanted not in ("auto", "never"):
         return _given(Path(wanted))
-    found = newest_whole(job.folder.steps, run_id=job.run_id)
-    if found is None:
-        return (None, 0) if wanted in ("auto", "never") else _given(Path(wanted))
-    for path, why in found.skipped:
-        log.warning("passed over checkpoint %s: %s", Path(path).name, why)
-    return str(found.path), found.manifest.step
+    # No worker is left that could be writing; a killed save may have left a file as large as a checkpoint.
+    sweep(job.folder.checkpoints)
+    passed_over: list[tuple[Path, str]] = []
+    found = newest_whole(job.folder.steps, run_id=job.run_id, passed_over=passed_over)
+    for path, why in passed_over:
+        log.warning("passed over checkpoint %s: %s", path.name, why)
+    if found is not None:
+        return str(found.path), found.manifest.step
+    if passed_over:
+        log.warning("no checkpoint of this run is whole: it starts from the beginning")
+    return (None, 0) if wanted in ("auto", "never") else _given(Path(wanted))
 
 
 def _given(path: Path) -> tuple[str, int]:

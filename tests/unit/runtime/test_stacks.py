@@ -12,7 +12,7 @@ DUMP = """Thread 0x00007f01 (most recent call first):
 
 Current thread 0x00007f02 (most recent call first):
   File "/usr/lib/python3.11/socket.py", line 706 in readinto
-  File "/home/me/my_trainer.py", line 12 in train
+  File "/work_of_mine/my_trainer.py", line 12 in train
   File "/site-packages/lightning/pytorch/trainer/trainer.py", line 560 in fit
 """
 
