@@ -51,7 +51,6 @@ class NimbleTrainer:
         loaded."""
 
     def log(self, name: str, value: Any) -> None:
-        """Record a number from within `train`; its mean over the steps in between is logged every few steps.
-        """
+        """Record a number from within `train`; logged is its mean since the line before."""
         if self._sink is not None:
             self._sink(name, value)

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from nimble_lightning.callbacks._late import Late
+from nimble_lightning.callbacks._place import tell
 from nimble_lightning.callbacks._snapshot import Snapshot
 from nimble_lightning.errors import RequestError
 
@@ -91,7 +92,7 @@ class NonFinite(L.Callback):
             self._stop_if_bad(self._late.take())
             self._late.put(norm)
         elif problem := self._problem(float(norm)):
-            self._pass_over(problem, trainer.global_step, optimizer)
+            self._pass_over(problem, trainer, optimizer)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -133,12 +134,21 @@ class NonFinite(L.Callback):
                 f"{problem}; callbacks.non_finite.policy=skip would pass over such steps"
             )
 
-    def _pass_over(self, problem: str, step: int, optimizer: Optimizer) -> None:
+    def _pass_over(self, problem: str, trainer: L.Trainer, optimizer: Optimizer) -> None:
         self.passed_over += 1
         if self.passed_over > self.budget:
             raise FloatingPointError(f"{problem}, and the budget of {self.budget} such steps is used up")
         what = "back to the last save" if self._snapshot is not None else "passed over"
-        log.warning("after step %d %s: %s (%d of %d)", step, problem, what, self.passed_over, self.budget)
+        log.warning(
+            "after step %d %s: %s (%d of %d)",
+            trainer.global_step,
+            problem,
+            what,
+            self.passed_over,
+            self.budget,
+        )
+        kind = "non_finite" if self._snapshot is None else "rollback"
+        tell(trainer, kind, reason=f"{problem}: {what}", count=self.passed_over, budget=self.budget)
         if self._snapshot is not None:
             self._snapshot.restore()
         for buffer, kept in self._statistics:

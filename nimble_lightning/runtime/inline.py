@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nimble_lightning.runtime import printing, resuming
+from nimble_lightning.runtime import ending, printing, resuming
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
@@ -20,6 +20,7 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
     job.save()
     record = Record(job.folder, job.run_id)
     resume_from, step = resuming.find(job, first_of_command=True)
+    ending.tell(job, "started", resumed=bool(record.attempts))
     attempt = record.begin(resume_from, step)
     try:
         with printing.to_log(job.folder, 0, 0, job.config.get("log") or {}):
@@ -30,10 +31,11 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
             None,
         )
         record.update(status="failed", message=str(error), ended=time.time())
+        ending.complete(job, Result.of(job.folder.path, record.content, f"failed: {error}"))
         raise
     flag = read_json(job.folder.finished)
     record.end(Outcome("finished"), flag["metrics"].get("global_step"))
     record.update(
         status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time()
     )
-    return Result.of(job.folder.path, record.content, "finished")
+    return ending.complete(job, Result.of(job.folder.path, record.content, "finished"))

@@ -6,8 +6,9 @@ import logging
 import signal
 import time
 from dataclasses import replace
+from typing import Any
 
-from nimble_lightning.runtime import devices, forkserver, result, resuming, stacks
+from nimble_lightning.runtime import devices, ending, forkserver, result, resuming, stacks
 from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -59,15 +60,20 @@ class Supervisor:
     def run(self) -> Result:
         with self.stop.listening():
             forkserver.start(str(self.job.config.trainer))
-            first = True
-            while not self.stop.wanted():
-                decision = self._attempt(first=first)
-                if decision.wait is None or self.stop.wanted():
-                    return self._conclude(decision)
-                log.warning("%s", self._next(decision))
-                self._sleep(decision.wait)
-                first = False
-            return self._stopped(self.stop.reason, self.stop.exit_code)
+            self._tell("started", resumed=bool(self.record.attempts))
+            return ending.complete(self.job, self._attempts())
+
+    def _attempts(self) -> Result:
+        first = True
+        while not self.stop.wanted():
+            decision = self._attempt(first=first)
+            if decision.wait is None or self.stop.wanted():
+                return self._conclude(decision)
+            log.warning("%s", self._next(decision))
+            self._tell_retry(decision)
+            self._sleep(decision.wait)
+            first = False
+        return self._stopped(self.stop.reason, self.stop.exit_code)
 
     def _attempt(self, *, first: bool) -> Decision:
         resume_from, step = resuming.find(self.job, first_of_command=first)
@@ -107,6 +113,23 @@ class Supervisor:
         return max((int(name) for name in names if name.isdigit()), default=0)
 
     # --- words --------------------------------------------------------------------------------
+
+    def _tell(self, kind: str, **facts: Any) -> None:
+        ending.tell(self.job, kind, attempt=len(self.record.attempts), **facts)
+
+    def _tell_retry(self, decision: Decision) -> None:
+        outcome = decision.outcome
+        kind = {"hang": "hung", "preempted": "preempted"}.get(outcome.cause, "retrying")
+        self._tell(
+            kind,
+            cause=outcome.cause,
+            reason=outcome.reason,
+            rank=outcome.rank,
+            step=outcome.step,
+            count=self.policy.used,
+            budget=self.policy.max_retries,
+            wait=decision.wait,
+        )
 
     def _next(self, decision: Decision) -> str:
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"

@@ -1,0 +1,33 @@
+"""What is done once a run has ended, whichever way: the end is told."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from nimble_lightning.ops import events
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.result import Result
+
+
+def complete(job: Job, result: Result) -> Result:
+    """Do for a run that has ended what needs no trainer any more."""
+    last = result.attempts[-1] if result.attempts else {}
+    tell(
+        job,
+        result.status,
+        attempt=len(result.attempts),
+        message=result.message,
+        exit_code=result.exit_code,
+        metrics=result.metrics,
+        seconds=result.seconds,
+        **{name: last.get(name) for name in ("cause", "reason", "rank")},
+        step=last.get("last_step"),
+    )
+    return result
+
+
+def tell(job: Job, kind: str, **facts: Any) -> None:
+    """Add an event to the run's outbox. A run does not end because it could not be told about."""
+    with contextlib.suppress(OSError):
+        events.append(job.folder.path, kind, run=job.run_id, name=str(job.config.get("name")), **facts)
