@@ -1,0 +1,48 @@
+"""What the environment asks for joins any Trainer; without it nothing does."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+import lightning as L
+import pytest
+
+import nimble_lightning.callbacks as ours
+from nimble_lightning.callbacks import AutoRetry, Progress
+from nimble_lightning.callbacks._auto import VARIABLE, _snake, from_environment
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.signals import asked
+
+
+def test_a_trainer_gets_nothing_that_was_not_asked_for() -> None:
+    trainer = L.Trainer(logger=False, accelerator="cpu")
+    assert not [c for c in trainer.callbacks if type(c).__module__.startswith("nimble_lightning")]
+
+
+def test_a_trainer_gets_the_callbacks_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "progress, auto_retry")
+    trainer = L.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
+    assert {type(c) for c in trainer.callbacks} >= {Progress, AutoRetry}
+
+
+def test_both_packages_of_lightning_ask_us() -> None:
+    for package in ("lightning.pytorch", "pytorch_lightning"):
+        (ours,) = [e for e in entry_points(group=f"{package}.callbacks_factory") if "nimble" in e.value]
+        assert ours.load() is from_environment
+
+
+def test_a_run_of_ours_has_them_from_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "progress")
+    monkeypatch.setattr(asked, "supervised", True)
+    assert from_environment() == []
+
+
+def test_a_name_nobody_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "gpu_inof")
+    with pytest.raises(RequestError, match="there are auto_retry"):
+        from_environment()
+
+
+def test_every_callback_can_be_named_as_its_file() -> None:
+    for name in ours.__all__:
+        assert getattr(ours, name).__module__ == f"nimble_lightning.callbacks.{_snake(name)}"
