@@ -31,6 +31,7 @@ def test_it_can_be_named_in_the_yaml_of_lightnings_command_line(
         BoringModel,
         BoringDataModule,
         run=False,
+        seed_everything_default=False,
         save_config_callback=None,
         trainer_defaults={"accelerator": "cpu", "logger": False},
     )
