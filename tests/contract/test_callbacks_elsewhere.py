@@ -20,6 +20,8 @@ SAVERS = {name for name in ours.__all__ if issubclass(getattr(ours, name), Check
 QUIET = {"logger": False, "enable_model_summary": False, "accelerator": "cpu", "enable_checkpointing": False}
 
 
+# Lightning uses jsonargparse in a way that jsonargparse is about to drop.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ours.__all__)
 def test_it_can_be_named_in_the_yaml_of_lightnings_command_line(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
