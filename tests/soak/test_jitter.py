@@ -1,0 +1,60 @@
+"""Steps of very different length, in real time: none is taken for a hang."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+from killing import job  # noqa: E402
+
+from nimble_lightning.runtime import supervise, watchdog  # noqa: E402
+from nimble_lightning.testing.tiny import TinyTrainer  # noqa: E402
+
+SHORTEST, JITTER, MEAN = 0.1, 10, 0.55
+HOUR = [pytest.mark.soak, pytest.mark.timeout(3 * 3600)]
+
+
+class Jittering(TinyTrainer):
+    """Each step pretends to take between a tenth of a second and a whole one."""
+
+    def pre_process(self, *, seconds: float = 3.0) -> None:
+        super().pre_process(samples=8 * round(seconds / MEAN))
+        self.chance = random.Random(11)
+
+    def train(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        time.sleep(SHORTEST * self.chance.uniform(1, JITTER))
+        return super().train(batch)
+
+    def evaluate(self, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
+        time.sleep(SHORTEST * self.chance.uniform(1, JITTER) / 10)
+        return super().evaluate(batch)
+
+
+@pytest.mark.parametrize("floor", [watchdog.FLOOR_SECONDS, 1.0], ids=["as shipped", "learned alone"])
+@pytest.mark.parametrize("seconds", [6.0, pytest.param(3600.0, marks=HOUR)])
+def test_steps_that_jitter_tenfold_raise_no_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, floor: float
+) -> None:
+    monkeypatch.setattr(watchdog, "FLOOR_SECONDS", floor)
+    settings = [f"+params.seconds={seconds}", "lightning.max_epochs=1", "lightning.val_check_interval=1.0"]
+    asked = job(
+        tmp_path,
+        *settings,
+        "callbacks.auto_retry.hang_seconds=auto",
+        "callbacks.auto_retry.save_every_n_steps=100",
+        trainer=f"{__file__}:Jittering",
+    )
+    began = time.monotonic()
+    result = supervise(asked)
+    attempts = json.loads((tmp_path / "run.json").read_text())["attempts"]
+    print(f"{result.metrics['global_step']} steps in {time.monotonic() - began:.0f} s, {attempts}")
+    assert [attempt["cause"] for attempt in attempts] == ["finished"]
