@@ -1,4 +1,4 @@
-"""Rehearse the worst: faults to inject into a run, and a trainer so small that a rehearsal takes a second.
+"""Rehearse the worst: faults to inject into a run, GPUs that are made up, a trainer that takes a second.
 
 Nothing here is active by default. Add the callback to a run of yours and say what shall go wrong::
 
@@ -15,14 +15,17 @@ from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
     from nimble_lightning.testing.faults import Faults
+    from nimble_lightning.testing.nvml import FakeGPU, FakeNVML
     from nimble_lightning.testing.plan import Fault, parse
     from nimble_lightning.testing.tiny import TinyTrainer
 
-__all__ = ["Fault", "Faults", "TinyTrainer", "parse"]
+__all__ = ["FakeGPU", "FakeNVML", "Fault", "Faults", "TinyTrainer", "parse"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "FakeGPU": "nimble_lightning.testing.nvml",
+        "FakeNVML": "nimble_lightning.testing.nvml",
         "Fault": "nimble_lightning.testing.plan",
         "Faults": "nimble_lightning.testing.faults",
         "TinyTrainer": "nimble_lightning.testing.tiny",
