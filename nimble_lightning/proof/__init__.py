@@ -1,0 +1,31 @@
+"""What ran, signed; and whether a run folder is what was signed. Needs no torch, and unpickles nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nimble_lightning._lazy import lazy
+
+if TYPE_CHECKING:
+    from nimble_lightning.proof.ed25519 import Ed25519
+    from nimble_lightning.proof.keys import generate
+    from nimble_lightning.proof.oms import OMS
+    from nimble_lightning.proof.report import Problem, Report
+    from nimble_lightning.proof.signing import sign
+    from nimble_lightning.proof.verifying import Expected, verify
+
+__all__ = ["OMS", "Ed25519", "Expected", "Problem", "Report", "generate", "sign", "verify"]
+
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "Ed25519": "nimble_lightning.proof.ed25519",
+        "Expected": "nimble_lightning.proof.verifying",
+        "OMS": "nimble_lightning.proof.oms",
+        "Problem": "nimble_lightning.proof.report",
+        "Report": "nimble_lightning.proof.report",
+        "generate": "nimble_lightning.proof.keys",
+        "sign": "nimble_lightning.proof.signing",
+        "verify": "nimble_lightning.proof.verifying",
+    },
+)

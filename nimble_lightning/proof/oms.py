@@ -1,0 +1,109 @@
+"""`signature=oms`: the whole folder, statement included, signed in the format of OpenSSF Model Signing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.proof.ed25519 import Seal, variables
+from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
+from nimble_lightning.proof.keys import read_pem, read_private, resolve
+from nimble_lightning.proof.small import write_whole
+
+_INSTALL = 'OMS signatures need model-signing: pip install "nimble-lightning[sign-oms]"'
+# What comes and goes, written into the bundle, so that its own tools leave it out as well.
+_IGNORED = (BUNDLE, "outbox", "run.lock", "save_now")
+
+
+class OMS:
+    """How a run is signed, with a key on the curve P-256 (`nimble-cli keygen --kind ecdsa`).
+
+    Args:
+        key: The private key: a path, or `env:NAME` for a variable that holds it.
+        passphrase: `env:NAME`, the variable that holds it.
+        also: Files of yours in the run folder that shall be signed as well: `notes/`, `*.png`.
+        keep_stretches: How many pairs of neighbouring commits are kept for training a stretch again.
+    """
+
+    def __init__(
+        self,
+        key: str | None = None,
+        passphrase: str | None = None,
+        also: Sequence[str] = (),
+        keep_stretches: int = 0,
+    ) -> None:
+        self.key = key
+        self.passphrase = passphrase
+        self.also = tuple(also)
+        self.keep_stretches = keep_stretches
+
+    @property
+    def variables(self) -> list[str]:
+        """Of the environment, which no worker may see."""
+        return variables(self.key, self.passphrase)
+
+    def unlock(self, environment: Mapping[str, str] = os.environ) -> Seal:
+        """Read the key, so that whatever is wrong with it is said before the run, not after."""
+        if self.key is None:
+            raise RequestError("signature=oms needs signature.key: nimble-cli keygen --kind ecdsa --out FILE")
+        passphrase, pem = resolve(self.passphrase, environment), read_pem(self.key, environment)
+        key = read_private(self.key, passphrase, environment)
+        if getattr(getattr(key, "curve", None), "name", "") != "secp256r1":
+            raise RequestError(
+                f"The key {self.key} is not on P-256: nimble-cli keygen --kind ecdsa --out FILE"
+            )
+        config = _library("signing").Config()
+
+        def write(folder: Path, statement: bytes) -> None:
+            write_whole(folder / STATEMENT, statement)
+            with _as_file(pem) as path:
+                config.use_elliptic_key_signer(
+                    private_key=path, password=passphrase.encode() if passphrase else None
+                )
+            hashing = _library("hashing").Config().set_ignored_paths(paths=_IGNORED, ignore_git_paths=False)
+            config.set_hashing_config(hashing).sign(folder, folder / BUNDLE)
+
+        return write
+
+
+def check(folder: Path, key: str) -> None:
+    """A CheckpointError names the files that are not as the bundle in the folder says."""
+    config = _library("verifying").Config()
+    from cryptography.exceptions import InvalidSignature
+
+    with _as_file(read_pem(key)) as path:
+        try:
+            config.use_elliptic_key_verifier(public_key=path)
+        except (ValueError, AttributeError):
+            raise RequestError(f"The key {key} is no public key on P-256, as OMS has them.") from None
+    try:
+        config.verify(folder, folder / BUNDLE)
+    except (InvalidSignature, ValueError, KeyError, IndexError, OSError) as error:
+        if "Key mismatch" in str(error):
+            raise CheckpointError("another key signed it") from None
+        text = str(error) or "it was altered"
+        raise CheckpointError(f"the OMS signature does not hold: {text}") from None
+
+
+@contextmanager
+def _as_file(pem: bytes) -> Iterator[Path]:
+    """Model signing takes paths; the key may be in a variable."""
+    with TemporaryDirectory(prefix="nimble-key-") as folder:
+        path = Path(folder, "key.pem")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(pem)
+        yield path
+
+
+def _library(module: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(f"model_signing.{module}")
+    except ModuleNotFoundError:
+        raise RequestError(_INSTALL) from None
