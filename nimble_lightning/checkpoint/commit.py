@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from nimble_lightning.checkpoint.disk import flush, write_new
+from nimble_lightning.checkpoint.disk import flush, replace, write_new
 from nimble_lightning.checkpoint.hashing import HashingFile, write_hashed
 from nimble_lightning.checkpoint.leftovers import settle
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
@@ -44,7 +44,7 @@ def commit_file(path: Path, write: Callable[[HashingFile], None], describe: Desc
             # The older checkpoint of this name must not go before the names of its successor are safe.
             flush(path.parent)
         reach("replace")
-        os.replace(temporary, path)
+        replace(temporary, path)
     except BaseException:
         _clear(temporary, waiting)
         raise

@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from nimble_lightning.checkpoint.disk import create
+from nimble_lightning.checkpoint.disk import create, start_writing
 from nimble_lightning.checkpoint.manifest import FileRecord
 from nimble_lightning.checkpoint.stages import reach
 
@@ -78,8 +78,9 @@ class HashingFile:
             view = view[written:]
             self._size += written
             if self._size - self._told >= _WRITE:
-                self._told = self._size
                 self._ends.put(self._size)
+                start_writing(self._fd, self._told, self._size - self._told)
+                self._told = self._size
         if first:
             reach("half")
 

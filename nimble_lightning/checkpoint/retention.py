@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
+from nimble_lightning.checkpoint.disk import remove
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.names import (
     MANIFEST_SUFFIX,
@@ -99,7 +100,7 @@ def delete(path: Path) -> None:
         os.replace(path, gone)
         shutil.rmtree(gone)
     else:
-        path.unlink(missing_ok=True)
+        remove(path)
         path.with_name(path.name + MANIFEST_SUFFIX).unlink(missing_ok=True)
     retired_path(path).unlink(missing_ok=True)
 

@@ -23,7 +23,7 @@ def main() -> None:
         "peers": lambda: speed.peers(repeats, batches),
         "long": lambda: speed.long_steps(repeats, batches // 2),
         "parts": lambda: speed.parts(repeats, batches),
-        "saves": lambda: safety.saves(repeats, 100),
+        "saves": lambda: safety.saves(4 * repeats, 100),
         "kills": lambda: safety.kills(repeats),
         "answers": lambda: safety.answers(repeats),
     }
