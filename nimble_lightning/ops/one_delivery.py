@@ -1,0 +1,177 @@
+"""One message to one address, in a process of its own: an endpoint that never answers is ended with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.ops import curve, outbox, run_facts, secrets
+from nimble_lightning.ops.addresses import Address
+from nimble_lightning.ops.delivery import Batch
+from nimble_lightning.ops.messages import Message, Writer
+
+ATTEMPT_SECONDS = 15
+_PICTURES_SECONDS = 60
+_MOST_PICTURES = 3
+_PICTURE_BYTES = 5_000_000
+_SAID_BYTES = 2000
+_MOST_FILES = 1024
+
+
+@dataclass
+class Attempt:
+    """A message on its way."""
+
+    address: Address
+    batch: Batch
+    pid: int
+    said: int
+    deadline: float
+
+    def ended(self) -> str | None:
+        """None while it goes on, "" when the message arrived, else why it did not."""
+        with contextlib.suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid == 0:
+                return None
+            self.pid = 0
+            if status == 0:
+                return ""
+        said = os.read(self.said, _SAID_BYTES).decode(errors="replace").strip()
+        return said or f"no answer within {ATTEMPT_SECONDS} s"
+
+    def close(self) -> None:
+        """Forget it; one that still runs ends with its time."""
+        os.close(self.said)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+def start(address: Address, batch: Batch, now: float, deliver: Callable[[], None]) -> Attempt:
+    """Fork and deliver there. The fork keeps the lock of the outbox: nobody sends the same meanwhile."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(write)
+        os.set_blocking(read, False)
+        return Attempt(address, batch, pid, read, now + ATTEMPT_SECONDS)
+    code = 1
+    try:
+        for number in (signal.SIGTERM, signal.SIGALRM):
+            signal.signal(number, signal.SIG_DFL)
+        # In a trickle of bytes no time-out of a socket ever passes; and no sender may be left to end this.
+        signal.alarm(ATTEMPT_SECONDS)
+        deliver()
+        code = 0
+    except Exception as error:  # whatever a service's plugin raises, it is an answer for the parent
+        reason = str(error) if isinstance(error, Refused) else traceback.format_exc(limit=-1)
+        os.write(write, secrets.redact(reason).encode()[:_SAID_BYTES])
+    finally:
+        os._exit(code)
+
+
+class Refused(Exception):
+    """The service did not take the message; the text says why."""
+
+
+def deliver(folder: Path, address: Address, batch: Batch, writer: Writer, *, pictures: bool) -> None:
+    """Send, write down that it arrived, then try the pictures, which cost nothing but themselves.
+
+    Raises:
+        Refused: It did not arrive.
+    """
+    send(address, writer.write(folder, batch, markdown=address.wants_markdown))
+    with contextlib.suppress(OSError):
+        # On a full disk the sender still knows.
+        outbox.record(folder, address.key, batch)
+    if pictures and batch.kind == "finished" and getattr(address.service, "attachment_support", False):
+        signal.alarm(0)
+        if os.fork() == 0:
+            signal.alarm(_PICTURES_SECONDS)
+            # Not the lock: the text has arrived, and whoever delivers next need not wait for this.
+            os.closerange(3, _MOST_FILES)
+            _send_pictures(folder, address)
+
+
+def send(address: Address, message: Message, attach: list[str] | None = None) -> None:
+    """Hand a message to the service.
+
+    Raises:
+        Refused: It did not take it.
+    """
+    import apprise
+
+    kinds = {True: apprise.NotifyType.SUCCESS, False: apprise.NotifyType.FAILURE}
+    service = apprise.Apprise(asset=address.service.asset)
+    service.add(address.service)
+    markdown = address.wants_markdown
+    with _overheard() as said:
+        arrived = service.notify(
+            title=message.title,
+            body=message.body,
+            body_format=apprise.NotifyFormat.MARKDOWN if markdown else apprise.NotifyFormat.TEXT,
+            notify_type=apprise.NotifyType.INFO if message.is_good is None else kinds[message.is_good],
+            attach=attach,
+        )
+    if not arrived:
+        raise Refused(said[-1] if said else "refused")
+
+
+def _send_pictures(folder: Path, address: Address) -> None:
+    """The curve and the first samples, as a message of their own. Ends this process."""
+    try:
+        with tempfile.TemporaryDirectory() as place:
+            files = [str(path) for path in _pictures(folder, Path(place))]
+            if files:
+                send(address, Message("", f"{folder.name}: pictures"), files)
+    except Exception as error:  # the text has arrived; this was an extra
+        print(secrets.redact(f"no pictures to {address.label}: {error}"), file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)
+
+
+def _pictures(folder: Path, place: Path) -> Iterator[Path]:
+    metrics, _ = run_facts.last_metrics(folder)
+    name = run_facts.telling(metrics)
+    if name is not None and (picture := curve.draw(run_facts.history(folder, name))) is not None:
+        path = place / f"{''.join(c if c.isalnum() else '_' for c in name)}.png"
+        path.write_bytes(picture)
+        yield path
+    entries: Any = []
+    with contextlib.suppress(OSError, ValueError):
+        entries = json.loads((folder / "show" / "index.json").read_text(encoding="utf-8"))
+    shown = [folder / "show" / str(e["file"]) for e in entries if isinstance(e, dict) and "file" in e]
+    small = [path for path in shown if path.is_file() and path.stat().st_size <= _PICTURE_BYTES]
+    yield from small[:_MOST_PICTURES]
+
+
+@contextlib.contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """What Apprise says about a failure is only in its log."""
+    said: list[str] = []
+
+    class _Ear(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    log, ear = logging.getLogger("apprise"), _Ear(logging.WARNING)
+    before = log.propagate
+    log.addHandler(ear)
+    log.propagate = False
+    try:
+        yield said
+    finally:
+        log.removeHandler(ear)
+        log.propagate = before

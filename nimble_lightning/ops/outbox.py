@@ -1,0 +1,108 @@
+"""The outbox of a run: which event is still to be delivered to which address, across kills and restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.ops.delivery import Batch, Numbered
+from nimble_lightning.ops.events import EVENTS, OUTBOX, Event
+
+DELIVERED = "delivered.jsonl"
+
+
+class Tail:
+    """Reads the events of a folder as they are written, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / OUTBOX / EVENTS
+        self._at = 0
+        self._count = 0
+
+    def read(self) -> list[Numbered]:
+        """The events since the last call; a line that is still being written is left for the next."""
+        try:
+            with open(self._path, "rb") as file:
+                file.seek(self._at)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._at += len(whole)
+        found = []
+        for line in whole.splitlines():
+            with contextlib.suppress(ValueError, TypeError):
+                event = Event(**json.loads(line))
+                self._count += 1
+                found.append(Numbered(self._count, event))
+        return found
+
+
+class Delivered:
+    """What was delivered to whom. A line is on the disk before anything else is sent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / OUTBOX / DELIVERED
+        self._gone: dict[str, set[str]] = {}
+        self.messages: list[tuple[str, str, float]] = []
+        for line in _lines(self._path):
+            gone = self._gone.setdefault(str(line.get("target")), set())
+            gone.update(line.get("ids", ()), line.get("past", ()))
+            if "ids" in line:
+                self.messages.append((str(line["target"]), str(line.get("kind")), float(line["time"])))
+
+    def join(self, targets: Iterable[str]) -> None:
+        """Name the addresses of this start.
+
+        One that is new, because it was added or its token changed, takes over what nobody was told; what
+        others were told already is past.
+        """
+        past = set().union(*self._gone.values()) if self._gone else set()
+        new = [target for target in targets if target not in self._gone]
+        for target in new:
+            self._gone[target] = set(past)
+        lines = [{"target": target, "joined": time.time(), "past": sorted(past)} for target in new]
+        if lines:
+            with contextlib.suppress(OSError):
+                _append(self._path, lines)
+
+    def has(self, target: str, event: Event) -> bool:
+        return event.id in self._gone.get(target, ())
+
+    def remember(self, target: str, batch: Batch) -> None:
+        """In this process alone: the line was written by the one that sent."""
+        self._gone.setdefault(target, set()).update(batch.ids)
+
+
+def record(folder: Path, target: str, batch: Batch) -> None:
+    """Write down that a message arrived.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    line = {"target": target, "kind": batch.kind, "ids": batch.ids, "time": time.time()}
+    _append(folder / OUTBOX / DELIVERED, [line])
+
+
+def _append(path: Path, lines: list[dict[str, Any]]) -> None:
+    text = "".join("\n" + json.dumps(line) + "\n" for line in lines)
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, text.encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
+        for text in file:
+            with contextlib.suppress(ValueError):
+                line = json.loads(text)
+                if isinstance(line, dict):
+                    yield line
