@@ -39,10 +39,12 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     },
     "clip": {"norm": "float | None", "value": "float | None"},
     "checkpoints": {"asynchronous": "bool"},
+    "launch": {"name": "str", "jobs": "Literal['auto'] | Positive"},
     "log": {
         "level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",
         "replica_level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",
         "per_node": "bool",
+        "terminal": "bool",
         "every_n_steps": "Positive",
     },
 }

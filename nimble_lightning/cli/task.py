@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,7 @@ class Task:
         hydra = HydraConfig.get()
         member = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
         folder = Path(hydra.runtime.output_dir)
-        words = [str(word).lstrip("+") for word in hydra.overrides.task]
-        overrides = tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
+        overrides = self._varied_of(hydra.overrides.task)
         if member is not None:
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
         try:
@@ -67,17 +66,27 @@ class Task:
                 member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error)
             )
         self.outcomes.append(outcome)
-        _tell(outcome)
+        print(told(outcome), file=sys.stderr if outcome.exit_code else sys.stdout, flush=True)
         if member is not None and outcome.exit_code in _STOPPED:
             # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
             raise SystemExit(outcome.exit_code)
-        if (
-            outcome.exit_code in (1, 2)
-            and member is not None
-            and not _plain_sweep(str(hydra.sweeper._target_))
-        ):
-            raise NimbleError(outcome.message or f"job {member} failed")
+        if (failure := self.failure(outcome, str(hydra.sweeper._target_))) is not None:
+            raise failure
         return outcome.metric[1] if outcome.metric else None
+
+    def varied(self, config: DictConfig) -> tuple[str, ...]:
+        """What a member of a sweep has that the others may not have."""
+        return self._varied_of(config.hydra.overrides.task)
+
+    def failure(self, outcome: Outcome, sweeper: str) -> NimbleError | None:
+        """What to raise for a member that failed; only a sweeper that searches has to see it."""
+        if outcome.exit_code not in (1, 2) or outcome.number is None or sweeper.endswith("BasicSweeper"):
+            return None
+        return NimbleError(outcome.message or f"job {outcome.number} failed")
+
+    def _varied_of(self, overrides: Sequence[Any]) -> tuple[str, ...]:
+        words = [str(word).lstrip("+") for word in overrides]
+        return tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
 
 
 def complete(config: DictConfig, source: Source) -> None:
@@ -127,14 +136,9 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[
     )
 
 
-def _tell(outcome: Outcome) -> None:
+def told(outcome: Outcome) -> str:
+    """How a job ended, on one line."""
     where = f"Job {outcome.number}: " if outcome.number is not None else ""
     figures = "".join(f"  {name}={value:.6g}" for name, value in outcome.figures)
     folder = "" if outcome.status == "refused" else f"  {outcome.folder}"
-    stream = sys.stderr if outcome.exit_code else sys.stdout
-    print(f"{where}{outcome.message or outcome.status}{figures}{folder}", file=stream, flush=True)
-
-
-def _plain_sweep(sweeper: str) -> bool:
-    """Whether nobody but the table reads what a member returned; a searching sweeper has to see it fail."""
-    return sweeper.endswith("BasicSweeper")
+    return f"{where}{outcome.message or outcome.status}{figures}{folder}"

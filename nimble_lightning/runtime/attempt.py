@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from nimble_lightning.runtime import forkserver, host_memory
+from nimble_lightning.runtime import devices, forkserver, host_memory
 from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.job import Job
@@ -114,7 +114,7 @@ class Attempt:
         try:
             with forkserver.without_main():
                 elastic_launch(self._launch_config(), worker.main)(
-                    str(self._job.folder.path), self.number, os.getpid(), self._resume_from
+                    str(self._job.folder.path), self.number, os.getpid(), self._resume_from, devices.share()
                 )
         except ChildFailedError as failed:
             self._exit_codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,23 @@ def count(lightning: Mapping[str, Any]) -> int:
             f"lightning.devices={devices!r}: expected a number, a list of device numbers, -1 or auto."
         )
     return max(1, _gpus()) if accelerator in ("auto", "gpu", "cuda") else 1
+
+
+def share() -> dict[str, str]:
+    """What a supervisor may use of its machine, for its workers: they come from a server that may use all."""
+    return {
+        name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS") if name in os.environ
+    }
+
+
+def visible(lightning: Mapping[str, Any]) -> list[str]:
+    """The names of the GPUs a run may use, as CUDA_VISIBLE_DEVICES spells them; none for a run on the CPU."""
+    if str(lightning.get("accelerator", "auto")) not in ("auto", "gpu", "cuda"):
+        return []
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return [str(index) for index in range(_gpus())]
+    return [name.strip() for name in named.split(",") if name.strip()][: _gpus()]
 
 
 def _gpus() -> int:

@@ -31,6 +31,11 @@ def start(trainer: str) -> None:
         del os.environ[PRELOAD_ALSO]
 
 
+def inherit() -> None:
+    """In a fork of the process whose child the server is: connect to it, but never wait for it."""
+    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None  # type: ignore
+
+
 @contextlib.contextmanager
 def without_main() -> Iterator[None]:
     """Hide the main module from multiprocessing, whose children would run the user's script again."""

@@ -49,14 +49,15 @@ def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str,
         folder: Of the run.
         rank: Of this process among all.
         local_rank: Of this process on its machine.
-        settings: `level`, `replica_level`, and `per_node`: whether the first process of each machine speaks.
+        settings: `level`, `replica_level`; `per_node`: whether the first process of each machine speaks;
+            `terminal`: whether on the terminal as well.
     """
     speaks = rank == 0 or (bool(settings.get("per_node")) and local_rank == 0)
     level = str(settings.get("level", "INFO") if speaks else settings.get("replica_level", "ERROR"))
     path = folder.log if rank == 0 else folder.replica_log(rank)
     before = sys.stdout, sys.stderr
     with open(path, "a", encoding="utf-8", buffering=1) as copy:
-        if speaks:
+        if speaks and settings.get("terminal", True):
             sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)
         else:
             sys.stdout, sys.stderr = copy, copy

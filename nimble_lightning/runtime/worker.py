@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.failures import facts_of
@@ -24,10 +25,13 @@ IN_WORKER = "NIMBLE_WORKER"
 STACKS = signal.SIGUSR2
 
 
-def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) -> None:
+def main(
+    folder: str, attempt: int, supervisor: int, resume_from: str | None, share: Mapping[str, str]
+) -> None:
     """Entry point in a forked worker. Its answer is what it leaves in the run folder, not what it returns."""
     parent.die_with(supervisor)
     os.environ[IN_WORKER] = "1"
+    take(share)
     # Ours came down from the supervisor. Loading processes start as they do anywhere, by a fork on Linux: in
     # an instant, and whatever the dataset holds.
     multiprocessing.set_start_method(None, force=True)
@@ -51,6 +55,16 @@ def main(folder: str, attempt: int, supervisor: int, resume_from: str | None) ->
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report(error, job, attempt, rank)
             leave(error)
+
+
+def take(share: Mapping[str, str]) -> None:
+    """Use what the supervisor may use of this machine, and no more."""
+    os.environ.update(share)
+    if "OMP_NUM_THREADS" in share:
+        import torch
+
+        # Read from the environment when torch was loaded, which in the server was long ago.
+        torch.set_num_threads(int(share["OMP_NUM_THREADS"]))
 
 
 def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:

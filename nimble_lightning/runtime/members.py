@@ -1,0 +1,151 @@
+"""The members of a sweep side by side: a forked process for each, which supervises its run and answers."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import TextIOWrapper
+from multiprocessing import connection
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.runtime import forkserver
+
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one member may use of this machine.
+
+    Attributes:
+        devices: For CUDA_VISIBLE_DEVICES; None where there are none to share out.
+        threads: For each of its processes.
+    """
+
+    devices: tuple[str, ...] | None
+    threads: int
+
+    def environment(self) -> dict[str, str]:
+        threads = {"OMP_NUM_THREADS": str(self.threads)}
+        return (
+            threads if self.devices is None else {**threads, "CUDA_VISIBLE_DEVICES": ",".join(self.devices)}
+        )
+
+
+class Member:
+    """One member while it runs.
+
+    A forked process has in memory what the command has imported, so it is there at once, and it gives all
+    it took back when it ends. It has a process group of its own: Ctrl-C is for the command, which passes it
+    on when it is meant for the members.
+
+    Args:
+        number: Of the member in its sweep.
+        folder: Of its run; what it prints goes to the log there.
+        work: What it does; the answer has to be something that can be pickled.
+        share: What it may use.
+    """
+
+    def __init__(self, number: int, folder: Path, work: Callable[[], Any], share: Share) -> None:
+        self.number = number
+        self.folder = folder
+        self.share = share
+        self.started = time.monotonic()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.answers, ours = connection.Pipe(duplex=False)
+        parent = os.getpid()
+        self.pid = os.fork()
+        if self.pid == 0:
+            self.answers.close()
+            _be(work, folder, share, parent, ours)
+        ours.close()
+
+    def answer(self) -> Any:
+        """What it came to, once it has ended; None when it was killed before it could say."""
+        try:
+            return pickle.loads(self.answers.recv_bytes())
+        except EOFError:
+            return None
+        finally:
+            self.answers.close()
+            os.waitpid(self.pid, 0)
+
+    def signal(self, number: signal.Signals) -> None:
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            return
+
+
+def ended(members: list[Member], seconds: float) -> list[Member]:
+    """Those that have ended within some time."""
+    ready = connection.wait([member.answers for member in members], seconds)
+    return [member for member in members if member.answers in ready]
+
+
+def shares(count: int, fit: int, devices: list[str], each: int) -> list[Share]:
+    """Divide devices, `each` for a member, and the cores of this machine among `count` members.
+
+    Args:
+        count: How many members run at once.
+        fit: For how many of them there are devices; with more members, some share theirs.
+        devices: All there are; empty where there is nothing but the CPU.
+        each: How many processes, and so devices, a member has.
+    """
+    threads = max(1, cores() // (count * each))
+    groups = [tuple(devices[i * each : (i + 1) * each]) for i in range(fit)]
+    return [Share(groups[i % fit] if devices else None, threads) for i in range(count)]
+
+
+def cores() -> int:
+    """Those this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def _be(work: Callable[[], Any], folder: Path, share: Share, parent: int, answers: Connection) -> None:
+    """The life of a member. It never returns to what the command was doing when it was forked."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            # The command ended before the kernel was asked to tell of it.
+            return
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _print_to(folder)
+        os.environ.update(share.environment())
+        forkserver.inherit()
+        answers.send_bytes(pickle.dumps(work()))
+        code = 0
+    except BaseException:
+        # Nobody else prints it: the process does not end as Python's do.
+        traceback.print_exc()
+        raise
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _print_to(folder: Path) -> None:
+    """From here on everything this process says is in the log of its run."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(line_buffering=True)

@@ -1,0 +1,140 @@
+"""A sweep: so many members at once, each started when there is room for it, all ended when asked to."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+# Imported here, and so before the first fork: every member has it from there.
+import torch.distributed.launcher.api  # noqa: F401
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime import devices, forkserver, result
+from nimble_lightning.runtime.heartbeat import read
+from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
+
+LOOK_SECONDS = 0.1
+# What kills the process that supervises a member is nothing the member did.
+MOST_STARTS = 6
+
+
+class Watcher(Protocol):
+    """Who shows how a sweep goes."""
+
+    def started(self, number: int) -> None: ...
+    def ended(self, number: int, answer: Any) -> None: ...
+    def look(self, steps: Mapping[int, int | None]) -> None: ...
+
+
+class Sweep:
+    """Runs the members of a sweep.
+
+    Ctrl-C once lets those that run come to their end and starts no more; twice, or SIGTERM, stops all. A
+    member whose supervising process is killed is started again, and goes on where its run was.
+
+    Args:
+        room: What each of those that run at once may use.
+        watcher: Told of every start and end.
+    """
+
+    def __init__(self, room: list[Share], watcher: Watcher) -> None:
+        self._free = room
+        self._watcher = watcher
+        self._signals: list[signal.Signals] = []
+        self._passed_on = 0
+        self._running: list[Member] = []
+
+    @property
+    def exit_code(self) -> int | None:
+        """What the command ends with if it was asked to stop."""
+        if not self._signals:
+            return None
+        return result.INTERRUPTED if self._signals[0] == signal.SIGINT else result.TERMINATED
+
+    def run(self, work: Mapping[int, Callable[[], Any]], folders: Mapping[int, Path]) -> dict[int, Any]:
+        """The answer of every member that was started, by its number."""
+        waiting, answers, starts = list(work), {}, dict.fromkeys(work, 0)
+        with self._listening():
+            while self._running or (waiting and not self._signals):
+                while waiting and self._free and not self._signals:
+                    number = waiting.pop(0)
+                    starts[number] += 1
+                    self._start(number, folders[number], work[number])
+                for member in ended(self._running, LOOK_SECONDS):
+                    answer = self._end(member)
+                    if answer is None and not self._signals and starts[member.number] < MOST_STARTS:
+                        waiting.insert(0, member.number)
+                        continue
+                    answers[member.number] = answer
+                    self._watcher.ended(member.number, answer)
+                self._pass_on()
+                self._watcher.look({member.number: _step(member.folder) for member in self._running})
+        return answers
+
+    def _start(self, number: int, folder: Path, work: Callable[[], Any]) -> None:
+        self._running.append(Member(number, folder, work, self._free.pop(0)))
+        self._watcher.started(number)
+
+    def _end(self, member: Member) -> Any:
+        self._running.remove(member)
+        self._free.insert(0, member.share)
+        return member.answer()
+
+    def _pass_on(self) -> None:
+        """What the members are to know of what was asked of the command: all but a first Ctrl-C."""
+        meant = self._signals[1:] if self._signals[:1] == [signal.SIGINT] else self._signals
+        for number in meant[self._passed_on :]:
+            for member in self._running:
+                member.signal(number)
+        self._passed_on = len(meant)
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._on_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self._signals.append(signal.Signals(number))
+
+
+def room(config: Mapping[str, Any], members: int) -> list[Share]:
+    """What each member of those that run at once may use, by `launch.jobs` and the machine.
+
+    Raises:
+        RequestError: `launch.jobs` is no number of members.
+    """
+    wanted = (config.get("launch") or {}).get("jobs", "auto")
+    if wanted != "auto" and (not isinstance(wanted, int) or wanted < 1):
+        raise RequestError(f"launch.jobs={wanted!r}: expected a number of members at once, or auto.")
+    lightning = dict(config.get("lightning") or {})
+    found = devices.visible(lightning)
+    if lightning.get("devices", "auto") in ("auto", -1, "-1"):
+        # Of all the devices a member alone would take, in a sweep it takes one.
+        lightning["devices"] = 1
+    each = devices.count(lightning)
+    fit = max(1, (len(found) or cores()) // each)
+    count = min(members, fit if wanted == "auto" else wanted)
+    return shares(count, fit, found, each)
+
+
+def prepare(trainer: str) -> None:
+    """Start the server that the workers of all members come from."""
+    forkserver.start(trainer)
+
+
+def _step(folder: Path) -> int | None:
+    """How far a member is, by the newest sign of life of its first rank."""
+    beats = [beat for file in folder.glob(".heartbeat-*.0") if (beat := read(file)) is not None]
+    return max(beats, key=lambda beat: beat.time).step if beats else None
