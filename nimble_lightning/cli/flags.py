@@ -108,8 +108,8 @@ def _validator(words: Sequence[str], result: Translation) -> list[str]:
 
 
 def _signature(words: Sequence[str], result: Translation) -> list[str]:
-    more = [f"callbacks.signature.key={as_value(words[0])}"] if words else []
-    return ["callbacks.signature=true", *more]
+    more = [f"signature.key={as_value(words[0])}"] if words else []
+    return ["signature=ed25519", *more]
 
 
 FLAGS: tuple[Flag, ...] = (
@@ -160,7 +160,7 @@ FLAGS: tuple[Flag, ...] = (
     ),
     Flag(
         "signature",
-        "callbacks.signature",
+        "signature",
         "[KEY]",
         _KEY,
         False,

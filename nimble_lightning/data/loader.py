@@ -30,6 +30,7 @@ class Loader(ABC):
     Attributes:
         replicated: every rank sees all samples, because there are fewer of them than ranks; only one should
             count.
+        source: the data it was made for.
     """
 
     # Lightning looks for this beside `sampler`.
@@ -38,6 +39,7 @@ class Loader(ABC):
     def __init__(self, options: Options, length: int | None = None) -> None:
         self.options = options
         self.replicated = False
+        self.source: Any = None
         self._length = length
         self._position = Position()
         self._delivered: deque[Position] = deque()

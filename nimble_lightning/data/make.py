@@ -54,11 +54,17 @@ def make_loader(
     if isinstance(source, Loader):
         return source
     _refuse(source)
+    loader = _choose(source, options)
+    loader.source = source
+    return loader
+
+
+def _choose(source: Any, options: Options) -> Loader:
     if isinstance(source, DataLoader):
         return from_dataloader(source, options)
     if (found := as_columns(source)) is not None:
         columns, rows = found
-        if collate is None:
+        if options.collate is None:
             return SlicedLoader(columns, options, rows)
         return IndexedLoader(Rows(columns, rows), options)
     if isinstance(source, IterableDataset) or is_hugging_face(source, "IterableDataset"):

@@ -95,6 +95,7 @@ def _is_group(name: str) -> bool:
         "logger",
         "optim",
         "schedule",
+        "signature",
         "strategy",
         "validator",
     )

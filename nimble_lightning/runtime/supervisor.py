@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from nimble_lightning.runtime import devices, ending, forkserver, result, resuming, stacks
+from nimble_lightning.runtime import devices, ending, forkserver, result, resuming, signing, stacks
 from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -39,11 +39,12 @@ def supervise(job: Job) -> Result:
             return Result.of(job.folder.path, done, f"The run {job.run_id} is finished already.")
         job.folder.finished.unlink(missing_ok=True)
         job.save()
-        if (job.config.get("launch") or {}).get("name") == "inline":
-            from nimble_lightning.runtime.inline import run_inline
+        with signing.ready(job):
+            if (job.config.get("launch") or {}).get("name") == "inline":
+                from nimble_lightning.runtime.inline import run_inline
 
-            return run_inline(job)
-        return Supervisor(job).run()
+                return run_inline(job)
+            return Supervisor(job).run()
 
 
 class Supervisor:

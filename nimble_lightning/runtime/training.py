@@ -17,13 +17,15 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
-from nimble_lightning.runtime import showing, whole_run
+from nimble_lightning.runtime import provenance, showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.judging import Judge, made_validator
 from nimble_lightning.runtime.meter import Meter
 from nimble_lightning.runtime.pulse import Pulse
+from nimble_lightning.validators import Run
 
 
 class Training:
@@ -55,6 +57,7 @@ class Training:
         self.heart = heart
         self.config = job.resolved()
         self.trainer: L.Trainer | None = None
+        self.judge: Judge | None = None
 
     def run(self, target: Any = None) -> None:
         """Train to the end, then leave the finished flag; it is the only sign that a run is done.
@@ -72,6 +75,7 @@ class Training:
             if parts.user.trains_by_itself:
                 returned = whole_run.train(parts.user, self.job.folder)
                 if not isinstance(returned, L.LightningModule):
+                    provenance.of_whole_run(self.job, self.attempt, parts.user, self.rank)
                     self._finish(whole_run.complete(parts.user, returned, self.job.folder, self.rank), None)
                     self._show(parts.user, returned if isinstance(returned, torch.nn.Module) else None)
                     return
@@ -109,6 +113,7 @@ class Training:
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
         meter = Meter(self.job.run_id, self.attempt)
         extra: list[L.Callback] = [meter] if self.heart is None else [meter, Pulse(self.heart)]
+        extra += provenance.callbacks(self.job, self.attempt)
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}

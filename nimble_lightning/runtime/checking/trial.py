@@ -98,7 +98,12 @@ class Trials:
     def _altered(self, notes: Path, processes: int, kill: bool) -> dict[str, Any]:
         config: dict[str, Any] = OmegaConf.to_container(self._config, resolve=False)  # type: ignore[assignment]
         config.update(
-            logger={}, launch={"name": "local"}, resume="auto", run_id=None, output_dir=str(self._folder)
+            logger={},
+            launch={"name": "local"},
+            signature={},
+            resume="auto",
+            run_id=None,
+            output_dir=str(self._folder),
         )
         lightning = {
             k: v for k, v in (config.get("lightning") or {}).items() if k not in _LIMITS + _LIMITS_TOO
