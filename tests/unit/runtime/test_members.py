@@ -1,0 +1,88 @@
+"""A member is a process of its own, and the command hears what came of it, whatever came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
+
+ONE = Share(None, 1)
+
+
+def run(folder: Path, work, share: Share = ONE) -> Member:
+    return Member(0, folder / "0", work, share)
+
+
+def test_a_member_answers_from_another_process(tmp_path: Path) -> None:
+    member = run(tmp_path, os.getpid)
+    assert ended([member], 10) == [member]
+    assert member.answer() == member.pid != os.getpid()
+
+
+def test_what_a_member_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        print("to the terminal")
+        os.write(2, b"past Python\n")
+
+    run(tmp_path, work).answer()
+    assert (tmp_path / "0" / "log.txt").read_text() == "to the terminal\npast Python\n"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_member_that_fails_or_is_killed_has_no_answer(tmp_path: Path) -> None:
+    failed = run(tmp_path, lambda: 1 // 0)
+    assert failed.answer() is None
+    assert "ZeroDivisionError" in (tmp_path / "0" / "log.txt").read_text()
+    killed = run(tmp_path, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    assert killed.answer() is None
+
+
+def test_it_sees_its_share_and_leaves_the_command_as_it_was(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+    member = run(tmp_path, lambda: [os.environ[name] for name in names], Share(("2", "3"), 4))
+    assert member.answer() == ["2,3", "4"]
+    assert dict(os.environ) == before
+
+
+def test_ctrl_c_for_the_command_is_not_for_its_members(tmp_path: Path) -> None:
+    member = run(tmp_path, os.getpgrp)
+    assert member.answer() == member.pid
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of the end of a parent")
+def test_a_member_hears_of_the_end_of_its_command(tmp_path: Path) -> None:
+    """The command is a fork of this process, killed while its member sleeps."""
+
+    def command() -> None:
+        member = run(tmp_path / "inner", lambda: time.sleep(60))
+        (tmp_path / "pid").write_text(str(member.pid))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    run(tmp_path, command).answer()
+    pid, until = int((tmp_path / "pid").read_text()), time.monotonic() + 10
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_devices_and_cores_are_shared_out() -> None:
+    two = shares(2, fit=2, devices=["0", "1", "2", "3"], each=2)
+    assert [share.devices for share in two] == [("0", "1"), ("2", "3")]
+    assert {share.threads for share in two} == {max(1, cores() // 4)}
+
+
+def test_more_members_than_devices_take_turns_on_them() -> None:
+    three = shares(3, fit=2, devices=["5", "7"], each=1)
+    assert [share.devices for share in three] == [("5",), ("7",), ("5",)]
+
+
+def test_on_the_cpu_there_are_no_devices_to_hide() -> None:
+    (share,) = shares(1, fit=1, devices=[], each=1)
+    assert share.environment() == {"OMP_NUM_THREADS": str(cores())}

@@ -1,0 +1,130 @@
+"""A sweep uses the room there is, starts again what was killed, and stops when it is asked to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.members import Share
+from nimble_lightning.runtime.sweeping import MOST_STARTS, Sweep, room
+
+ONE = Share(None, 1)
+
+
+class Notes:
+    """Remembers what it was told, and does something at the first start."""
+
+    def __init__(self, at_first: Callable[[], None] = lambda: None) -> None:
+        self.starts: list[int] = []
+        self.ends: list[tuple[int, Any]] = []
+        self._at_first = at_first
+
+    def started(self, number: int) -> None:
+        self.starts.append(number)
+        if len(self.starts) == 1:
+            self._at_first()
+
+    def ended(self, number: int, answer: Any) -> None:
+        self.ends.append((number, answer))
+
+    def look(self, steps: Any) -> None:
+        pass
+
+
+def sweep(folder: Path, work: dict[int, Callable[[], Any]], at_once: int, notes: Notes) -> tuple[Sweep, dict]:
+    running = Sweep([ONE] * at_once, notes)
+    return running, running.run(work, {number: folder / str(number) for number in work})
+
+
+def test_every_member_answers_once(tmp_path: Path) -> None:
+    notes = Notes()
+    _, answers = sweep(tmp_path, {n: partial(int, n * n) for n in range(5)}, 2, notes)
+    assert answers == {n: n * n for n in range(5)}
+    assert sorted(notes.starts) == list(range(5))
+
+
+def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path) -> None:
+    def work(number: int) -> int:
+        (tmp_path / f"runs-{number}").touch()
+        time.sleep(0.1)
+        beside = len(list(tmp_path.glob("runs-*")))
+        (tmp_path / f"runs-{number}").unlink()
+        return beside
+
+    _, answers = sweep(tmp_path, {n: partial(work, n) for n in range(6)}, 2, Notes())
+    assert max(answers.values()) == 2
+
+
+def test_a_member_that_was_killed_is_started_again(tmp_path: Path) -> None:
+    def dies_once() -> str:
+        if not (tmp_path / "died").exists():
+            (tmp_path / "died").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "done"
+
+    notes = Notes()
+    _, answers = sweep(tmp_path, {0: dies_once, 1: partial(str, "other")}, 2, notes)
+    assert answers == {0: "done", 1: "other"}
+    assert sorted(notes.starts) == [0, 0, 1]
+
+
+def test_one_that_is_killed_every_time_is_given_up(tmp_path: Path) -> None:
+    notes = Notes()
+    _, answers = sweep(tmp_path, {0: lambda: os.kill(os.getpid(), signal.SIGKILL)}, 1, notes)
+    assert answers == {0: None}
+    assert notes.starts == [0] * MOST_STARTS
+
+
+def test_ctrl_c_once_lets_come_to_an_end_what_runs(tmp_path: Path) -> None:
+    notes = Notes(at_first=partial(os.kill, os.getpid(), signal.SIGINT))
+    running, answers = sweep(tmp_path, {n: partial(time.sleep, 0.2) or n for n in range(4)}, 1, notes)
+    assert notes.starts == [0]
+    assert list(answers) == [0]
+    assert running.exit_code == 130
+
+
+@pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)])
+def test_twice_or_by_sigterm_it_stops_what_runs(
+    tmp_path: Path, signals: list[signal.Signals], code: int
+) -> None:
+    def ask() -> None:
+        for number in signals:
+            os.kill(os.getpid(), number)
+
+    before = time.monotonic()
+    running, answers = sweep(tmp_path, {n: partial(time.sleep, 60) for n in range(2)}, 1, Notes(ask))
+    assert list(answers) == [0]
+    assert running.exit_code == code
+    assert time.monotonic() - before < 30
+
+
+def test_the_handlers_are_those_from_before(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    sweep(tmp_path, {0: partial(int, 1)}, 1, Notes())
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_jobs_says_how_many_run_at_once() -> None:
+    config = {"launch": {"jobs": 3}, "lightning": {"accelerator": "cpu"}}
+    assert len(room(config, 10)) == 3
+    assert len(room(config, 2)) == 2
+
+
+def test_by_itself_it_takes_as_many_as_there_are_cores_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nimble_lightning.runtime.sweeping.cores", lambda: 8)
+    assert len(room({"lightning": {"accelerator": "cpu", "devices": "auto"}}, 100)) == 8
+    assert len(room({"lightning": {"accelerator": "cpu", "devices": 2}}, 100)) == 4
+    assert len(room({"lightning": {"accelerator": "cpu", "devices": 16}}, 100)) == 1
+
+
+def test_a_number_of_jobs_that_is_none_is_refused() -> None:
+    with pytest.raises(RequestError, match="launch.jobs=0"):
+        room({"launch": {"jobs": 0}}, 1)
