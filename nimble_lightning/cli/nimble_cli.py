@@ -110,6 +110,16 @@ def retry(words: list[str]) -> int:
     return int(import_module("nimble_lightning.runtime.retry").main(words))
 
 
+def export(words: list[str]) -> int:
+    """`export DIR --to FORMAT`: the best weights of a run as checked files."""
+    return int(import_module("nimble_lightning.runtime.exporting.command").main(words))
+
+
+def _proving(name: str) -> Callable[[list[str]], int]:
+    """A command of `cli.proving`, which the others have no need to import."""
+    return lambda words: int(getattr(import_module("nimble_lightning.cli.proving"), name)(words))
+
+
 def in_this_version(home: str) -> bool:
     """Whether `group` or `group.member` is among the configuration that is shipped."""
     group, _, member = home.partition(".")
@@ -180,5 +190,30 @@ COMMANDS: tuple[Command, ...] = (
         "run any command, and start it again when it fails",
         retry,
         needs="nimble_lightning.runtime.retry",
+    ),
+    Command(
+        "export",
+        "export DIR --to safetensors|torch|onnx|hub ...",
+        "write the best weights of a run as files others can use, each checked",
+        export,
+        needs="nimble_lightning.runtime.exporting.command",
+    ),
+    Command(
+        "keygen",
+        "keygen --out KEY.pem",
+        "make a key to sign runs with",
+        _proving("keygen"),
+    ),
+    Command(
+        "sign",
+        "sign DIR --key KEY.pem",
+        "sign a run that has ended",
+        _proving("sign_folder"),
+    ),
+    Command(
+        "verify",
+        "verify DIR --key PUB [--replay N]",
+        "check that a run is what was signed; train parts of it again",
+        _proving("verify_folder"),
     ),
 )

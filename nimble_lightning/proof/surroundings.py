@@ -109,7 +109,8 @@ def _cpu() -> str:
 
 def _neighbours(path: Path) -> dict[str, str]:
     """Modules from the trainer's own folder, by their digests."""
-    folder, found = path.parent, {}
+    folder = path.parent
+    found: dict[str, str] = {}
     for module in list(sys.modules.values())[: _MOST_MODULES * 20]:
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or not file.startswith(f"{folder}{os.sep}") or "site-packages" in file:

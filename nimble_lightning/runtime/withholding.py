@@ -23,7 +23,7 @@ def withheld(names: Sequence[str]) -> Iterator[dict[str, str]]:
 
 def _end_server_that_knows(names: Sequence[str]) -> None:
     """Workers are forked from a server; one that an earlier run started has the environment of that time."""
-    server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+    server: Any = forkserver._forkserver
     pid = server._forkserver_pid
     if pid is None or not names:
         return
