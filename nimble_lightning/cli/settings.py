@@ -21,6 +21,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "model": "dict",
         "clip": "dict",
         "checkpoints": "dict",
+        "export": "list[Literal['safetensors', 'torch', 'onnx']] | None",
         "log": "dict",
         "lightning": "dict",
     },

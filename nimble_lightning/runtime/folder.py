@@ -25,6 +25,7 @@ class RunFolder:
         self.steps = self.checkpoints / "steps"
         self.best = self.checkpoints / "best"
         self.show = self.path / "show"
+        self.exported = self.path / "best"
         self.provenance = self.path / "provenance.json"
         self.errors = self.path / "errors"
         self.save_now = self.path / "save_now"

@@ -19,6 +19,7 @@ from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import provenance, showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
+from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
@@ -70,21 +71,27 @@ class Training:
             os.environ.update(compile_cache(Path.home() / ".cache" / "nimble_lightning" / "compiled"))
         context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
         parts = build_parts(self.config, context, target)
+        exporting = AtEnd(self.job, self.rank)
         if parts.user is not None:
             self._prepare_in_turn(parts)
+            exporting.see(parts.user.object)
             if parts.user.trains_by_itself:
                 returned = whole_run.train(parts.user, self.job.folder)
                 if not isinstance(returned, L.LightningModule):
                     provenance.of_whole_run(self.job, self.attempt, parts.user, self.rank)
-                    self._finish(whole_run.complete(parts.user, returned, self.job.folder, self.rank), None)
+                    metrics = whole_run.complete(parts.user, returned, self.job.folder, self.rank)
+                    exporting.export(owner_of_returned(parts.user.object, returned), None, None)
+                    self._finish(metrics, None)
                     self._show(parts.user, returned if isinstance(returned, torch.nn.Module) else None)
                     return
                 parts.module, parts.data = returned, data_of(parts.user, self.config)
+        exporting.see(owner_of(parts))
         seed_all(self.config["seed"] + self.rank)
         try:
             metrics, best = self._fit(parts)
             if parts.user is not None and parts.user.trains_by_itself:
                 metrics.update(whole_run.evaluated(parts.user))
+            exporting.export(owner_of(parts), best, int(metrics["global_step"]))
             self._finish(metrics, best)
         except BaseException as error:
             if self.trainer is not None:

@@ -18,6 +18,7 @@ LAYERS = {
     "cli": 5,
     "runtime": 4,
     "report": 3,
+    "export": 3,
     "proof": 3,
     "validators": 3,
     "adapters": 3,

@@ -1,0 +1,54 @@
+"""Models as ONNX, by torch's own exporter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.export.quiet import quiet
+from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.export.shapes import Shapes
+
+GRAPH = "model.onnx"
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+
+
+def require() -> None:
+    """Refuse early where the packages of the extra are not installed."""
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise RequestError(
+            f"ONNX needs {', '.join(missing)}, not installed here. Type: pip install 'nimble-lightning[onnx]'"
+        )
+
+
+def save(
+    program: ExportedProgram, path: Path, inputs: Sequence[Tensor], shapes: Shapes, outputs: Sequence[str]
+) -> list[str]:
+    """Translate a traced model; returns the names of its inputs, in the order of `inputs`."""
+    require()
+    try:
+        with quiet():
+            made = torch.onnx.export(program, dynamo=True, verbose=False, output_names=list(outputs))
+        if made is None:
+            raise ExportError("torch.onnx.export returned nothing.")
+        graph = made.model.graph
+        names = {}
+        for given, value in zip(inputs, graph.inputs, strict=True):
+            for dim, name in shapes.varying(given).items():
+                symbol = getattr((value.shape or [])[dim], "value", None)
+                if isinstance(symbol, str):
+                    names[symbol] = name
+        # A dimension of the traced program has a number for a name.
+        made.rename_axes(names)
+        made.save(path)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(f"torch.onnx cannot translate the model: {reason}") from error
+    return [str(value.name) for value in graph.inputs]

@@ -1,0 +1,72 @@
+"""Models as a graph of torch's own: a .pt2 file that needs no code of the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree
+
+from nimble_lightning.export.calls import Call
+from nimble_lightning.export.outputs import exportable, input_names
+from nimble_lightning.export.quiet import quiet
+from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.export.shapes import Shapes
+
+PROGRAM = "model.pt2"
+
+
+def program_of(model: nn.Module, call: Call, shapes: Shapes) -> tuple[ExportedProgram, bool]:
+    """Trace a model, with batch and length left open.
+
+    Returns:
+        The program, and whether its length is open: some models do not work with every length.
+
+    Raises:
+        ExportError: The model cannot be traced at all.
+    """
+    first: Exception | None = None
+    for spec, with_length in _specs(shapes):
+        try:
+            return _traced(model, shapes.traced(call), spec), with_length
+        except Exception as error:  # torch raises many kinds; which of them, only its text says
+            first = first or error
+    reason = str(first).strip().partition("\n")[0]
+    raise ExportError(f"torch.export cannot trace {type(model).__name__}: {reason}") from first
+
+
+def save(program: ExportedProgram, path: Path) -> None:
+    with quiet():
+        torch.export.save(program, path)
+
+
+def _traced(model: nn.Module, call: Call, spec: Callable[[Tensor], Any]) -> ExportedProgram:
+    def dynamic(value: Any) -> Any:
+        return _pytree.tree_map(lambda leaf: spec(leaf) if isinstance(leaf, Tensor) else None, value)
+
+    given = [*call.args, *call.kwargs.values()]
+    names = input_names(model, call)
+    with quiet(), torch.no_grad():
+        return torch.export.export(
+            exportable(model, call),
+            call.args,
+            call.kwargs,
+            dynamic_shapes={name: dynamic(value) for name, value in zip(names, given, strict=True)},
+        )
+
+
+def _specs(shapes: Shapes) -> Iterator[tuple[Callable[[Tensor], Any], bool]]:
+    """Named dimensions first; then such as may depend on each other; then the batch alone."""
+    named = {"batch": Dim("batch"), "length": Dim("length", max=shapes.longest)}
+    yield _spec(shapes, named), shapes.length is not None
+    yield _spec(shapes, dict.fromkeys(named, Dim.DYNAMIC)), shapes.length is not None
+    if shapes.length is not None:
+        yield _spec(shapes, {"batch": named["batch"]}), False
+
+
+def _spec(shapes: Shapes, dims: dict[str, Any]) -> Callable[[Tensor], Any]:
+    return lambda tensor: {d: dims[name] for d, name in shapes.varying(tensor).items() if name in dims}

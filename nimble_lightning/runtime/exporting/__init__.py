@@ -1,0 +1,1 @@
+"""A run's model as files: `best/` when it ends, anything else by `nimble-cli export`."""

@@ -1,0 +1,84 @@
+"""`best/`: the weights that were just evaluated, as safetensors, when a run ends."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+from torch import nn
+
+from nimble_lightning.adapters import NimbleModule
+from nimble_lightning.errors import NimbleError
+from nimble_lightning.export.making import save_weights
+from nimble_lightning.export.models import models_of
+from nimble_lightning.export.weights import fingerprint
+from nimble_lightning.runtime.building import Parts
+from nimble_lightning.runtime.exporting.facts import facts_of
+from nimble_lightning.runtime.exporting.place import folder_for, wanted
+from nimble_lightning.runtime.job import Job
+
+log = logging.getLogger(__name__)
+
+
+class AtEnd:
+    """Sees the weights before training, so that an export of an untrained model can be refused.
+
+    Args:
+        job: What was asked; nothing is done where its `export` does not name safetensors.
+        rank: The first one exports.
+    """
+
+    def __init__(self, job: Job, rank: int) -> None:
+        self._job = job
+        self._on = rank == 0 and "safetensors" in wanted(job.config)
+        self._bases: dict[str, dict[str, int]] = {}
+
+    def see(self, owner: Any) -> None:
+        """Note the weights as they are now; a model that is not there yet is none of ours to judge."""
+        if self._on and not self._bases:
+            self._guarded(lambda: self._bases.update(_fingerprints(owner)))
+
+    def export(self, owner: Any, best: str | None, step: int | None) -> None:
+        """Write `best/`. A run does not fail for it: what cannot be exported is a warning with a command."""
+        if self._on:
+            self._guarded(lambda: self._export(owner, best, step), self._say)
+
+    def _export(self, owner: Any, best: str | None, step: int | None) -> None:
+        began = time.monotonic()
+        models = models_of(owner)
+        for model in models:
+            model.base = self._bases.get(model.name)
+            out = folder_for(self._job.folder.exported, model.name, len(models))
+            save_weights(model, out, facts_of(self._job, model, best, step))
+        log.debug("exported in %.2f s", time.monotonic() - began)
+
+    def _say(self, error: Exception) -> None:
+        reason = str(error) if isinstance(error, NimbleError) else f"{type(error).__name__}: {error}"
+        command = f"nimble-cli export {self._job.folder.path} --to safetensors"
+        log.warning("best/ was not written: %s To try again: %s", reason.partition("\n")[0], command)
+
+    @staticmethod
+    def _guarded(act: Any, say: Any = lambda _: None) -> None:
+        try:
+            act()
+        except Exception as error:  # the run counts, and it is trained
+            say(error)
+
+
+def owner_of(parts: Parts) -> Any:
+    """Whose attributes the models are: the user's trainer, or a LightningModule of the user's."""
+    return parts.user.object if parts.user is not None and isinstance(parts.module, NimbleModule) else parts.module
+
+
+def owner_of_returned(user: Any, returned: Any) -> Any:
+    """The same for a `train` that did everything itself."""
+    if isinstance(returned, L.LightningModule | nn.Module) or not hasattr(returned, "processing_class"):
+        return user
+    return SimpleNamespace(model=returned.model, tokenizer=returned.processing_class)
+
+
+def _fingerprints(owner: Any) -> dict[str, dict[str, int]]:
+    return {model.name: fingerprint(model.module) for model in models_of(owner)}

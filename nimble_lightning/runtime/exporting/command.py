@@ -1,0 +1,82 @@
+"""`nimble-cli export DIR --to FORMAT`: files from a run, each checked by a fresh process."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.runtime.exporting import place, to_hub
+from nimble_lightning.runtime.job import Job
+
+
+def main(words: Sequence[str]) -> int:
+    """Carry out a command line; returns the exit code."""
+    asked = _parser().parse_args(list(words))
+    job = Job.load(asked.folder)
+    out = Path(asked.out) if asked.out else default_out(job)
+    formats = [name for name in dict.fromkeys(asked.to) if name != "hub"]
+    to_the_hub = "hub" in asked.to
+    if to_the_hub and not asked.repo:
+        raise RequestError("--to hub needs --repo OWNER/NAME.")
+    if formats or (to_the_hub and not place.is_whole(job.folder.exported)):
+        export(job, formats or ["safetensors"], out)
+        source = out
+    else:
+        source = job.folder.exported
+    if to_the_hub:
+        print(to_hub.push(job, source, asked.repo))
+    return 0
+
+
+def export(job: Job, formats: Sequence[str], out: Path) -> None:
+    """Build the run's model again and export it; says what was written."""
+    if "onnx" in formats:
+        from nimble_lightning.export import onnx
+
+        onnx.require()
+    from nimble_lightning.export.making import export as make
+    from nimble_lightning.runtime.exporting.facts import facts_of
+    from nimble_lightning.runtime.exporting.rebuilding import build_model, built, load_best, sample_calls
+
+    rebuilt = built(job.folder.path)
+    checkpoint, step = load_best(rebuilt)
+    calls = sample_calls(rebuilt)
+    builder = {
+        "builder": f"{build_model.__module__}.{build_model.__qualname__}",
+        "run_folder": str(job.folder.path),
+        "trainer": str(job.config.trainer),
+    }
+    for model in rebuilt.models:
+        folder = place.folder_for(out, model.name, len(rebuilt.models))
+        facts = facts_of(job, model, checkpoint, step)
+        for name, check in make(model, formats, folder, calls[model.name], facts, builder).items():
+            print(
+                f"{folder}: {name} of {model.name}, step {step}; {check.how} on {len(check.shapes)} shapes of real "
+                f"samples, largest difference {check.max_difference:.1e}"
+            )
+
+
+def default_out(job: Job) -> Path:
+    """Beside the run's folder: one that was signed must stay as it is."""
+    return job.folder.path.with_name(f"{job.folder.path.name}-exported")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("nimble-cli export", description=main.__doc__, allow_abbrev=False)
+    parser.description = "Export the best weights of a run. Every file is read back by a fresh process and compared."
+    parser.add_argument("folder", metavar="DIR", help="the run's folder")
+    choices = [*place.FORMATS, "hub"]
+    parser.add_argument("--to", nargs="+", choices=choices, required=True, help="one or several")
+    parser.add_argument("--out", metavar="FOLDER", help="where to (default: beside the run's folder)")
+    parser.add_argument("--repo", metavar="OWNER/NAME", help="of the Hub, for --to hub")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except NimbleError as reason:
+        sys.exit(f"error: {reason}")

@@ -1,0 +1,39 @@
+"""What export.json says about the run and the trainer, so that the model can be made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from nimble_lightning.export.about import sha256
+from nimble_lightning.export.models import Model
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.record import versions
+
+
+def facts_of(job: Job, model: Model, checkpoint: str | Path | None, step: int | None) -> dict[str, Any]:
+    """Facts without secrets: references in the parameters stay references, paths are names of files."""
+    config = OmegaConf.to_container(job.config, resolve=False)
+    params = config.get("params") if isinstance(config, dict) else None
+    return {
+        "run": {
+            "id": job.run_id,
+            "name": str(job.config.get("name")),
+            "checkpoint": Path(checkpoint).name if checkpoint else None,
+            "step": step,
+        },
+        "model": {"name": model.name, "class": model.class_name, **_trainer(str(job.config.trainer))},
+        "params": params or {},
+        "seed": job.config.get("seed"),
+        "versions": versions(),
+    }
+
+
+def _trainer(spec: str) -> dict[str, Any]:
+    place, _, name = spec.rpartition(":")
+    path = Path(place or spec)
+    if path.suffix != ".py" or not path.is_file():
+        return {"trainer": spec}
+    return {"trainer": f"{path.name}:{name}" if place else path.name, "trainer_sha256": sha256(path)}

@@ -1,0 +1,33 @@
+"""Where exports of a run lie, and which are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.export import about
+
+FORMATS = ("safetensors", "torch", "onnx")
+
+
+def wanted(config: Mapping[str, Any]) -> list[str]:
+    """The formats that `export` asks for."""
+    formats = config.get("export") or []
+    return [formats] if isinstance(formats, str) else [str(name) for name in formats]
+
+
+def folder_for(out: Path, name: str, count: int) -> Path:
+    """The folder of one model of several; a model alone has the whole."""
+    return out if count == 1 else out / name
+
+
+def exported_in(folder: Path) -> list[Path]:
+    """The folders below in which a model was exported."""
+    return [path.parent for path in sorted([*folder.glob(about.ABOUT), *folder.glob(f"*/{about.ABOUT}")])]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether there are exports, and all of their files are what they were when they were checked."""
+    found = exported_in(folder)
+    return bool(found) and not any(about.altered(one) for one in found)

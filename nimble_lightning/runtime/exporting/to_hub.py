@@ -1,0 +1,44 @@
+"""Exports of a run on the Hub: with a card that says what the run came to, and its statement if it has one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from nimble_lightning.export import about
+from nimble_lightning.export.card import CARD, card
+from nimble_lightning.export.hub import push as push_folder
+from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.runtime.exporting import place
+from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.job import Job
+
+_STATEMENTS = "statement.json*"
+
+
+def push(job: Job, folder: Path, repo: str, private: bool | None = None) -> str:
+    """Push a run's exports; returns the address of the commit.
+
+    Raises:
+        ExportError: A file is not what it was when it was checked, or the Hub could not be reached.
+    """
+    if not place.is_whole(folder):
+        raise ExportError(f"{folder} holds no exports, or they were altered since they were checked.")
+    extra = {path.name: path.read_bytes() for path in sorted(job.folder.path.glob(_STATEMENTS)) if path.is_file()}
+    if not (folder / CARD).exists():
+        extra[CARD] = card_for(job, folder).encode()
+    return push_folder(folder, repo, message=f"Run {job.run_id}", extra=extra, private=private)
+
+
+def card_for(job: Job, folder: Path) -> str:
+    """The model card of a run's exports, from the files of the run."""
+    found = [about.read(one) for one in place.exported_in(folder)]
+    if not found:
+        raise ExportError(f"{folder} holds no exports.")
+    config = json.loads(json.dumps(OmegaConf.to_container(job.config, resolve=False), default=str))
+    usage = read_json(job.folder.path / "usage.json")
+    cards = [card(one, read_json(job.folder.run), usage, config) for one in found]
+    # One front matter; the rest of several models follows one after the other.
+    return "\n".join([cards[0], *(text.split("---\n", 2)[2] for text in cards[1:])])
