@@ -222,6 +222,7 @@ class Progress(ProgressBar):
             steps_per_second=self._rate.per_second(),
             samples_per_step=self._samples_per_step,
             metrics=_shown(trainer.callback_metrics),
+            note="  ".join(_notes(trainer)),
         )
 
 
@@ -239,6 +240,12 @@ def _steps_total(trainer: pl.Trainer) -> int | None:
     by_epochs = trainer.num_training_batches * epochs if epochs is not None and epochs > 0 else _NEVER
     by_steps = steps * trainer.accumulate_grad_batches if steps > 0 else _NEVER
     return _whole(min(by_epochs, by_steps))
+
+
+def _notes(trainer: pl.Trainer) -> list[str]:
+    """What other callbacks have to say in a few words: any may have a `progress_note`."""
+    notes = [getattr(callback, "progress_note", "") for callback in trainer.callbacks]
+    return [note for note in notes if isinstance(note, str) and note]
 
 
 def _whole(count: float) -> int | None:

@@ -31,7 +31,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Position:
-    """Where a stage is: `total` is None for a loader that never ends."""
+    """Where a stage is: `total` is None for a loader that never ends, `note` what else there is to say."""
 
     step: int
     total: int | None
@@ -41,6 +41,7 @@ class Position:
     steps_per_second: float | None = None
     samples_per_step: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def fraction(self) -> float | None:
@@ -49,12 +50,12 @@ class Position:
 
 
 def line(position: Position, width: int = 80) -> str:
-    """One line of at most `width` columns. What matters least (the later metrics) is left out first."""
+    """One line of at most `width` columns: the note and the later metrics are left out first."""
     head = "  ".join(_head(position))
     tail = "".join(f"  {part}" for part in _tail(position))
     shown = ""
-    for name, value in position.metrics.items():
-        part = f"  {name} {value:.4g}"
+    parts = [f"  {name} {value:.4g}" for name, value in position.metrics.items()]
+    for part in [*parts, f"  {position.note}"] if position.note else parts:
         if len(head) + len(shown) + len(part) + len(tail) > width:
             break
         shown += part
