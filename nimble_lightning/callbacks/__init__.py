@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from nimble_lightning.callbacks.auto_retry import AutoRetry
     from nimble_lightning.callbacks.best_checkpoint import BestCheckpoint
     from nimble_lightning.callbacks.exact_resume import ExactResume
+    from nimble_lightning.callbacks.gpu_info import GPUInfo
     from nimble_lightning.callbacks.non_finite import NonFinite
+    from nimble_lightning.callbacks.notification import Notification
     from nimble_lightning.callbacks.progress import Progress
 
-__all__ = ["AutoRetry", "BestCheckpoint", "ExactResume", "NonFinite", "Progress"]
+__all__ = ["AutoRetry", "BestCheckpoint", "ExactResume", "GPUInfo", "NonFinite", "Notification", "Progress"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -21,7 +23,9 @@ __getattr__, __dir__ = lazy(
         "AutoRetry": "nimble_lightning.callbacks.auto_retry",
         "BestCheckpoint": "nimble_lightning.callbacks.best_checkpoint",
         "ExactResume": "nimble_lightning.callbacks.exact_resume",
+        "GPUInfo": "nimble_lightning.callbacks.gpu_info",
         "NonFinite": "nimble_lightning.callbacks.non_finite",
+        "Notification": "nimble_lightning.callbacks.notification",
         "Progress": "nimble_lightning.callbacks.progress",
     },
 )
