@@ -1,0 +1,139 @@
+"""The usage account as figures with their doubts, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nimble_lightning.report import words
+
+_PARTS = {
+    "step": "training steps",
+    "data": "waiting for data",
+    "validation": "evaluation",
+    "checkpoint": "checkpoints",
+    "start": "starting",
+    "retry": "waiting to retry",
+    "hang": "hanging",
+    "lost": "work done twice",
+    "other": "other",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the account.
+
+    Attributes:
+        name: What it is.
+        text: Its value, for people.
+        kind: measured, estimated or assumed; "" where there is no doubt.
+        note: How it was arrived at.
+    """
+
+    name: str
+    text: str
+    kind: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the time.
+
+    Attributes:
+        name: On what it was spent.
+        seconds: How much of it.
+        begin: Where it begins on a bar, in per cent.
+        width: How wide it is on a bar, in per cent.
+        colour: Its class.
+    """
+
+    name: str
+    seconds: float
+    begin: float
+    width: float
+    colour: int
+
+    @property
+    def text(self) -> str:
+        return f"{words.duration(self.seconds)}, {words.share(self.width / 100)}"
+
+
+def parts(usage: Mapping[str, Any]) -> list[Part]:
+    """Where the time went, in the order of the table above; what took none is left out."""
+    time = usage.get("time")
+    known = {name: _value(v) for name, v in time.items()} if isinstance(time, Mapping) else {}
+    spent = {name: s for name in (*_PARTS, *sorted(known)) if (s := known.get(name)) and s > 0}
+    total = sum(spent.values())
+    found, begin = [], 0.0
+    for colour, (name, seconds) in enumerate(spent.items()):
+        width = seconds / total * 100
+        found.append(Part(_PARTS.get(name, name), seconds, round(begin, 2), round(width, 2), colour))
+        begin += width
+    return found
+
+
+def figures(usage: Mapping[str, Any]) -> list[Figure]:
+    """Everything the account says, apart from the parts of the time."""
+    energy = usage.get("energy_kwh")
+    energy = energy if isinstance(energy, Mapping) else {}
+    if not ({"gpu", "cpu", "ram", "total"} & energy.keys()):
+        energy = {"total": usage.get("energy_kwh")}
+    rows: list[tuple[str, Any, Callable[[float], str]]] = [
+        ("time on the clock", usage.get("wall_seconds"), words.duration),
+        ("time of devices", usage.get("device_seconds"), words.duration),
+        ("share of it that counts", usage.get("goodput"), words.share),
+        ("attempts", usage.get("attempts"), words.number),
+        ("steps", usage.get("steps"), words.number),
+        ("samples", usage.get("samples"), words.number),
+        ("tokens", usage.get("tokens"), words.number),
+        ("floating point operations", usage.get("flops"), words.number),
+        ("share of what the device could compute", usage.get("mfu"), words.share),
+        ("most memory in use", usage.get("peak_memory_bytes"), words.size),
+        ("energy", energy.get("total"), _kwh),
+        ("of it GPU", energy.get("gpu"), _kwh),
+        ("of it CPU", energy.get("cpu"), _kwh),
+        ("of it memory", energy.get("ram"), _kwh),
+        ("CO₂ equivalent", usage.get("co2e_kg"), _kilograms),
+    ]
+    found = [_figure(name, value, text) for name, value, text in rows]
+    return [*filter(None, found), *filter(None, [cost(usage)])]
+
+
+def cost(usage: Mapping[str, Any]) -> Figure | None:
+    """What it cost, in the user's currency, where prices are known."""
+    given = usage.get("cost")
+    if not isinstance(given, Mapping):
+        return None
+    currency = str(given.get("currency") or "")
+    return _figure("cost", given.get("amount", given), lambda v: f"{words.number(v, 4)} {currency}".strip())
+
+
+def energy(usage: Mapping[str, Any]) -> Figure | None:
+    """All the energy it took, where that is known."""
+    given = usage.get("energy_kwh")
+    total = given.get("total", given) if isinstance(given, Mapping) else given
+    return _figure("energy", total, _kwh)
+
+
+def _figure(name: str, given: Any, text: Callable[[float], str]) -> Figure | None:
+    value = _value(given)
+    if value is None:
+        return None
+    doubt = given if isinstance(given, Mapping) else {}
+    return Figure(name, text(value), str(doubt.get("kind") or ""), str(doubt.get("note") or ""))
+
+
+def _value(given: Any) -> float | None:
+    value = given.get("value") if isinstance(given, Mapping) else given
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _kwh(value: float) -> str:
+    return f"{words.number(value, 3)} kWh" if value >= 0.1 else f"{words.number(value * 1000, 3)} Wh"
+
+
+def _kilograms(value: float) -> str:
+    return f"{words.number(value, 3)} kg" if value >= 0.1 else f"{words.number(value * 1000, 3)} g"

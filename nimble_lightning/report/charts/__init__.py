@@ -1,0 +1,1 @@
+"""Drawings as inline SVG: they know numbers and words, nothing of runs."""

@@ -1,0 +1,94 @@
+"""From values to places on paper, and the round values worth a label."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from nimble_lightning.report import words
+
+# From how many times its smallest value on a curve that stays positive is better seen in powers of ten.
+_LOG_FROM = 200.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis.
+
+    Attributes:
+        low: The value at its beginning.
+        high: The value at its end.
+        length: How long it is drawn.
+        log: Whether equal factors are equally long.
+        label: What to write at a value.
+    """
+
+    low: float
+    high: float
+    length: float
+    log: bool = False
+    label: Callable[[float], str] = words.number
+
+    def place(self, value: float) -> float:
+        """How far along the axis a value is."""
+        low, high = self._bent(self.low), self._bent(self.high)
+        return (self._bent(value) - low) / ((high - low) or 1.0) * self.length
+
+    def ticks(self, most: int) -> list[float]:
+        """Round values on the axis."""
+        return _decades(self.low, self.high, most) if self.log else _rounds(self.low, self.high, most)
+
+    def _bent(self, value: float) -> float:
+        return math.log10(value) if self.log else value
+
+
+def fitted(
+    values: Iterable[float],
+    length: float,
+    *,
+    log: bool | None = False,
+    label: Callable[[float], str] = words.number,
+) -> Scale:
+    """The scale that shows all values, with a little room on either side.
+
+    Args:
+        values: Finite numbers.
+        length: How long the axis is drawn.
+        log: None to let the values decide.
+        label: What to write at a value.
+    """
+    low, high = _ends(values)
+    if log is None:
+        log = low > 0 and high / low >= _LOG_FROM
+    if low == high:
+        spread = abs(low) * 0.5 or 1.0
+        return Scale(low - spread, high + spread, length, False, label)
+    if log:
+        room = (high / low) ** 0.04
+        return Scale(low / room, high * room, length, True, label)
+    room = (high - low) * 0.04
+    # Nothing that is never negative should seem so.
+    bottom = 0.0 if 0 <= low < (high - low) * 0.25 else low - room
+    return Scale(bottom, high + room, length, False, label)
+
+
+def _ends(values: Iterable[float]) -> tuple[float, float]:
+    known = list(values)
+    return (min(known), max(known)) if known else (0.0, 1.0)
+
+
+def _rounds(low: float, high: float, most: int) -> list[float]:
+    span = high - low
+    if not (math.isfinite(span) and span > 0):
+        return [low] if math.isfinite(low) else []
+    base = 10.0 ** math.floor(math.log10(span / most))
+    step = next(base * factor for factor in (1, 2, 5, 10, 20) if span / (base * factor) <= most)
+    first = math.ceil(low / step - 1e-9)
+    return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _decades(low: float, high: float, most: int) -> list[float]:
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    every = max(1, math.ceil((last - first + 1) / most))
+    return [10.0**k for k in range(first, last + 1, every)]

@@ -1,0 +1,127 @@
+"""The curves of a run out of its metrics.jsonl: read once, from the end, in memory that does not grow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.report.backwards import chunks
+from nimble_lightning.report.rows import parsed
+from nimble_lightning.report.thinning import Bucket, Thinned
+
+BUCKETS = 480
+# Somebody who logs a figure for each layer and class gets them all in a table, not each in full.
+_MANY = 100
+_FEW_BUCKETS = 16
+
+# For each metric, the first step each attempt logged it at.
+Firsts = dict[str, dict[int, float]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is left of a metric's history.
+
+    Attributes:
+        name: As it was logged.
+        buckets: In the order in which it was logged.
+        width: How many points a bucket stands for; 1 when every point is there.
+    """
+
+    name: str
+    buckets: Sequence[Bucket]
+    width: int
+
+
+class Collector:
+    """Sorts rows, which come last first, into thinned curves.
+
+    What a later attempt logs replaces what earlier ones logged from its first step on, metric by metric.
+    Since later rows come first, it is known which steps those are by the time they come up.
+
+    Args:
+        firsts: When each attempt first logged each metric, where that is known beforehand.
+    """
+
+    def __init__(self, firsts: Firsts | None = None) -> None:
+        self.firsts: Firsts = {} if firsts is None else firsts
+        self.disordered = False
+        self._known = firsts is not None
+        self._thinned: dict[str, Thinned] = {}
+
+    def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Add rows, in the order of the file; the next call brings those before them."""
+        columns: dict[tuple[int, str], tuple[list[float], list[Any]]] = {}
+        for row in rows:
+            step, attempt = row.get("step") or 0, row.get("attempt") or 1
+            for name, value in row["metrics"].items():
+                key = attempt, name
+                if key not in columns:
+                    columns[key] = [], []
+                steps, values = columns[key]
+                steps.append(step)
+                values.append(value)
+        for (attempt, name), (steps, values) in sorted(columns.items(), key=lambda item: -item[0][0]):
+            self._add(attempt, name, steps[::-1], numbers(values[::-1]))
+
+    def curves(self) -> dict[str, Curve]:
+        """The curves of all rows."""
+        return {
+            name: Curve(name, [b.turned() for b in reversed(thinned.buckets)], thinned.width)
+            for name, thinned in sorted(self._thinned.items())
+        }
+
+    def _add(self, attempt: int, name: str, steps: list[float], values: list[float]) -> None:
+        firsts = self.firsts.setdefault(name, {})
+        until = min((first for other, first in firsts.items() if other > attempt), default=math.inf)
+        if not self._known:
+            self.disordered |= any(other < attempt for other in firsts)
+            firsts[attempt] = min(min(steps), firsts.get(attempt, math.inf))
+        if max(steps) >= until:
+            kept = [(step, value) for step, value in zip(steps, values, strict=True) if step < until]
+            if not kept:
+                return
+            steps, values = map(list, zip(*kept, strict=True))
+        if name not in self._thinned:
+            self._thinned[name] = Thinned(BUCKETS if len(self._thinned) < _MANY else _FEW_BUCKETS)
+        self._thinned[name].extend(steps, values)
+
+
+def read_curves(path: Path) -> dict[str, Curve]:
+    """The history that counts, by metric: what `read_metrics` gives, thinned; no extreme is lost."""
+    return gathered(lambda: map(_rows, chunks(path)))
+
+
+def gathered(batches: Callable[[], Iterable[Iterable[Mapping[str, Any]]]]) -> dict[str, Curve]:
+    """The curves of rows that come in batches, the last batch of the file first."""
+    collector = Collector()
+    for rows in batches():
+        collector.take(rows)
+    if collector.disordered:
+        # Attempts are mixed in the file, so what comes first from the end is not always what counts.
+        collector = Collector(collector.firsts)
+        for rows in batches():
+            collector.take(rows)
+    return collector.curves()
+
+
+def numbers(values: Sequence[Any]) -> list[float]:
+    """As floats; JSON lacks nan and the infinities, which are there as words."""
+    try:
+        return [float(value) for value in values]
+    except (TypeError, ValueError):
+        return [_number(value) for value in values]
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _rows(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [row for row in parsed(lines) if isinstance(row.get("metrics"), dict)]

@@ -1,0 +1,129 @@
+"""The page of one run: everything its template needs, from the folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nimble_lightning.report import account, commands, failures, hardware, marks, panels, samples, settings, words
+from nimble_lightning.report.csvs import read_table
+from nimble_lightning.report.curves import Curve, read_curves
+from nimble_lightning.report.source import Source
+
+_MOST_FIGURES = 4
+_RECORDED = {"git": "Code", "code": "Code", "data": "Data", "fingerprints": "Data", "hardware": "Hardware", "host": "Host"}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure in large type."""
+
+    name: str
+    text: str
+    note: str = ""
+
+
+def content(source: Source) -> dict[str, Any]:
+    """What the template `run.html` shows."""
+    run, job = source.run, source.job
+    curves = _curves(source)
+    attempts = [entry for entry in run.get("attempts") or [] if isinstance(entry, Mapping)]
+    began = _began(run, attempts)
+    events = marks.of_steps(attempts, source.events)
+    charts, listed = panels.plots(curves, events)
+    machines, devices = hardware.plots(source.hardware, began, marks.of_times(attempts, began))
+    starts, omitted = failures.attempts(run)
+    return {
+        "name": source.name,
+        "run": run,
+        "status": str(run.get("status") or ""),
+        "verdict": _verdict(run),
+        "headlines_": _headlines(source, curves),
+        "charts": charts,
+        "listed": listed,
+        "events": events,
+        "machines": machines,
+        "devices": devices,
+        "parts": account.parts(source.usage),
+        "usage": account.figures(source.usage),
+        "samples": samples.ready(source.shown, source.show),
+        "parameters": settings.parameters(job),
+        "differences": settings.differences(job) if job.get("trainer") else [],
+        "configuration": source.configuration,
+        "attempts": starts,
+        "omitted": omitted,
+        "failures": failures.failures(source.errors),
+        "environment": _environment(run),
+        "recorded": _recorded(run),
+        "commands": commands.commands(job, run, source.folder, signed="signature" in (job.get("callbacks") or {})),
+    }
+
+
+def _curves(source: Source) -> dict[str, Curve]:
+    path = source.metrics
+    if path is None:
+        return {}
+    return read_table(path) if path.suffix == ".csv" else read_curves(path)
+
+
+def _began(run: Mapping[str, Any], attempts: list[Mapping[str, Any]]) -> float:
+    started = run.get("started") or (attempts[0].get("start") if attempts else None)
+    return float(started) if isinstance(started, int | float) else 0.0
+
+
+def _headlines(source: Source, curves: Mapping[str, Curve]) -> list[Headline]:
+    """What was reached, and what it took."""
+    run, usage = source.run, source.usage
+    metrics = run.get("metrics") if isinstance(run.get("metrics"), Mapping) else {}
+    final = {k: v for k, v in metrics.items() if k != "global_step" and not k.startswith("train_")}
+    if not final:
+        final = {k: c.buckets[-1].mean for k, c in curves.items() if c.buckets and not k.startswith(("lr", "train"))}
+    monitor = source.job.get("monitor")
+    first = sorted(final, key=lambda name: name != monitor)[:_MOST_FIGURES]
+    found = [Headline(name, words.number(final[name])) for name in first]
+    if (step := metrics.get("global_step") or _last_step(curves)) is not None:
+        rate = metrics.get("train_samples_per_second")
+        found.append(Headline("steps", words.number(step), f"{words.number(rate, 3)} samples/s" if rate else ""))
+    if run.get("started") and run.get("ended"):
+        seconds = max(0.0, run["ended"] - run["started"])
+        found.append(Headline("duration", words.duration(seconds), words.clock(run["started"])))
+    for figure in (account.energy(usage), account.cost(usage)):
+        if figure is not None:
+            found.append(Headline(figure.name, figure.text, figure.kind))
+    return found
+
+
+def _last_step(curves: Mapping[str, Curve]) -> float | None:
+    return max((curve.buckets[-1].last for curve in curves.values() if curve.buckets), default=None)
+
+
+def _verdict(run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The verdict, when one was asked for."""
+    verdict = run.get("verdict")
+    if not isinstance(verdict, Mapping) or (verdict.get("passed") is None and not verdict.get("validator")):
+        return None
+    criteria = [c for c in verdict.get("criteria") or [] if isinstance(c, Mapping)]
+    return {
+        "passed": verdict.get("passed"),
+        "summary": str(verdict.get("summary") or ""),
+        "validator": str(verdict.get("validator") or ""),
+        "criteria": [
+            {"text": str(c.get("text") or ""), "passed": c.get("passed"), "value": words.number(c.get("value"))}
+            for c in criteria
+        ],
+    }
+
+
+def _environment(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    versions = run.get("versions")
+    return [(name, str(v)) for name, v in versions.items()] if isinstance(versions, Mapping) else []
+
+
+def _recorded(run: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Code, data and machine, where the run's record has them."""
+    found = []
+    for key, title in _RECORDED.items():
+        if isinstance(facts := run.get(key), Mapping) and facts:
+            found.append((title, [(str(name), settings.shown(value)) for name, value in facts.items()]))
+    return found

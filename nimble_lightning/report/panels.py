@@ -1,0 +1,93 @@
+"""Which metrics belong into one chart, and in which order the charts come."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nimble_lightning.report.charts.plot import Line, Mark, Plot
+from nimble_lightning.report.curves import Curve
+from nimble_lightning.report.thinning import Bucket
+
+MOST_PANELS = 24
+MOST_LINES = 6
+_MOST_LISTED = 300
+
+_STAGE = re.compile(r"^(train|training|val|valid|validation|eval|evaluation|test)[_/.\- ]+", re.IGNORECASE)
+_ENDING = re.compile(r"[_/.\- ](epoch|step)$", re.IGNORECASE)
+_ORDER = ("loss", "score", "learning rate", "gradient norm", "other")
+_SMALLER = re.compile(r"(^|[_/.\- ])(loss|nll|error|perplexity|ppl)($|[_/.\- ])", re.IGNORECASE)
+_RATE = re.compile(r"(^lr($|[_/.\- ]))|learning[_ ]?rate", re.IGNORECASE)
+_NORM = re.compile(r"grad\w*[_/.\- ]*norm|norm[_/.\- ]*grad", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A metric that got no chart, in a line of a table."""
+
+    name: str
+    last: float
+    low: float
+    high: float
+
+
+def plots(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> tuple[list[Plot], list[Listed]]:
+    """The charts of a run, and what was left for a table because it would be too much."""
+    grouped: dict[tuple[int, str, str], list[Curve]] = {}
+    for curve in curves.values():
+        kind, title = _home(curve.name)
+        grouped.setdefault((_ORDER.index(kind), _first_seen(curve, kind), title), []).append(curve)
+    span = _span(curves.values())
+    drawn: list[Plot] = []
+    left: list[Curve] = []
+    for (kind, _, title), members in sorted(grouped.items(), key=lambda item: item[0]):
+        members.sort(key=lambda curve: (not curve.name.lower().startswith("train"), curve.name))
+        left += members[MOST_LINES:]
+        if len(drawn) == MOST_PANELS:
+            left += members[:MOST_LINES]
+            continue
+        lines = [Line(c.name, c.buckets, colour) for colour, c in enumerate(members[:MOST_LINES])]
+        log = None if _ORDER[kind] in ("loss", "gradient norm") else False
+        drawn.append(Plot(title, lines, marks, log=log, x_range=span))
+    return drawn, [_listed(curve) for curve in sorted(left, key=lambda c: c.name)[:_MOST_LISTED]]
+
+
+def stem(name: str) -> str:
+    """What a metric measures, without the stage it was measured in: `loss` of `val/loss_epoch`."""
+    return _ENDING.sub("", _STAGE.sub("", name)) or name
+
+
+def _home(name: str) -> tuple[str, str]:
+    """The kind of chart a metric goes into, and its title."""
+    if _RATE.search(name):
+        return "learning rate", "Learning rate"
+    if _NORM.search(name):
+        return "gradient norm", "Gradient norm"
+    base = stem(name)
+    if _SMALLER.search(base):
+        return "loss", base
+    return ("score" if _STAGE.match(name) or "/" not in name else "other"), base
+
+
+def _first_seen(curve: Curve, kind: str) -> str:
+    """Losses first by their own name, so that the plain one leads."""
+    return "" if kind == "loss" and stem(curve.name) == "loss" else stem(curve.name).lower()
+
+
+def _span(curves: Iterable[Curve]) -> tuple[float, float] | None:
+    """The steps from the first to the last of any curve: charts below each other then line up."""
+    ends = [x for c in curves for b in (c.buckets[:1] + c.buckets[-1:]) for x in (b.first, b.last)]
+    return (min(ends), max(ends)) if ends and min(ends) < max(ends) else None
+
+
+def _listed(curve: Curve) -> Listed:
+    known = [b for b in curve.buckets if b.count]
+    low = min((b.low for b in known), default=math.nan)
+    high = max((b.high for b in known), default=math.nan)
+    return Listed(curve.name, _last(curve.buckets), low, high)
+
+
+def _last(buckets: Sequence[Bucket]) -> float:
+    return buckets[-1].mean if buckets else math.nan

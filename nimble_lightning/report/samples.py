@@ -1,0 +1,126 @@
+"""What `predict_and_show` yielded, made ready for the page: small things inside it, large ones beside it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import mimetypes
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+# A page goes through the mail: what is inside it is little, and in all no more than so much.
+MOST_INSIDE = 150_000
+ALL_INSIDE = 900_000
+_MOST_TEXT = 12_000
+_MOST_ROWS = 40
+_MOST_COLUMNS = 16
+_MOST_CELL = 200
+_MOST_SHOWN = 200
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One result.
+
+    Attributes:
+        caption: The user's words.
+        kind: text, table, image, audio, video, file or error.
+        source: Where a browser finds it: a data address, or a path beside the page.
+        text: Its words, or those of the error.
+        head: Names of a table's columns.
+        rows: A table's cells.
+        more: What was left out, in words.
+        link: The whole of it, beside the page.
+    """
+
+    caption: str
+    kind: str
+    source: str = ""
+    text: str = ""
+    head: list[str] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    more: str = ""
+    link: str = ""
+
+
+def ready(index: Iterable[Mapping[str, Any]], show: Path) -> list[Sample]:
+    """The entries of an index in its order."""
+    left = ALL_INSIDE
+    found = []
+    for entry in list(index)[:_MOST_SHOWN]:
+        sample = _sample(entry, show, left)
+        left -= len(sample.source) if sample.source.startswith("data:") else 0
+        found.append(sample)
+    return found
+
+
+def _sample(entry: Mapping[str, Any], show: Path, left: int) -> Sample:
+    caption = str(entry.get("caption") or "")
+    if "error" in entry:
+        line = f" ({entry['line']})" if entry.get("line") else ""
+        return Sample(caption, "error", text=f"{entry['error']}{line}")
+    name = Path(str(entry.get("file") or "")).name
+    path, kind = show / name, str(entry.get("kind"))
+    if not name or not path.is_file():
+        return Sample(caption, "error", text=f"show/{name or '?'} is not there")
+    link = f"{show.name}/{quote(name)}"
+    if kind in ("image", "audio", "video"):
+        return Sample(caption, kind, source=_address(path, link, left), link=link)
+    if kind == "table" and (table := _table(path)) is not None:
+        head, rows, more = table
+        return Sample(caption, "table", head=head, rows=rows, more=more, link=link)
+    if kind in ("text", "table"):
+        text = _beginning(path)
+        more = "the rest is in the file" if path.stat().st_size > _MOST_TEXT else ""
+        return Sample(caption, "text", text=text, more=more, link=link)
+    return Sample(caption, "file", link=link, text=name)
+
+
+def _address(path: Path, link: str, left: int) -> str:
+    kind = mimetypes.guess_type(path.name)[0]
+    inside = path.stat().st_size * 4 // 3 + 100
+    if kind is None or inside > min(left, MOST_INSIDE):
+        return link
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _beginning(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(_MOST_TEXT).rstrip("\n")
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]], str] | None:
+    """Columns, rows and what was left out; None when it is no table."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    rows: list[list[Any]]
+    if isinstance(content, Mapping):
+        head, rows = [], [[name, value] for name, value in content.items()]
+        if content and all(isinstance(v, list) for v in content.values()) and _equally_long(content.values()):
+            head, rows = list(content), [list(row) for row in zip(*content.values(), strict=True)]
+    elif content and isinstance(content, list) and all(isinstance(row, Mapping) for row in content):
+        head = list(dict.fromkeys(name for row in content for name in row))
+        rows = [[row.get(name, "") for name in head] for row in content]
+    elif isinstance(content, list):
+        head, rows = [], [row if isinstance(row, list) else [row] for row in content]
+    else:
+        return None
+    columns = max(map(len, rows), default=0)
+    more = [f"{len(rows) - _MOST_ROWS:,} more rows"] if len(rows) > _MOST_ROWS else []
+    more += [f"{columns - _MOST_COLUMNS:,} more columns"] if columns > _MOST_COLUMNS else []
+    cells = [[_cell(value) for value in row[:_MOST_COLUMNS]] for row in rows[:_MOST_ROWS]]
+    return [str(name) for name in head[:_MOST_COLUMNS]], cells, " and ".join(more)
+
+
+def _equally_long(lists: Iterable[list[Any]]) -> bool:
+    return len({len(values) for values in lists}) == 1
+
+
+def _cell(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _MOST_CELL else f"{text[:_MOST_CELL]}…"

@@ -1,0 +1,132 @@
+"""What a run was asked to do differently from what is shipped, as a table and as overrides."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nimble_lightning.report import shipped
+
+# Who the run is and where: said elsewhere on the page, and on every command.
+_IDENTITY = ("trainer", "datamodule", "params", "run_id", "name", "output_dir", "resume", "report")
+_BY_NAME = ("callbacks", "logger")
+_GONE = object()
+# Text that Hydra takes for text, and a shell for one word, without quotes.
+_PLAIN = re.compile(r"[A-Za-z0-9_/.:@+-]+")
+_NUMBER = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?", re.IGNORECASE)
+_RESERVED = ("null", "true", "false", "nan", "inf", "+inf", "-inf")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that is not as shipped."""
+
+    key: str
+    value: str
+    usual: str
+
+
+def parameters(job: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The trainer's own settings, all of them."""
+    params = job.get("params")
+    found = shipped.leaves(params) if isinstance(params, Mapping) else ()
+    return [(".".join(path), shown(value)) for path, value in found]
+
+
+def differences(job: Mapping[str, Any]) -> list[Difference]:
+    """Every other setting that is not as shipped, in the order of the configuration."""
+    usual = dict(shipped.leaves(shipped.defaults()))
+    asked = dict(shipped.leaves(_without_identity(job)))
+    found = [
+        Difference(".".join(path), shown(value), shown(usual[path]) if path in usual else "")
+        for path, value in asked.items()
+        if path not in usual or usual[path] != value
+    ]
+    off = {path[:2] for path in usual if path[0] in _BY_NAME} - {path[:2] for path in asked}
+    return found + [Difference(".".join(path), "off", "on") for path in sorted(off)]
+
+
+def overrides(job: Mapping[str, Any]) -> list[str]:
+    """What to write on a command line to ask for the same again."""
+    words = [f"params.{name}={value(v)}" for name, v in (job.get("params") or {}).items()]
+    choice = {**_methods(job), **_strategy(job)}
+    base = shipped.defaults(choice)
+    words += [f"{group}={name}" for group, name in choice.items()]
+    words += _named("callbacks", job, base)
+    loggers = list(job.get("logger") or {})
+    if loggers != list(base.get("logger", {})) and set(loggers) <= set(shipped.choices("logger")):
+        words.append(f"logger=[{','.join(loggers)}]" if loggers else "logger=none")
+        for name in loggers:
+            base = shipped.merged(base, shipped.block("logger", name))
+    usual = dict(shipped.leaves(base))
+    for path, setting in shipped.leaves(_without_identity(job)):
+        if usual.get(path, _GONE) != setting and not (path[0] == "callbacks" and setting is None):
+            words.append(f"{'' if path in usual else '++'}{'.'.join(path)}={value(setting)}")
+    return words
+
+
+def value(setting: Any) -> str:
+    """A setting as Hydra reads it."""
+    if setting is None:
+        return "null"
+    if isinstance(setting, bool):
+        return str(setting).lower()
+    if isinstance(setting, int | float):
+        return repr(setting)
+    if isinstance(setting, Mapping):
+        return "{" + ",".join(f"{name}:{value(inner)}" for name, inner in setting.items()) + "}"
+    if isinstance(setting, list | tuple):
+        return "[" + ",".join(map(value, setting)) + "]"
+    text = str(setting)
+    if _PLAIN.fullmatch(text) and not _NUMBER.fullmatch(text) and text.lower() not in _RESERVED:
+        return text
+    escaped = text.replace("\\'", "\\\\'").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def shown(setting: Any) -> str:
+    """A setting as a person reads it."""
+    return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False, default=str)
+
+
+def _without_identity(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: node for name, node in job.items() if name not in _IDENTITY}
+
+
+def _methods(job: Mapping[str, Any]) -> dict[str, str]:
+    """The choice in each group whose files are one class each."""
+    found = {}
+    for group, usual in shipped.chosen().items():
+        section = job.get(group)
+        target = section.get("_target_") if isinstance(section, Mapping) else None
+        if target is None or group in _BY_NAME:
+            continue
+        fitting = [c for c in shipped.choices(group) if shipped.block(group, c).get(group, {}).get("_target_") == target]
+        if fitting and usual not in fitting:
+            found[group] = fitting[0]
+    return found
+
+
+def _strategy(job: Mapping[str, Any]) -> dict[str, str]:
+    """The choice whose file says what the run's strategy is."""
+    lightning = job.get("lightning")
+    asked = lightning.get("strategy") if isinstance(lightning, Mapping) else None
+    for name in shipped.choices("strategy"):
+        if asked is not None and shipped.block("strategy", name).get("lightning", {}).get("strategy") == asked:
+            return {} if name == shipped.chosen().get("strategy") else {"strategy": name}
+    return {}
+
+
+def _named(group: str, job: Mapping[str, Any], base: dict[str, Any]) -> list[str]:
+    """Members of a group that are on or off against the usual; those that are on join the base."""
+    asked = {name: node for name, node in (job.get(group) or {}).items() if node is not None}
+    usual = list(base.get(group, {}))
+    words = [f"{group}.{name}=null" for name in usual if name not in asked]
+    for name in asked:
+        if name not in usual and name in shipped.choices(group):
+            words.append(f"{group}.{name}=true")
+            base[group] = {**base[group], **shipped.block(group, name)[group]}
+    return words
