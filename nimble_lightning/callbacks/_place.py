@@ -34,6 +34,11 @@ def place(trainer: L.Trainer) -> Path:
     return found
 
 
+def in_run_folder(trainer: L.Trainer) -> bool:
+    """Whether this is a run of ours, whose beginning and end are told by whoever runs it."""
+    return _is_run_folder(Path(trainer.default_root_dir).absolute())
+
+
 def tell(trainer: L.Trainer, kind: str, **facts: Any) -> None:
     """Add an event to the outbox, from the first rank alone; a disk that is full does not matter to the run.
 

@@ -79,6 +79,13 @@ def find(urls: str | Sequence[Entry] | None, events: Events = None) -> list[Addr
     return found
 
 
+def learn(urls: str | Sequence[Entry] | None) -> None:
+    """Let this process keep the tokens in these addresses out of what it writes, though it tells nobody."""
+    entries = [urls] if isinstance(urls, str) else list(urls or ())
+    for entry in entries:
+        services.learn(str(entry.get("url", "")) if isinstance(entry, Mapping) else entry)
+
+
 def literals(urls: Any) -> list[str]:
     """The entries of a configuration that hold an address itself instead of a reference to it."""
     entries = [urls] if isinstance(urls, str | Mapping) else list(urls or ())

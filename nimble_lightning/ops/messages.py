@@ -108,7 +108,7 @@ def context_of(folder: Path, batch: Batch) -> dict[str, Any]:
         "lines": list(_lines(batch)) if several else [],
         "reason": "" if several else _reason(facts),
         "rows": list(_rows(folder, facts, run, metric, step, last.time)),
-        "log": run_facts.last_words(folder) if failed else "",
+        "log": (facts.get("trace") or run_facts.last_words(folder)) if failed else "",
         "command": facts.get("command") if last.kind in ("failed", "stopped") else None,
         "numbers": numbers(batch.events),
     }

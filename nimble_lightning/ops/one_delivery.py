@@ -86,8 +86,8 @@ class Refused(Exception):
     """The service did not take the message; the text says why."""
 
 
-def deliver(folder: Path, address: Address, batch: Batch, writer: Writer, *, pictures: bool) -> None:
-    """Send, write down that it arrived, then try the pictures, which cost nothing but themselves.
+def deliver(folder: Path, address: Address, batch: Batch, writer: Writer) -> None:
+    """Send, and write down that it arrived.
 
     Raises:
         Refused: It did not arrive.
@@ -96,13 +96,26 @@ def deliver(folder: Path, address: Address, batch: Batch, writer: Writer, *, pic
     with contextlib.suppress(OSError):
         # On a full disk the sender still knows.
         outbox.record(folder, address.key, batch)
-    if pictures and batch.kind == "finished" and getattr(address.service, "attachment_support", False):
-        signal.alarm(0)
-        if os.fork() == 0:
-            signal.alarm(_PICTURES_SECONDS)
-            # Not the lock: the text has arrived, and whoever delivers next need not wait for this.
-            os.closerange(3, _MOST_FILES)
-            _send_pictures(folder, address)
+
+
+def start_pictures(folder: Path, address: Address) -> None:
+    """Send the curve and the first samples as a message of their own; refused, they cost only themselves.
+
+    Nobody waits for it. It keeps no lock either: the text has arrived by then.
+    """
+    if not getattr(address.service, "attachment_support", False) or os.fork():
+        return
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.alarm(_PICTURES_SECONDS)
+        os.closerange(3, _MOST_FILES)
+        with tempfile.TemporaryDirectory() as place:
+            if files := [str(path) for path in _pictures(folder, Path(place))]:
+                send(address, Message("", f"{folder.name}: pictures"), files)
+    except Exception as error:  # whatever a service's plugin raises
+        print(secrets.redact(f"{address.label}: no pictures: {error}"), file=sys.stderr, flush=True)
+    finally:
+        os._exit(0)
 
 
 def send(address: Address, message: Message, attach: list[str] | None = None) -> None:
@@ -127,19 +140,6 @@ def send(address: Address, message: Message, attach: list[str] | None = None) ->
         )
     if not arrived:
         raise Refused(said[-1] if said else "refused")
-
-
-def _send_pictures(folder: Path, address: Address) -> None:
-    """The curve and the first samples, as a message of their own. Ends this process."""
-    try:
-        with tempfile.TemporaryDirectory() as place:
-            files = [str(path) for path in _pictures(folder, Path(place))]
-            if files:
-                send(address, Message("", f"{folder.name}: pictures"), files)
-    except Exception as error:  # the text has arrived; this was an extra
-        print(secrets.redact(f"no pictures to {address.label}: {error}"), file=sys.stderr, flush=True)
-    finally:
-        os._exit(0)
 
 
 def _pictures(folder: Path, place: Path) -> Iterator[Path]:

@@ -44,7 +44,7 @@ _learnt: set[str] = set()
 def learn(values: Iterable[str]) -> None:
     """Keep these values, and the tokens in those that are addresses, out of every text from now on."""
     for value in values:
-        _learnt.update(_URL.fullmatch(value) and tokens_of(value) or [value] * is_telling(value))
+        _learnt.update(_secret_in(value))
 
 
 def forget() -> None:
@@ -114,7 +114,7 @@ def known() -> set[str]:
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name):
             for part in value.split():
-                values.update(tokens_of(part) if _URL.fullmatch(part) else [part] * is_telling(part))
+                values.update(_secret_in(part))
     return values
 
 
@@ -140,6 +140,12 @@ def tokens_of(url: str) -> list[str]:
     if (password := user.partition(":")[2]) and len(password) > 3:
         found.append(password)
     return [spelling for value in found for spelling in {value, unquote(value)}]
+
+
+def _secret_in(value: str) -> list[str]:
+    if _URL.fullmatch(value):
+        return tokens_of(value)
+    return [value] if is_telling(value) else []
 
 
 def _spellings(secret: str) -> set[str]:

@@ -148,6 +148,8 @@ class Sender:
                 self.say(f"{attempt.address.label}: answers again")
             self._delivered.remember(key, attempt.batch)
             lane.succeeded(attempt.batch, now)
+            if self.settings.pictures and attempt.batch.kind == "finished":
+                one_delivery.start_pictures(self.folder, attempt.address)
             return
         lane.failed(now)
         if lane.breaker.failures == 1 or (lane.breaker.is_open and not was_open):
@@ -156,14 +158,7 @@ class Sender:
     def _send(self, address: Address, now: float) -> None:
         if address.key in self._attempts or (batch := self.lanes[address.key].due(now)) is None:
             return
-        work = partial(
-            one_delivery.deliver,
-            self.folder,
-            address,
-            batch,
-            self._writer,
-            pictures=self.settings.pictures,
-        )
+        work = partial(one_delivery.deliver, self.folder, address, batch, self._writer)
         self._attempts[address.key] = one_delivery.start(address, batch, now, work)
 
 

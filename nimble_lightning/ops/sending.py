@@ -15,10 +15,12 @@ from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.events import OUTBOX
 from nimble_lightning.ops.outbox_lock import SENDER
 from nimble_lightning.ops.sender import LOG, Settings
+from nimble_lightning.ops.services import VARIABLE
 
 # Seconds, instead of what the configuration says: for tests, and for machines that are taken away at once.
 LINGER = "NIMBLE_NOTIFICATION_LINGER"
 COALESCE = "NIMBLE_NOTIFICATION_COALESCE"
+NOBODY = f"nobody is told how this run goes: there is no address (callbacks.notification.urls, or {VARIABLE})"
 _NOT_NEEDED = ("PYTHONSTARTUP", "PYTHONHOME", "OMP_", "CUDA_")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -20,6 +21,7 @@ HOW = (
 )
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
+_ANY_URL = re.compile(r"[A-Za-z][\w+.-]*://[^\s'\"]+")
 _FILES = (".yml", ".yaml", ".conf", ".cfg")
 
 
@@ -32,6 +34,18 @@ def from_environment() -> list[str]:
     """The addresses in NIMBLE_NOTIFICATION_URLS, apart by spaces or commas."""
     given = re.split(r"[\s,]+(?=[A-Za-z][\w+.-]*:)", os.environ.get(VARIABLE, "").strip())
     return [url for url in given if url]
+
+
+def learn(text: str) -> None:
+    """Keep the tokens an entry leads to out of what this process writes, whether they are right or not."""
+    if is_address(text):
+        secrets.learn([text.strip()])
+        return
+    reference = text.strip().removeprefix("secret:")
+    content = os.environ.get(reference, "")
+    with contextlib.suppress(OSError):
+        content += Path(reference).expanduser().read_text(encoding="utf-8")
+    secrets.learn(_ANY_URL.findall(content))
 
 
 def services(text: str, position: int) -> Sequence[Any]:
@@ -71,7 +85,7 @@ def _private_text(path: Path) -> str:
 
 def _from_apprise_file(path: Path) -> list[Any]:
     text = _private_text(path)
-    secrets.learn(re.findall(r"[A-Za-z][\w+.-]*://[^\s'\"]+", text))
+    secrets.learn(_ANY_URL.findall(text))
     apprise = _apprise()
     config = apprise.AppriseConfig(asset=asset())
     config.add(str(path))
