@@ -120,6 +120,11 @@ def _proving(name: str) -> Callable[[list[str]], int]:
     return lambda words: int(getattr(import_module("nimble_lightning.cli.proving"), name)(words))
 
 
+def gpu(words: list[str]) -> int:
+    """`gpu [--json]`: the GPUs of this machine that a run would use."""
+    return int(import_module("nimble_lightning.ops.gpu.command").main(words))
+
+
 def in_this_version(home: str) -> bool:
     """Whether `group` or `group.member` is among the configuration that is shipped."""
     group, _, member = home.partition(".")
@@ -215,5 +220,12 @@ COMMANDS: tuple[Command, ...] = (
         "verify DIR --key PUB [--replay N]",
         "check that a run is what was signed; train parts of it again",
         _proving("verify_folder"),
+    ),
+    Command(
+        "gpu",
+        "gpu [--json]",
+        "the GPUs in use here, and what is worth a look",
+        gpu,
+        needs="nimble_lightning.ops.gpu.command",
     ),
 )
