@@ -1,0 +1,137 @@
+"""The account of a run: all its attempts and ranks put together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nimble_lightning.ops.usage import totals
+from nimble_lightning.ops.usage.carbon import grid_of
+from nimble_lightning.ops.usage.exports import co2_eq_emissions
+from nimble_lightning.ops.usage.figures import Figure, figure
+from nimble_lightning.ops.usage.piece import Piece, attempts
+from nimble_lightning.ops.usage.spans import Span, spans, useful_steps, waits
+from nimble_lightning.ops.usage.split import CAUSES, RETRY, split
+from nimble_lightning.ops.usage.terms import Terms
+
+SCHEMA = "nimble_lightning.usage/1"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an account is of.
+
+    Attributes:
+        run_id: Of the run.
+        name: Of what was trained; the project that usage is summed by.
+        recorded: The attempts as a supervisor saw them; empty where there is none.
+        ranks: Devices an attempt held that ended before it told.
+        final: Whether the run has ended.
+    """
+
+    run_id: str
+    name: str
+    recorded: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    ranks: int = 1
+    final: bool = False
+
+
+def account(subject: Subject, found: Sequence[Piece], terms: Terms) -> dict[str, Any]:
+    """The content of usage.json, from what each process told and what was seen from outside."""
+    of_run = spans(subject.recorded, found)
+    by_attempt = attempts(found)
+    useful = useful_steps(of_run)
+    seconds = _time(of_run, by_attempt, useful)
+    held = {span.number: span.length * _ranks(by_attempt.get(span.number, []), subject) for span in of_run}
+    device_seconds = sum(held.values())
+    kept = {span.number: _share(useful[span.number], span) for span in of_run}
+    energy = totals.energy(found, terms.pue)
+    wall = sum(seconds.values())
+    content = {
+        "schema": SCHEMA,
+        "run_id": subject.run_id,
+        "name": subject.name,
+        "user": next((piece.user for piece in found if piece.user), ""),
+        "hosts": sorted({piece.host for piece in found if piece.host}),
+        "final": subject.final,
+        "started": min((span.start for span in of_run), default=None),
+        "ended": max((span.end for span in of_run), default=None),
+        "attempts": len(of_run),
+        "devices": _devices(found, subject),
+        "wall_seconds": round(wall, 3),
+        "device_seconds": round(device_seconds, 3),
+        "goodput": round(seconds["step"] / wall, 4) if wall and any(useful.values()) else None,
+        "time": {cause: round(value, 3) for cause, value in seconds.items()},
+        "steps": sum(useful.values()),
+        "lost_steps": sum(span.last_step - span.first_step - useful[span.number] for span in of_run),
+        "samples": round(sum(piece.samples * kept.get(piece.attempt, 1.0) for piece in found)),
+        "tokens": totals.tokens(found, kept),
+        "flops": totals.flops(found),
+        "mfu": totals.mfu(found),
+        "peak_memory_bytes": max((piece.peak_memory or 0 for piece in found), default=0) or None,
+        "energy_kwh": energy,
+        "pue": terms.pue,
+        "cost": totals.cost(terms.prices, device_seconds, energy["total"]),
+        "co2e_kg": totals.carbon(terms.grid, energy["total"]),
+        "grid": _grid(terms),
+    }
+    left = None if subject.final else to_go(content, by_attempt)
+    return {**content, "co2_eq_emissions": co2_eq_emissions(content), "to_go": left}
+
+
+def to_go(content: Mapping[str, Any], by_attempt: Mapping[int, Sequence[Piece]]) -> dict[str, Any] | None:
+    """What is left if it goes on as in this attempt so far: seconds, energy and cost."""
+    last = next(iter(by_attempt.get(max(by_attempt, default=0), [])), None)
+    if last is None or not last.total or not last.done:
+        return None
+    pace = (last.length - last.seconds.get("start", 0.0)) / last.done
+    left = max(0, last.total - last.done) * pace
+    devices = sum(device["count"] for device in content["devices"])
+    growth = left * devices / content["device_seconds"] if content["device_seconds"] else 0.0
+    spent = {"energy_kwh": content["energy_kwh"]["total"], "cost": content["cost"]["amount"]}
+    return {
+        "seconds": figure(
+            round(left, 1), "estimated", f"{last.done} of {last.total} batches of this fit are done"
+        ),
+        **{name: _grown(found, growth) for name, found in spent.items()},
+    }
+
+
+def _grown(found: Figure, growth: float) -> Figure:
+    value = found["value"]
+    return figure(None if value is None else value * growth, "estimated", "as much an hour as up to now")
+
+
+def _time(
+    of_run: Sequence[Span], by_attempt: Mapping[int, Sequence[Piece]], useful: Mapping[int, int]
+) -> dict[str, float]:
+    parts = [split(span, by_attempt.get(span.number, []), useful[span.number]) for span in of_run]
+    seconds = {cause: sum(part[cause] for part in parts) for cause in CAUSES}
+    seconds[RETRY] += waits(of_run)
+    return seconds
+
+
+def _ranks(found: Sequence[Piece], subject: Subject) -> int:
+    return max((piece.world_size for piece in found), default=subject.ranks)
+
+
+def _share(useful: int, span: Span) -> float:
+    """Of what an attempt did, the part that did not have to be done again."""
+    steps = span.last_step - span.first_step
+    return useful / steps if steps > 0 else 1.0
+
+
+def _devices(found: Sequence[Piece], subject: Subject) -> list[dict[str, Any]]:
+    """Those of the attempt with the most."""
+    counts = [Counter(piece.device for piece in group) for group in attempts(found).values()]
+    most = max(counts, key=lambda count: count.total(), default=Counter({"unknown": subject.ranks}))
+    return [{"name": name, "count": count} for name, count in most.items()]
+
+
+def _grid(terms: Terms) -> dict[str, Any] | None:
+    grid = grid_of(terms.grid)
+    if grid is None:
+        return None
+    return {"g_per_kwh": grid.grams, "code": grid.code, "country": grid.country, "note": grid.note}

@@ -1,0 +1,120 @@
+"""What one process has used up to now: a file of its own, replaced every few seconds."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+FOLDER = "usage"
+SCHEMA = "nimble_lightning.usage_piece/1"
+
+
+@dataclass
+class Piece:
+    """The running totals of one process.
+
+    Attributes:
+        attempt: Which start of the run it belongs to, from 1.
+        run: Which run, where several may share a folder.
+        started: Since when it counts, in seconds since the epoch; `updated`: until when.
+        seconds: By state; `state` is the last one and had lasted `lasting` seconds.
+        first_step: Optimizer steps the run had done when this process began; `last_step`: at the last update.
+        done: Batches of this fit, out of `total` where that is known; what is left is told from them.
+        tokens: None where batches hold none; `tokens_kind` and `tokens_note` say how they were counted.
+        flops: Operations of training; None where unknown, and `flops_note` says why.
+        peak_flops: What the device could do in a second at this precision.
+        joules: By part (gpu, cpu, ram); None where unknown. `sources` says how each was found.
+    """
+
+    attempt: int = 1
+    rank: int = 0
+    world_size: int = 1
+    run: str = ""
+    host: str = ""
+    user: str = ""
+    pid: int = 0
+    started: float = 0.0
+    updated: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    state: str = "start"
+    lasting: float = 0.0
+    first_step: int = 0
+    last_step: int = 0
+    done: int = 0
+    total: int | None = None
+    samples: int = 0
+    tokens: float | None = None
+    tokens_kind: str = "measured"
+    tokens_note: str = ""
+    flops: float | None = None
+    flops_note: str = ""
+    peak_flops: float | None = None
+    peak_note: str = ""
+    device: str = "cpu"
+    precision: str = ""
+    peak_memory: int | None = None
+    joules: dict[str, float | None] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> int:
+        return max(0, self.last_step - self.first_step)
+
+    @property
+    def length(self) -> float:
+        """The seconds it accounts for."""
+        return sum(value for state, value in self.seconds.items() if state != "away")
+
+
+def path_of(folder: Path, attempt: int, rank: int) -> Path:
+    return folder / FOLDER / f"attempt-{attempt}.rank-{rank}.json"
+
+
+def write(folder: Path, piece: Piece) -> None:
+    """Replace the file of this process.
+
+    Raises:
+        OSError: It could not be written; what was there is still there.
+    """
+    path = path_of(folder, piece.attempt, piece.rank)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace(path, json.dumps({"schema": SCHEMA, **asdict(piece)}))
+
+
+def replace(path: Path, text: str) -> None:
+    """Readers see the old or the new. What a power cut takes is written again in a few seconds: no fsync."""
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def pieces(folder: Path, run: str | None = None) -> list[Piece]:
+    """All pieces of a folder, or of one run in it, by attempt and rank; what is not whole is passed over."""
+    read = (_read(path) for path in (folder / FOLDER).glob("attempt-*.rank-*.json"))
+    found = [piece for piece in read if piece is not None and run in (None, piece.run)]
+    return sorted(found, key=lambda piece: (piece.attempt, piece.rank))
+
+
+def attempts(found: Iterable[Piece]) -> dict[int, list[Piece]]:
+    """Pieces by the number of their attempt."""
+    grouped: dict[int, list[Piece]] = {}
+    for piece in found:
+        grouped.setdefault(piece.attempt, []).append(piece)
+    return grouped
+
+
+def _read(path: Path) -> Piece | None:
+    known = {f.name for f in fields(Piece)}
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return Piece(**{name: value for name, value in content.items() if name in known})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None

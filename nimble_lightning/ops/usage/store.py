@@ -1,0 +1,45 @@
+"""usage.json and emissions.csv: the account as files of the run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.ops.usage.exports import emissions_csv
+from nimble_lightning.ops.usage.piece import replace
+
+FILE, EMISSIONS = "usage.json", "emissions.csv"
+
+
+def save(folder: Path, usage: Mapping[str, Any]) -> None:
+    """Write the account; of a run that has ended, its row of emissions.csv as well.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    replace(folder / FILE, json.dumps(usage, indent=2) + "\n")
+    if usage["final"]:
+        replace(folder / EMISSIONS, emissions_csv(usage))
+
+
+def load(path: Path) -> dict[str, Any] | None:
+    """The account in a file; None for anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = isinstance(content, dict) and str(content.get("schema", "")).startswith("nimble_lightning.usage/")
+    return content if known else None
+
+
+def find(places: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every account at or below some places, each once."""
+    seen = set()
+    for place in places:
+        files = [place] if place.is_file() else sorted(place.rglob(FILE))
+        for path in files:
+            if path.resolve() not in seen and (usage := load(path)) is not None:
+                seen.add(path.resolve())
+                yield path, usage
