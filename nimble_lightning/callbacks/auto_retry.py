@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from nimble_lightning.callbacks._foreign import Foreign
+from nimble_lightning.callbacks._whole import Whole
 from nimble_lightning.checkpoint import prune
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
@@ -81,6 +83,7 @@ class AutoRetry(L.Callback):
         self._next_look = 0.0
         self._voters: dist.ProcessGroup | None = None
         self._foreign: Foreign | None = None
+        self._whole: AbstractContextManager[None] = contextlib.nullcontext()
         self._others: list[Path] = []
         self._poll: Callable[[], None] | None = None
 
@@ -90,7 +93,8 @@ class AutoRetry(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self._foreign = None if asked.supervised else Foreign.join(trainer)
+        self._whole = Whole(trainer)
+        self._foreign = None if asked.supervised else Foreign.join(trainer, self._whole)
         if self.max_time_per_run is not None:
             self._end = time.monotonic() + self.max_time_per_run
 
@@ -126,7 +130,7 @@ class AutoRetry(L.Callback):
         if (save or stop or late) and step > self._saved_at:
             self._commit(trainer, step)
         if stop:
-            raise SIGTERMException(TERMINATED)
+            raise OutOfTime(asked.why) if asked.why else SIGTERMException(TERMINATED)
         if late:
             raise OutOfTime(f"max_time_per_run of {self.max_time_per_run:g} s is over")
 
@@ -174,7 +178,8 @@ class AutoRetry(L.Callback):
         if not trainer.fast_dev_run:
             folder = self._folder(trainer)
             try:
-                (self._foreign or trainer).save_checkpoint(folder / f"step-{step:08d}.ckpt")
+                with self._whole:
+                    trainer.save_checkpoint(folder / f"step-{step:08d}.ckpt", weights_only=False)
                 if trainer.is_global_zero:
                     prune(folder, keep=_KEEP, protect=self._others)
             except OSError as error:

@@ -16,15 +16,22 @@ class Asked:
     Attributes:
         stop: An end was asked for.
         save: A checkpoint was asked for.
+        why: The reason for an end that no signal asked for.
         supervised: Somebody watches this process and starts it again.
     """
 
     def __init__(self) -> None:
         self.stop = False
         self.save = False
+        self.why = ""
         self.supervised = False
         self._patient = False
         self._before: dict[signal.Signals, Any] = {}
+
+    @property
+    def heard(self) -> bool:
+        """Whether somebody looks at the flags at each step."""
+        return self._patient
 
     def obey(self) -> None:
         """For a supervised process: SIGTERM ends it at once, except between `listen` and `release`."""
@@ -34,7 +41,7 @@ class Asked:
 
     def listen(self) -> None:
         """From now on somebody looks at the flags at each step; only a main thread may install handlers."""
-        self.stop, self.save, self._patient = False, False, True
+        self.stop, self.save, self.why, self._patient = False, False, "", True
         if not _may_install() or self._before:
             return
         self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._on_stop)

@@ -101,7 +101,8 @@ def judge(evidence: Evidence) -> Outcome:
     if first is not None:
         return _failed(first)
     if ends:
-        return _stopped(ends[0])
+        # A rank that knows why it was to end says more than those that followed it.
+        return _stopped(next((e for e in ends if e["type"] == "OutOfTime"), ends[0]))
     if errors:
         return _failed(errors[0])
     return Outcome("killed", "the workers ended without a word")
