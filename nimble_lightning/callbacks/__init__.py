@@ -14,8 +14,18 @@ if TYPE_CHECKING:
     from nimble_lightning.callbacks.non_finite import NonFinite
     from nimble_lightning.callbacks.notification import Notification
     from nimble_lightning.callbacks.progress import Progress
+    from nimble_lightning.callbacks.usage_report import UsageReport
 
-__all__ = ["AutoRetry", "BestCheckpoint", "ExactResume", "GPUInfo", "NonFinite", "Notification", "Progress"]
+__all__ = [
+    "AutoRetry",
+    "BestCheckpoint",
+    "ExactResume",
+    "GPUInfo",
+    "NonFinite",
+    "Notification",
+    "Progress",
+    "UsageReport",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -27,5 +37,6 @@ __getattr__, __dir__ = lazy(
         "NonFinite": "nimble_lightning.callbacks.non_finite",
         "Notification": "nimble_lightning.callbacks.notification",
         "Progress": "nimble_lightning.callbacks.progress",
+        "UsageReport": "nimble_lightning.callbacks.usage_report",
     },
 )

@@ -1,0 +1,88 @@
+"""An end when the budget is used up: at a step, on all ranks, with a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import lightning as L
+
+from nimble_lightning.callbacks._books import Books
+from nimble_lightning.callbacks._place import tell
+from nimble_lightning.ops.signals import asked
+from nimble_lightning.ops.usage.figures import value_of
+from nimble_lightning.ops.usage.terms import Budget
+
+log = logging.getLogger(__name__)
+
+# Ranks ask the first one about as often as it looks at the account.
+_SECONDS = 2.0
+
+
+class Spending:
+    """Looks at the account as it is written, and ends the run when there is too much in it.
+
+    Where somebody looks at each step for a wish to stop (AutoRetry), that is told; elsewhere a checkpoint is
+    saved here, and Lightning's loop is asked to stop.
+
+    Args:
+        trainer: Whose run it is.
+        budget: What it may take.
+        books: Where the account is kept.
+    """
+
+    def __init__(self, trainer: L.Trainer, budget: Budget, books: Books) -> None:
+        self._trainer = trainer
+        self._budget = budget
+        self._books = books
+        self._over: str | None = None
+        self._agreed: str | None = None
+        self._stopped = False
+        self._batches, self._next, self._distance = 0, 0, 1
+        self._asked_at = time.monotonic()
+        books.watch, books.every = self._look, _SECONDS
+
+    def after_batch(self) -> None:
+        """To be called on every rank after each training batch."""
+        self._batches += 1
+        if self._stopped or asked.heard:
+            return
+        if self._trainer.world_size == 1:
+            self._agreed = self._over
+        elif self._batches >= self._next:
+            self._agree()
+        if self._agreed and not self._trainer.fit_loop._should_accumulate():
+            self._stop(self._agreed)
+
+    def _look(self, usage: dict[str, Any]) -> None:
+        """In the thread, on the first rank."""
+        if not self._batches:
+            # Nobody listens before the first step.
+            return
+        cost, kwh = usage["cost"]["amount"], usage["energy_kwh"]["total"]
+        over = self._budget.used_up(value_of(cost), value_of(kwh), usage["wall_seconds"])
+        if over and self._over is None:
+            self._over = over
+            log.warning("%s: the run commits and ends", over)
+            tell(self._trainer, "budget", reason=over)
+        if over and asked.heard:
+            asked.why, asked.stop = over, True
+
+    def _agree(self) -> None:
+        """What the first rank found, and after how many batches to ask again: two seconds, however long they
+        are."""
+        now = time.monotonic()
+        pace = (now - self._asked_at) / self._distance
+        mine = (self._over, max(1, round(_SECONDS / max(pace, 1e-6))))
+        self._agreed, self._distance = self._trainer.strategy.broadcast(mine)
+        self._asked_at, self._next = now, self._batches + self._distance
+
+    def _stop(self, reason: str) -> None:
+        self._stopped = True
+        trainer = self._trainer
+        path = self._books.place.folder / "checkpoints" / f"budget-step={trainer.global_step}.ckpt"
+        trainer.save_checkpoint(path)
+        if trainer.is_global_zero:
+            log.warning("%s: saved as %s", reason, path)
+        trainer.should_stop = True

@@ -1,0 +1,260 @@
+"""What a run takes: hours, energy, money, emissions; over all its attempts and ranks, to the last kill."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from typing_extensions import override
+
+from nimble_lightning.callbacks._books import Books, Place, new_clock
+from nimble_lightning.callbacks._budget import Spending
+from nimble_lightning.callbacks._guard import guarded
+from nimble_lightning.callbacks._place import place
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.signals import asked
+from nimble_lightning.ops.usage import sending
+from nimble_lightning.ops.usage.carbon import grid_of
+from nimble_lightning.ops.usage.clock import AWAY, CHECKPOINT, DATA, OTHER, START, STEP, VALIDATION, Clock
+from nimble_lightning.ops.usage.figures import value_of
+from nimble_lightning.ops.usage.table import progress, table
+from nimble_lightning.ops.usage.terms import Budget, Prices, Terms, made
+from nimble_lightning.ops.usage.work import Work
+
+log = logging.getLogger(__name__)
+
+_BETWEEN_LINES_SECONDS = 30.0
+
+
+@guarded
+class UsageReport(L.Callback):
+    """Keeps `usage.json` beside what the run writes, true to a few seconds however the run ends.
+
+    Each process notes what it uses in `usage/attempt-K.rank-R.json`; the account puts all of them together.
+    Every figure says whether it was measured, estimated or assumed. Nothing is sent anywhere unless
+    `report_to` names an address.
+
+    Times are those of the host. A GPU works behind its host, so a single step's time is not its own, but
+    over many steps the sums are right, since the host waits for the device sooner or later.
+
+    Args:
+        prices: What is paid, as `{gpu_hour: 2.5, kwh: 0.3, currency: EUR}`; any may be left out. An hour of a
+            device costs `gpu_hour` even where the device is no GPU.
+        grid: Where electricity comes from: grams of CO2e for a kilowatt-hour, or a country such as DE.
+        pue: What the building takes for each kilowatt-hour of its computers.
+        peak_flops: What one device can do in a second, for the MFU; by default from a table with sources.
+        measure_flops: Count the operations of the first batch while it is trained.
+        budget: What the run may take over all its attempts, as `{max_cost: 50, max_kwh: 20, max_time: 12h}`;
+            then it commits and ends.
+        report_to: An address that gets `usage.json` by POST at the end.
+
+    Example::
+
+        L.Trainer(callbacks=[UsageReport(prices={"gpu_hour": 2.5, "currency": "EUR"}, grid="FR")])
+    """
+
+    def __init__(
+        self,
+        prices: Prices | Mapping[str, Any] | None = None,
+        grid: float | str | None = None,
+        pue: float = 1.0,
+        peak_flops: float | None = None,
+        measure_flops: bool = True,
+        budget: Budget | Mapping[str, Any] | None = None,
+        report_to: str | None = None,
+    ) -> None:
+        grid_of(grid)
+        self.terms = Terms(made(Prices, prices, "prices"), grid, pue, peak_flops)
+        self.budget = made(Budget, budget, "budget")
+        if self.budget.max_cost is not None and not self.terms.prices.known:
+            raise RequestError("budget.max_cost needs prices: give prices.gpu_hour, prices.kwh or both.")
+        if report_to is not None:
+            sending.check(report_to)
+        self.measure_flops = measure_flops
+        self.report_to = report_to
+        self._clock = Clock()
+        self._work = Work(measure=False)
+        self._books: Books | None = None
+        self._spending: Spending | None = None
+        self._line_at = 0.0
+        self._logged: dict[str, Any] | None = None
+
+    # --- one call of the Trainer -------------------------------------------------------------------
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if trainer.fast_dev_run:
+            return
+        folder = place(trainer)
+        if self._books is None or not self._books.are_of(trainer, folder):
+            self._open(trainer, folder)
+        elif self._clock.state == AWAY:
+            self._clock.switch(OTHER)
+        self._time_saves(trainer)
+        if self._books is not None:
+            self._books.recorder.start()
+
+    @override
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._end(trainer)
+        if stage == "fit" and trainer.is_global_zero and self._books is not None and not self._recorded:
+            usage = self._books.usage
+            if usage is not None:
+                print(table(usage), flush=True)
+                self._report(usage)
+
+    @override
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._stop_counting()
+        self._end(trainer)
+
+    # --- a step ------------------------------------------------------------------------------------
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._work.begin(pl_module, trainer.global_step, _batches_left(trainer))
+
+    @override
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._clock.state != START:
+            self._clock.switch(DATA)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._clock.switch(STEP)
+        if self._work.counter is not None:
+            self._work.counter.begin()
+
+    @override
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._work.counter is not None:
+            self._stop_counting(batch)
+        self._work.add(batch)
+        self._clock.switch(DATA)
+        if self._spending is not None:
+            self._spending.after_batch()
+
+    @override
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop_counting()
+        self._clock.switch(OTHER)
+        usage = None if self._books is None else self._books.usage
+        if usage is None or usage is self._logged or not trainer.is_global_zero:
+            return
+        self._logged = usage
+        if (now := time.monotonic()) >= self._line_at:
+            self._line_at = now + _BETWEEN_LINES_SECONDS
+            log.info("%s", progress(usage))
+        if not trainer.barebones:
+            _to_loggers(trainer, usage)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._clock.switch(OTHER)
+
+    # --- beside the steps --------------------------------------------------------------------------
+
+    @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._clock.switch(VALIDATION)
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._clock.switch(DATA if trainer.state.fn == "fit" else OTHER)
+
+    @override
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._clock.switch(VALIDATION)
+
+    @override
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._clock.switch(OTHER)
+
+    # --- how ---------------------------------------------------------------------------------------
+
+    @property
+    def _recorded(self) -> bool:
+        """Whether somebody else writes the account when the run has ended."""
+        return self._books is not None and self._books.place.recorded
+
+    def _open(self, trainer: L.Trainer, folder: Path) -> None:
+        if self._books is not None:
+            self._books.recorder.stop()
+        self._clock = new_clock()
+        self._work = Work(self.measure_flops)
+        self._books = Books(trainer, Place.of(trainer, folder), self.terms, self._clock, self._work)
+        if self.budget.given:
+            self._spending = Spending(trainer, self.budget, self._books)
+
+    def _time_saves(self, trainer: L.Trainer) -> None:
+        """All saves go through this method of the Trainer's, and no hook tells when one ends."""
+        if "save_checkpoint" in vars(trainer):
+            return
+        save = trainer.save_checkpoint
+
+        @functools.wraps(save)
+        def timed(*args: Any, **kwargs: Any) -> None:
+            before = self._clock.switch(CHECKPOINT)
+            try:
+                save(*args, **kwargs)
+            finally:
+                self._clock.switch(before)
+
+        trainer.save_checkpoint = timed  # type: ignore[method-assign]
+
+    def _stop_counting(self, batch: Any = None) -> None:
+        if self._work.counter is not None:
+            self._work.counter.end()
+            self._work.counted(batch)
+
+    def _end(self, trainer: L.Trainer) -> None:
+        vars(trainer).pop("save_checkpoint", None)
+        if self._books is None or not self._books.recorder.running:
+            return
+        if asked.supervised:
+            # What follows in this process, evaluation and export, is the run's as well.
+            self._books.recorder.flush()
+            return
+        self._clock.switch(AWAY)
+        self._books.recorder.stop()
+        if trainer.is_global_zero:
+            self._books.close()
+
+    def _report(self, usage: Mapping[str, Any]) -> None:
+        if self.report_to is not None and (why := sending.post(self.report_to, usage)):
+            log.warning("the usage was not reported (%s); nimble-cli usage %s --send does it later", why, ".")
+
+
+def _batches_left(trainer: L.Trainer) -> int | None:
+    """Of the whole fit, by `max_epochs` or `max_steps`, whichever ends it first."""
+    epochs, steps = trainer.max_epochs, trainer.max_steps
+    endless = float("inf")
+    by_epochs = trainer.num_training_batches * epochs if epochs is not None and epochs > 0 else endless
+    by_steps = steps * trainer.accumulate_grad_batches if steps > 0 else endless
+    left = min(by_epochs, by_steps) - (trainer.fit_loop.total_batch_idx + 1)
+    return None if left == endless else max(0, int(left))
+
+
+def _to_loggers(trainer: L.Trainer, usage: Mapping[str, Any]) -> None:
+    """Straight to the loggers: a metric of the model's is something others choose checkpoints by."""
+    known = {
+        "usage/kwh": value_of(usage["energy_kwh"]["total"]),
+        "usage/cost": value_of(usage["cost"]["amount"]),
+        "usage/mfu": value_of(usage["mfu"]),
+    }
+    metrics = {name: value for name, value in known.items() if value is not None}
+    for logger in trainer.loggers if metrics else ():
+        logger.log_metrics(metrics, step=trainer.global_step)
