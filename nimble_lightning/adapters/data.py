@@ -61,6 +61,10 @@ class NimbleData(L.LightningDataModule):
             or self.val_dataloader()
         )
 
+    def holdout_dataloader(self) -> Any:
+        """Data for the last word on a model. Lightning knows no such loader, so nothing of its opens it."""
+        return self._evaluation_loader("holdout_dataloader", "holdout_data")
+
     def batches_per_epoch(self) -> int | None:
         """Training batches on this rank; None for a stream."""
         loader = self._training_loader()

@@ -22,6 +22,7 @@ def complete(job: Job, result: Result) -> Result:
         message=result.message,
         exit_code=result.exit_code,
         metrics=result.metrics,
+        verdict=result.verdict,
         seconds=result.seconds,
         **{name: last.get(name) for name in ("cause", "reason", "rank")},
         step=last.get("last_step"),

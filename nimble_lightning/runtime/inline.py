@@ -36,6 +36,10 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
     flag = read_json(job.folder.finished)
     record.end(Outcome("finished"), flag["metrics"].get("global_step"))
     record.update(
-        status="finished", metrics=flag["metrics"], best_checkpoint=flag["best_checkpoint"], ended=time.time()
+        status="finished",
+        metrics=flag["metrics"],
+        verdict=flag["verdict"],
+        best_checkpoint=flag["best_checkpoint"],
+        ended=time.time(),
     )
     return ending.complete(job, Result.of(job.folder.path, record.content, "finished"))

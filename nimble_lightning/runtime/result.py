@@ -11,6 +11,9 @@ Status = Literal["running", "finished", "failed", "stopped"]
 
 FINISHED, FAILED, REFUSED, CRITERIA_NOT_MET, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
+# Of a run that did not come to its end.
+NOT_JUDGED: dict[str, Any] = {"passed": None, "summary": "not judged", "validator": None, "criteria": []}
+
 
 @dataclass
 class Result:
@@ -25,6 +28,7 @@ class Result:
         message: One or two lines for people.
         exit_code: What the command exits with.
         attempts: One entry a start, with cause, start, end, first and last step.
+        verdict: What the validator said: `passed` (None where none was asked), `summary`, `criteria`.
     """
 
     status: Status
@@ -35,18 +39,24 @@ class Result:
     exit_code: int = FINISHED
     attempts: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    verdict: dict[str, Any] = field(default_factory=lambda: dict(NOT_JUDGED))
 
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any], message: str) -> Result:
         """From what run.json says."""
         best = record.get("best_checkpoint")
+        verdict = record.get("verdict") or dict(NOT_JUDGED)
+        if verdict["passed"] is not None:
+            message += f", {'passed' if verdict['passed'] else 'not passed'}: {verdict['summary']}"
         return cls(
             status=record["status"],
             metrics=record.get("metrics", {}),
             folder=folder,
             best_checkpoint=Path(best) if best else None,
             message=message,
+            exit_code=CRITERIA_NOT_MET if verdict["passed"] is False else FINISHED,
             attempts=record.get("attempts", []),
+            verdict=verdict,
             seconds=max(0.0, record.get("ended", 0.0) - record.get("started", 0.0)),
         )
 

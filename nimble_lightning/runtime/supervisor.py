@@ -8,7 +8,16 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from nimble_lightning.runtime import devices, ending, forkserver, result, resuming, signing, stacks
+from nimble_lightning.runtime import (
+    asked_validator,
+    devices,
+    ending,
+    forkserver,
+    result,
+    resuming,
+    signing,
+    stacks,
+)
 from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -27,6 +36,7 @@ LOOK_SECONDS = 0.05
 
 def supervise(job: Job) -> Result:
     """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
+    asked_validator.check(job.resolved())
     job.folder.create()
     with RunLock(job.folder.lock):
         wait_for_orphans(job.folder)
@@ -145,6 +155,7 @@ class Supervisor:
             self.record.update(
                 status="finished",
                 metrics=flag["metrics"],
+                verdict=flag.get("verdict"),
                 best_checkpoint=flag["best_checkpoint"],
                 ended=time.time(),
             )

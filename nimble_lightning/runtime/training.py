@@ -23,10 +23,9 @@ from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_
 from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.judging import Judge, made_validator
+from nimble_lightning.runtime.judging import Judge
 from nimble_lightning.runtime.meter import Meter
 from nimble_lightning.runtime.pulse import Pulse
-from nimble_lightning.validators import Run
 
 
 class Training:
@@ -58,7 +57,8 @@ class Training:
         self.heart = heart
         self.config = job.resolved()
         self.trainer: L.Trainer | None = None
-        self.judge: Judge | None = None
+        self._pulse = [] if heart is None else [Pulse(heart)]
+        self._judge = Judge(self.config, job.folder.path, self._pulse)
 
     def run(self, target: Any = None) -> None:
         """Train to the end, then leave the finished flag; it is the only sign that a run is done.
@@ -76,6 +76,7 @@ class Training:
             self._prepare_in_turn(parts)
             exporting.see(parts.user.object)
             if parts.user.trains_by_itself:
+                self._judge.begin(parts.user)
                 returned = whole_run.train(parts.user, self.job.folder)
                 if not isinstance(returned, L.LightningModule):
                     provenance.of_whole_run(self.job, self.attempt, parts.user, self.rank)
@@ -86,6 +87,7 @@ class Training:
                     return
                 parts.module, parts.data = returned, data_of(parts.user, self.config)
         exporting.see(owner_of(parts))
+        self._judge.begin(parts.user, parts)
         seed_all(self.config["seed"] + self.rank)
         try:
             metrics, best = self._fit(parts)
@@ -119,7 +121,7 @@ class Training:
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
         meter = Meter(self.job.run_id, self.attempt)
-        extra: list[L.Callback] = [meter] if self.heart is None else [meter, Pulse(self.heart)]
+        extra: list[L.Callback] = [meter, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
@@ -133,13 +135,12 @@ class Training:
         return metrics, best
 
     def _finish(self, metrics: Mapping[str, float], best: str | None) -> None:
+        numbers = {k: float(v) if not isinstance(v, int) else v for k, v in metrics.items()}
+        verdict = self._judge.verdict(self.trainer, numbers)
         everyones(None)
         if self.rank == 0:
-            numbers = {k: float(v) if not isinstance(v, int) else v for k, v in metrics.items()}
-            write_json(
-                self.job.folder.finished,
-                {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt},
-            )
+            facts = {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt, "verdict": verdict}
+            write_json(self.job.folder.finished, facts)
 
 
 def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[str, float]:

@@ -1,0 +1,55 @@
+"""The verdict of a run, made while its model is still in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.runtime.asked_validator import made_validator
+from nimble_lightning.runtime.building import Parts
+from nimble_lightning.validators.early import KnownMetrics
+from nimble_lightning.validators.run import Run
+from nimble_lightning.validators.verdict import as_verdict
+
+
+class Judge:
+    """The validator of a run, the run it is going to judge, and what watches over its wishes in training.
+
+    Args:
+        config: The run's, references resolved.
+        folder: The run folder.
+        keep: Callbacks that every evaluation needs.
+    """
+
+    def __init__(self, config: Mapping[str, Any], folder: Path, keep: Sequence[L.Callback] = ()) -> None:
+        self.validator = made_validator(config)
+        self.watching: list[L.Callback] = []
+        self._run = Run(folder, config, keep=tuple(keep))
+
+    def begin(self, user: UserTrainer | None, parts: Parts | None = None) -> None:
+        """Let the validator look at the run before its training.
+
+        Args:
+            user: The trainer with the four methods.
+            parts: What Lightning is going to train; None where `train` may do everything itself.
+        """
+        # A module that `train` returned evaluates itself.
+        user = None if parts is not None and user is not None and user.trains_by_itself else user
+        module, data = (None, None) if parts is None else (parts.module, parts.data)
+        self._run = replace(self._run, user=user, module=module, data=data)
+        if (begin := getattr(self.validator, "begin", None)) is not None:
+            begin(self._run)
+        names = getattr(self.validator, "metrics", ())
+        if names and module is not None:
+            self.watching = [KnownMetrics(names, tested=getattr(data, "has_test_data", True))]
+
+    def verdict(self, trainer: L.Trainer | None, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What run.json says. Every rank has to ask, since evaluations need them all."""
+        name = type(self.validator).__name__
+        answer = self.validator.judge(self._run.ended(trainer, metrics))
+        return as_verdict(answer, name).as_json(name)

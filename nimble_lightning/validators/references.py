@@ -1,0 +1,123 @@
+"""From the name of a reference to its model: a run, a checkpoint, weights, a folder or Hub id, or what the
+trainer itself has for a baseline."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.validators import hub, weights
+from nimble_lightning.validators.measuring import Measured
+from nimble_lightning.validators.models import models
+from nimble_lightning.validators.run import Run
+
+BASELINE = "baseline"
+UNTRAINED = "the untrained model"
+
+
+@dataclass
+class References:
+    """Finds and evaluates what a run is compared with; each only once.
+
+    Args:
+        names: As they were given.
+    """
+
+    names: tuple[str, ...]
+    _untrained: dict[str, nn.Module] = field(default_factory=dict)
+    _measured: dict[str, Measured] = field(default_factory=dict)
+
+    def begin(self, run: Run) -> None:
+        """Refuse what cannot be found; keep the untrained model where it is what counts."""
+        for name in self.names:
+            if name == BASELINE:
+                self._begin_baseline(run)
+            else:
+                require(name)
+
+    def are_figures(self, run: Run) -> bool:
+        """Whether the trainer itself says what to compare with, so that nothing has to be evaluated."""
+        return self.names == (BASELINE,) and _has_baseline(run)
+
+    def told(self, name: str, run: Run) -> str:
+        """What a reference is called in a sentence."""
+        if name != BASELINE:
+            return name
+        return "baseline()" if _has_baseline(run) else UNTRAINED
+
+    def measured(self, name: str, run: Run) -> Measured:
+        """What a reference reaches on the data that the run was evaluated on."""
+        if name not in self._measured:
+            self._measured[name] = self._baseline(run) if name == BASELINE else self._evaluated(name, run)
+        return self._measured[name]
+
+    def _evaluated(self, name: str, run: Run) -> Measured:
+        return run.evaluate(load(name, run))
+
+    def _baseline(self, run: Run) -> Measured:
+        user = run.user
+        if user is None or not _has_baseline(run):
+            return run.evaluate(self._untrained)
+        if user.takes_batch(BASELINE):
+            return run.evaluate(by=BASELINE)
+        returned = user.run(BASELINE)
+        return run.evaluate(returned) if isinstance(returned, nn.Module) else _as_measured(returned)
+
+    def _begin_baseline(self, run: Run) -> None:
+        # Where train does everything itself, the model may only be made in it.
+        if _has_baseline(run) or run.module is None:
+            return
+        if not run.modules:
+            raise RequestError(
+                "The untrained model is not there before configure_model. Name what to compare with: "
+                "validator.reference=..."
+            )
+        self._untrained = {name: copy.deepcopy(module) for name, module in run.modules.items()}
+
+
+def require(name: str) -> None:
+    """Refuse a reference that cannot be found, before anything is trained."""
+    given = models.resolve(name)
+    place = Path(given).expanduser()
+    if not place.exists():
+        hub.require(given, models)
+    elif not hub.is_model_folder(place):
+        weights.require(place)
+
+
+def load(name: str, run: Run) -> Mapping[str, nn.Module]:
+    """The modules of a reference, by the names that the trained ones have."""
+    given = models.resolve(name)
+    place = Path(given).expanduser()
+    if place.exists() and not hub.is_model_folder(place):
+        return weights.load(place, run)
+    main = run.main
+    return {main: hub.load(given, run.modules[main])}
+
+
+def _has_baseline(run: Run) -> bool:
+    return run.user is not None and run.user.method(BASELINE) is not None
+
+
+def _as_measured(returned: Any) -> Measured:
+    """Figures, or values per sample, that `baseline` returned."""
+    if not isinstance(returned, Mapping) or not returned:
+        raise TrainerError(
+            f"baseline returned {type(returned).__name__}; expected a module, or metrics by name: a number, "
+            "or one value per sample."
+        )
+    values = {name: _array(value) for name, value in returned.items()}
+    samples = {n: v for n, v in values.items() if v.ndim == 1}
+    shares = frozenset(n for n, v in samples.items() if np.isin(v, (0, 1)).all())
+    return Measured({n: float(v.mean()) for n, v in values.items()}, samples, shares)
+
+
+def _array(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
