@@ -24,7 +24,8 @@ def place(plan: Plan, request: Request) -> list[str]:
     from nimble_lightning.runtime.job import new_run_id
 
     config = plan.config
-    run_id = folder_name(config, "run_id") or new_run_id()
+    asked = "sweep_id" if request.multirun and config.get("sweep_id") is not None else "run_id"
+    run_id = folder_name(config, asked) or new_run_id()
     names = {source.trainer.name for source in plan.sources}
     name = folder_name(config, "name") or (names.pop() if len(names) == 1 else "sweep")
     check_writable(Path(str(config.output_dir)))

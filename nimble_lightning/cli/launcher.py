@@ -44,7 +44,7 @@ class SideBySide(Launcher):
         room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), len(work))  # type: ignore[arg-type]
         sweeping.prepare(str(self._config.trainer))
         with Board({number: self._task.varied(config) for number, config in configs.items()}) as board:
-            sweep = sweeping.Sweep(room, board)
+            sweep = sweeping.Sweep(Path(str(self._config.hydra.sweep.dir)), room, board)
             answers = sweep.run(work, folders)
         outcomes = {
             n: answer or _lost(n, self._task.varied(configs[n]), folders[n]) for n, answer in answers.items()

@@ -12,6 +12,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "params": "dict",
         "seed": "Natural",
         "run_id": "str | None",
+        "sweep_id": "str | None",
         "resume": "Literal['auto', 'never'] | Path",
         "output_dir": "Path",
         "name": "str | None",

@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.parent import alive
+
+# As long as a run that was told to stop may take to commit.
+_ORPHAN_SECONDS = 20.0
+_LOOK_SECONDS = 0.05
 
 
 class RunLock:
     """A lock file naming its owner by host, boot and process. The lock of a dead owner is broken.
 
     The kernel's file lock decides on one machine (it vanishes with the process); the file's content tells
-    people, and other machines on a shared disk, whose it is.
+    people, and other machines on a shared disk, whose it is. Forks of its owner hold it as well: those that
+    are left when the owner is gone are on their way out, and are waited for.
     """
 
     def __init__(self, path: Path) -> None:
@@ -23,12 +31,11 @@ class RunLock:
         self._file: int | None = None
 
     def __enter__(self) -> RunLock:
-        import fcntl
-
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        until = time.monotonic() + _ORPHAN_SECONDS
+        while not (free := _take(descriptor)) and not _lives(_read(descriptor)) and time.monotonic() < until:
+            time.sleep(_LOOK_SECONDS)
+        if not free:
             owner = _read(descriptor)
             os.close(descriptor)
             raise RequestError(
@@ -60,6 +67,23 @@ class RunLock:
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+
+def _take(descriptor: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _lives(owner: Mapping[str, object]) -> bool:
+    """Whether the owner may be there still; on another machine nobody here can tell."""
+    pid = owner.get("pid")
+    here = owner.get("host") == socket.gethostname() and owner.get("boot") == boot_id()
+    return not here or not isinstance(pid, int) or alive(pid)
 
 
 def boot_id() -> str:

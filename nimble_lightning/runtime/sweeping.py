@@ -15,6 +15,7 @@ import torch.distributed.launcher.api  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import devices, forkserver, result
 from nimble_lightning.runtime.heartbeat import read
+from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
 
 LOOK_SECONDS = 0.1
@@ -37,11 +38,13 @@ class Sweep:
     member whose supervising process is killed is started again, and goes on where its run was.
 
     Args:
+        folder: Of the sweep; one command at a time works in it.
         room: What each of those that run at once may use.
         watcher: Told of every start and end.
     """
 
-    def __init__(self, room: list[Share], watcher: Watcher) -> None:
+    def __init__(self, folder: Path, room: list[Share], watcher: Watcher) -> None:
+        self._folder = folder
         self._free = room
         self._watcher = watcher
         self._signals: list[signal.Signals] = []
@@ -56,9 +59,13 @@ class Sweep:
         return result.INTERRUPTED if self._signals[0] == signal.SIGINT else result.TERMINATED
 
     def run(self, work: Mapping[int, Callable[[], Any]], folders: Mapping[int, Path]) -> dict[int, Any]:
-        """The answer of every member that was started, by its number."""
+        """The answer of every member that was started, by its number.
+
+        Raises:
+            RequestError: The sweep is already going on.
+        """
         waiting, answers, starts = list(work), {}, dict.fromkeys(work, 0)
-        with self._listening():
+        with RunLock(self._folder / "sweep.lock"), self._listening():
             while self._running or (waiting and not self._signals):
                 while waiting and self._free and not self._signals:
                     number = waiting.pop(0)

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,23 @@ def held_by_a_child(path: Path) -> int:
     ready, told = os.pipe()
     if (pid := os.fork()) == 0:
         with RunLock(path):
+            os.write(told, b"x")
+            signal.pause()
+    os.read(ready, 1)
+    os.close(ready)
+    os.close(told)
+    return pid
+
+
+def held_by_a_child_with_children(folder: Path) -> int:
+    """A process that holds the lock, and a fork of it that outlives it by a moment."""
+    ready, told = os.pipe()
+    if (pid := os.fork()) == 0:
+        with RunLock(folder / "run.lock"):
+            if os.fork() == 0:
+                time.sleep(0.5)
+                (folder / "ended").touch()
+                os._exit(0)
             os.write(told, b"x")
             signal.pause()
     os.read(ready, 1)
@@ -47,6 +65,14 @@ def test_the_lock_of_a_killed_process_is_broken(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run.lock").read_text())["pid"] == pid
     with RunLock(tmp_path / "run.lock"):
         assert json.loads((tmp_path / "run.lock").read_text())["pid"] == os.getpid()
+
+
+def test_what_the_killed_process_had_forked_is_waited_for(tmp_path: Path) -> None:
+    pid = held_by_a_child_with_children(tmp_path)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    with RunLock(tmp_path / "run.lock"):
+        assert (tmp_path / "ended").exists()
 
 
 def test_a_lock_can_be_taken_again_when_it_was_given_back(tmp_path: Path) -> None:

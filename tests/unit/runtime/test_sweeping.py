@@ -40,7 +40,7 @@ class Notes:
 
 
 def sweep(folder: Path, work: dict[int, Callable[[], Any]], at_once: int, notes: Notes) -> tuple[Sweep, dict]:
-    running = Sweep([ONE] * at_once, notes)
+    running = Sweep(folder, [ONE] * at_once, notes)
     return running, running.run(work, {number: folder / str(number) for number in work})
 
 
