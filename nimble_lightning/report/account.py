@@ -30,12 +30,14 @@ class Figure:
         text: Its value, for people.
         kind: measured, estimated or assumed; "" where there is no doubt.
         note: How it was arrived at.
+        value: The figure itself.
     """
 
     name: str
     text: str
     kind: str = ""
     note: str = ""
+    value: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _figure(name: str, given: Any, text: Callable[[float], str]) -> Figure | Non
     if value is None:
         return None
     doubt = given if isinstance(given, Mapping) else {}
-    return Figure(name, text(value), str(doubt.get("kind") or ""), str(doubt.get("note") or ""))
+    return Figure(name, text(value), str(doubt.get("kind") or ""), str(doubt.get("note") or ""), value)
 
 
 def _value(given: Any) -> float | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nimble_lightning.report import page, rendering
+from nimble_lightning.errors import RequestError
+from nimble_lightning.report import page, rendering, sweep
+from nimble_lightning.report.members import Sweep
 from nimble_lightning.report.source import PAGE, Source
 
 # While a run goes on, an open page looks for a newer one every so many seconds.
@@ -24,3 +26,17 @@ def build(folder: str | Path) -> Path:
     content = page.content(source)
     refresh = _REFRESH if content["status"] == "running" else None
     return rendering.write(source.folder / PAGE, rendering.render("run.html", refresh=refresh, **content))
+
+
+def build_sweep(folder: str | Path) -> Path:
+    """Write `report.html` of a sweep: its members side by side, each with a link to its own page.
+
+    Raises:
+        RequestError: There is no member in the folder.
+        OSError: The page could not be written.
+    """
+    found = Sweep(Path(folder).resolve())
+    if not found.members:
+        raise RequestError(f"{found.folder} holds no runs: expected folders with a run.json in them")
+    text = rendering.render("sweep.html", refresh=None, sortable=True, **sweep.content(found))
+    return rendering.write(found.folder / PAGE, text)

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nimble_lightning.report import account, commands, failures, hardware, marks, panels, samples, settings, words
+from nimble_lightning.report import account, commands, failures, hardware, marks, panels, samples, settings, shipped, words
 from nimble_lightning.report.csvs import read_table
 from nimble_lightning.report.curves import Curve, read_curves
 from nimble_lightning.report.source import Source
 
 _MOST_FIGURES = 4
-_RECORDED = {"git": "Code", "code": "Code", "data": "Data", "fingerprints": "Data", "hardware": "Hardware", "host": "Host"}
+_MOST_FACTS = 40
+_RECORDED = {"code": "Code", "data": "Data", "hardware": "Hardware", "environment": "Environment"}
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def content(source: Source) -> dict[str, Any]:
         "parts": account.parts(source.usage),
         "usage": account.figures(source.usage),
         "samples": samples.ready(source.shown, source.show),
+        "trainer": str(job.get("trainer") or ""),
         "parameters": settings.parameters(job),
         "differences": settings.differences(job) if job.get("trainer") else [],
         "configuration": source.configuration,
@@ -55,8 +57,8 @@ def content(source: Source) -> dict[str, Any]:
         "omitted": omitted,
         "failures": failures.failures(source.errors),
         "environment": _environment(run),
-        "recorded": _recorded(run),
-        "commands": commands.commands(job, run, source.folder, signed="signature" in (job.get("callbacks") or {})),
+        "recorded": _recorded(source.provenance),
+        "commands": commands.commands(job, run, source.folder, signed=bool((job.get("signature") or {}).get("_target_"))),
     }
 
 
@@ -64,7 +66,10 @@ def _curves(source: Source) -> dict[str, Curve]:
     path = source.metrics
     if path is None:
         return {}
-    return read_table(path) if path.suffix == ".csv" else read_curves(path)
+    found = read_table(path) if path.suffix == ".csv" else read_curves(path)
+    # Drawn over time from samples of their own.
+    elsewhere = ("gpu/", "host/", "usage/") if source.hardware or source.usage else ()
+    return {name: curve for name, curve in found.items() if not name.startswith(elsewhere)}
 
 
 def _began(run: Mapping[str, Any], attempts: list[Mapping[str, Any]]) -> float:
@@ -120,10 +125,11 @@ def _environment(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(name, str(v)) for name, v in versions.items()] if isinstance(versions, Mapping) else []
 
 
-def _recorded(run: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Code, data and machine, where the run's record has them."""
+def _recorded(provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Code, data and machine, where they were noted."""
     found = []
     for key, title in _RECORDED.items():
-        if isinstance(facts := run.get(key), Mapping) and facts:
-            found.append((title, [(str(name), settings.shown(value)) for name, value in facts.items()]))
+        if isinstance(facts := provenance.get(key), Mapping) and facts:
+            known = [(".".join(path), settings.shown(value)) for path, value in shipped.leaves(facts)]
+            found.append((title, [(name, text) for name, text in known if text not in ("null", "")][:_MOST_FACTS]))
     return found

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from nimble_lightning.report import words
 
@@ -46,9 +47,14 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters.update(
-        number=words.number, duration=words.duration, clock=words.clock, size=words.size, share=words.share
+        number=words.number, duration=words.duration, clock=words.clock, breakable=breakable
     )
     return made
+
+
+def breakable(text: str) -> Markup:
+    """A long name, which may go on in the next line after a dot, a dash or a slash."""
+    return Markup(re.sub(r"([._/])(?=\w)", r"\1<wbr>", str(escape(text))))
 
 
 def _asset(name: str) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nimble_lightning.ops.secrets import redact, redacted
+
 # A page goes through the mail: what is inside it is little, and in all no more than so much.
 MOST_INSIDE = 150_000
 ALL_INSIDE = 900_000
@@ -89,13 +91,13 @@ def _address(path: Path, link: str, left: int) -> str:
 
 def _beginning(path: Path) -> str:
     with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(_MOST_TEXT).rstrip("\n")
+        return redact(file.read(_MOST_TEXT)).rstrip("\n")
 
 
 def _table(path: Path) -> tuple[list[str], list[list[str]], str] | None:
     """Columns, rows and what was left out; None when it is no table."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = redacted(json.loads(path.read_text(encoding="utf-8")))
     except ValueError:
         return None
     rows: list[list[Any]]

@@ -37,13 +37,15 @@ def parameters(job: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def differences(job: Mapping[str, Any]) -> list[Difference]:
-    """Every other setting that is not as shipped, in the order of the configuration."""
-    usual = dict(shipped.leaves(shipped.defaults()))
+    """Every other setting that is not as shipped: first the choices, then what differs within them."""
+    choice = _choices(job)
+    found = [Difference(group, name, shipped.chosen().get(group, "")) for group, name in choice.items()]
+    usual = dict(shipped.leaves(shipped.defaults(choice)))
     asked = dict(shipped.leaves(_without_identity(job)))
-    found = [
+    found += [
         Difference(".".join(path), shown(value), shown(usual[path]) if path in usual else "")
         for path, value in asked.items()
-        if path not in usual or usual[path] != value
+        if usual.get(path, _GONE) != value
     ]
     off = {path[:2] for path in usual if path[0] in _BY_NAME} - {path[:2] for path in asked}
     return found + [Difference(".".join(path), "off", "on") for path in sorted(off)]
@@ -52,7 +54,7 @@ def differences(job: Mapping[str, Any]) -> list[Difference]:
 def overrides(job: Mapping[str, Any]) -> list[str]:
     """What to write on a command line to ask for the same again."""
     words = [f"params.{name}={value(v)}" for name, v in (job.get("params") or {}).items()]
-    choice = {**_methods(job), **_strategy(job)}
+    choice = _choices(job)
     base = shipped.defaults(choice)
     words += [f"{group}={name}" for group, name in choice.items()]
     words += _named("callbacks", job, base)
@@ -96,22 +98,26 @@ def _without_identity(job: Mapping[str, Any]) -> dict[str, Any]:
     return {name: node for name, node in job.items() if name not in _IDENTITY}
 
 
-def _methods(job: Mapping[str, Any]) -> dict[str, str]:
-    """The choice in each group whose files are one class each."""
+def _choices(job: Mapping[str, Any]) -> dict[str, str]:
+    """The choice in each group that is another than the usual one, as far as the groups have it."""
+    return {**_classes(job), **_strategy(job)}
+
+
+def _classes(job: Mapping[str, Any]) -> dict[str, str]:
     found = {}
-    for group, usual in shipped.chosen().items():
+    for group in shipped.groups():
         section = job.get(group)
         target = section.get("_target_") if isinstance(section, Mapping) else None
         if target is None or group in _BY_NAME:
             continue
-        fitting = [c for c in shipped.choices(group) if shipped.block(group, c).get(group, {}).get("_target_") == target]
-        if fitting and usual not in fitting:
+        blocks = {choice: shipped.block(group, choice).get(group, {}) for choice in shipped.choices(group)}
+        fitting = [choice for choice, block in blocks.items() if block.get("_target_") == target]
+        if fitting and shipped.chosen().get(group) not in fitting:
             found[group] = fitting[0]
     return found
 
 
 def _strategy(job: Mapping[str, Any]) -> dict[str, str]:
-    """The choice whose file says what the run's strategy is."""
     lightning = job.get("lightning")
     asked = lightning.get("strategy") if isinstance(lightning, Mapping) else None
     for name in shipped.choices("strategy"):

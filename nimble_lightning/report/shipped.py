@@ -15,6 +15,13 @@ _PACKAGE = re.compile(r"^# @package (\S+)")
 
 
 @cache
+def groups() -> tuple[str, ...]:
+    """The names of the groups."""
+    folders = (f.name for f in files(_CONF).iterdir() if f.is_dir())
+    return tuple(sorted(name for name in folders if choices(name)))
+
+
+@cache
 def choices(group: str) -> tuple[str, ...]:
     """The names of the files of a group."""
     folder = files(_CONF) / group

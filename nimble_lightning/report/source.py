@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nimble_lightning.ops import events
+from nimble_lightning.ops.secrets import redact, redacted
 from nimble_lightning.report import yamls
 
 RECORD = "run.json"
@@ -35,10 +37,15 @@ class Source:
         return _mapping(read_json(self.folder / RECORD))
 
     @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What was noted of code, data and machine where the run was to be signed."""
+        return _mapping(read_json(self.folder / "provenance.json"))
+
+    @cached_property
     def job(self) -> dict[str, Any]:
         """What was asked, references unresolved; the hyper-parameters Lightning wrote in other projects."""
         for name in _CONFIGURATIONS:
-            if found := _mapping(_read_yaml(self.folder / name)):
+            if found := _mapping(read_yaml(self.folder / name)):
                 return found
         return {}
 
@@ -48,7 +55,7 @@ class Source:
         for name in _CONFIGURATIONS:
             if (path := self.folder / name).is_file():
                 with path.open(encoding="utf-8", errors="replace") as file:
-                    return file.read(_MOST_CHARACTERS)
+                    return redact(file.read(_MOST_CHARACTERS))
         return ""
 
     @cached_property
@@ -59,7 +66,8 @@ class Source:
     @cached_property
     def events(self) -> list[events.Event]:
         """What happened, in that order."""
-        return list(deque(events.read(self.folder), maxlen=_MOST_EVENTS))
+        newest = deque(events.read(self.folder), maxlen=_MOST_EVENTS)
+        return [replace(event, facts=redacted(event.facts)) for event in newest]
 
     @cached_property
     def shown(self) -> list[dict[str, Any]]:
@@ -95,16 +103,16 @@ class Source:
 
 
 def read_json(path: Path) -> Any:
-    """A file's content; None where there is none, or it is not whole."""
+    """A file's content without the secrets in it; None where there is none, or it is not whole."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return redacted(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):
         return None
 
 
-def _read_yaml(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
     try:
-        return yamls.load(path.read_text(encoding="utf-8")) if path.stat().st_size < _MOST_BYTES else None
+        return redacted(yamls.load(path.read_text(encoding="utf-8"))) if path.stat().st_size < _MOST_BYTES else None
     except (OSError, ValueError):
         return None
 

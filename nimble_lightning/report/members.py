@@ -1,0 +1,107 @@
+"""The members of a sweep, as their folders tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from nimble_lightning.report import account, shipped, words
+from nimble_lightning.report.source import PAGE, RECORD, Source
+
+# Settings that differ because members are different runs, not because anybody varied them.
+_OWN = ("run_id", "name", "output_dir", "resume", "trainer", "datamodule", "hydra")
+_SMALL = ("loss", "error", "perplexity")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep."""
+
+    folder: str
+    status: str
+    message: str
+    settings: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    seconds: float | None
+    kwh: float | None
+    has_page: bool
+
+    @property
+    def link(self) -> str:
+        return f"{quote(self.folder)}/{PAGE}" if self.has_page else ""
+
+
+class Sweep:
+    """All members of a sweep, with what varies between them and what they are judged by."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        paths = folder.glob(f"*/{RECORD}")
+        self._sources = [Source(p.parent) for p in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name))]
+        self.members = [_member(source) for source in self._sources]
+
+    @cached_property
+    def name(self) -> str:
+        return self._sources[0].name if self._sources else self.folder.name
+
+    @cached_property
+    def varied(self) -> list[str]:
+        """The settings that are not the same in all members, in the order of the configuration."""
+        names = dict.fromkeys(name for member in self.members for name in member.settings)
+        return [name for name in names if len({words.number(m.settings.get(name)) for m in self.members}) > 1]
+
+    @cached_property
+    def metric(self) -> str | None:
+        """What members are judged by: what is monitored, else `val_loss`, else the first of the evaluation."""
+        asked = [source.job.get("monitor") for source in self._sources[:1]]
+        names = dict.fromkeys(name for member in self.members for name in member.metrics)
+        return next((name for name in [*asked, "val_loss", *names] if name in names), None)
+
+    @cached_property
+    def smaller_is_better(self) -> bool:
+        mode = self._sources[0].job.get("mode") if self._sources else None
+        return mode == "min" if mode else any(word in (self.metric or "").lower() for word in _SMALL)
+
+    def value(self, member: Member) -> float | None:
+        """What a member reached; None where that is no finite number."""
+        value = member.metrics.get(self.metric or "")
+        return value if value is not None and value - value == 0 else None
+
+    def ranked(self) -> list[Member]:
+        """Best first; those that reached nothing are last, in their order."""
+        reached = {m.folder: value for m in self.members if (value := self.value(m)) is not None}
+        best = sorted(reached, key=lambda folder: reached[folder], reverse=not self.smaller_is_better)
+        order = {folder: place for place, folder in enumerate(best)}
+        return sorted(self.members, key=lambda member: order.get(member.folder, len(order)))
+
+
+def _member(source: Source) -> Member:
+    run, job = source.run, source.job
+    given = run.get("metrics")
+    metrics = given if isinstance(given, Mapping) else {}
+    started, ended = run.get("started"), run.get("ended")
+    over = isinstance(started, int | float) and isinstance(ended, int | float)
+    kwh = account.energy(source.usage)
+    return Member(
+        folder=source.folder.name,
+        status=str(run.get("status") or "unknown"),
+        message=str(run.get("message") or ""),
+        settings=_settings(job),
+        metrics={
+            str(name): float(value)
+            for name, value in metrics.items()
+            if isinstance(value, int | float) and name != "global_step" and not str(name).startswith("train_")
+        },
+        seconds=max(0.0, ended - started) if over else None,
+        kwh=kwh.value if kwh is not None else None,
+        has_page=(source.folder / PAGE).exists(),
+    )
+
+
+def _settings(job: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: node for name, node in job.items() if name not in _OWN}
+    return {".".join(path): value for path, value in shipped.leaves(kept)}
