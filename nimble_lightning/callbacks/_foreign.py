@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins import TorchCheckpointIO
 
+from nimble_lightning.callbacks._whole import Whole
 from nimble_lightning.callbacks.exact_resume import ExactResume
-from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, sweep
+from nimble_lightning.checkpoint import newest_whole, sweep
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.retried import NOTES, RUN
 
@@ -30,23 +29,23 @@ class Foreign:
             of an earlier run is mistaken for its own.
     """
 
-    def __init__(self, trainer: L.Trainer) -> None:
+    def __init__(self, trainer: L.Trainer, whole: Whole) -> None:
         name = f"{os.environ[RUN]}.{next(_fits)}"
         self.commits = Path(trainer.default_root_dir).absolute() / "checkpoints" / name
         self._trainer = trainer
         self._notes = Path(os.environ[NOTES])
-        self._io = NimbleCheckpointIO()
+        self._whole = whole
         if trainer.is_global_zero:
             (self._notes / f"{name}.json").write_text(
                 json.dumps({"commits": str(self.commits)}), encoding="utf-8"
             )
 
     @classmethod
-    def join(cls, trainer: L.Trainer) -> Foreign | None:
+    def join(cls, trainer: L.Trainer, whole: Whole) -> Foreign | None:
         """Take part in `fit` from its `setup`; None where nobody starts the script again."""
         if RUN not in os.environ or trainer.fast_dev_run:
             return None
-        foreign = cls(trainer)
+        foreign = cls(trainer, whole)
         if not any(isinstance(callback, ExactResume) for callback in trainer.callbacks):
             # Lightning comes to it next: it goes through this list while it grows.
             trainer.callbacks.append(ExactResume())
@@ -56,10 +55,6 @@ class Foreign:
         if (found := newest_whole(foreign.commits)) is not None:
             foreign._continue_from(found.path)
         return foreign
-
-    def save_checkpoint(self, path: Path) -> None:
-        with self._whole():
-            self._trainer.save_checkpoint(path, weights_only=False)
 
     def note(self, exception: BaseException) -> None:
         """Tell the command what happened; it sees no more than an exit code."""
@@ -77,22 +72,7 @@ class Foreign:
 
         def resume_start(checkpoint_path: Any = None, weights_only: bool | None = None) -> None:
             del connector.resume_start
-            with self._whole():
+            with self._whole:
                 load(path, weights_only=True)
 
         connector.resume_start = resume_start
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """Our checkpoints are whole or absent, while the project's own stay as Lightning writes them."""
-        strategy = self._trainer.strategy
-        theirs = strategy.checkpoint_io
-        if type(theirs) is not TorchCheckpointIO:
-            # Chosen on purpose: sharded, asynchronous, or ours.
-            yield
-            return
-        strategy.checkpoint_io = self._io
-        try:
-            yield
-        finally:
-            strategy.checkpoint_io = theirs

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
     from nimble_lightning.checkpoint.resolver import Found, newest_whole
     from nimble_lightning.checkpoint.retention import prune
+    from nimble_lightning.checkpoint.sharded import commit_shards
     from nimble_lightning.checkpoint.whole import verify
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Manifest",
     "NimbleCheckpointIO",
     "RunFacts",
+    "commit_shards",
     "newest_whole",
     "prune",
     "seal_folder",
@@ -44,6 +46,7 @@ __getattr__, __dir__ = lazy(
         "Manifest": "nimble_lightning.checkpoint.manifest",
         "NimbleCheckpointIO": "nimble_lightning.checkpoint.io",
         "RunFacts": "nimble_lightning.checkpoint.facts",
+        "commit_shards": "nimble_lightning.checkpoint.sharded",
         "newest_whole": "nimble_lightning.checkpoint.resolver",
         "prune": "nimble_lightning.checkpoint.retention",
         "seal_folder": "nimble_lightning.checkpoint.folders",

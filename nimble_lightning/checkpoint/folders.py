@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from nimble_lightning.checkpoint.describe import describe
@@ -32,6 +33,7 @@ def seal_folder(
     *,
     staged: Path | None = None,
     parent: str | None = None,
+    shards: Mapping[str, FileRecord] | None = None,
 ) -> Manifest:
     """Commit a sharded checkpoint, on rank 0, after every rank has written its part.
 
@@ -41,12 +43,14 @@ def seal_folder(
         staged: The folder from ``staging_folder``, which gets the name ``path``; without it the files are in
             ``path`` already, as Lightning's strategies put them, and the manifest alone makes them whole.
         parent: Digest of the manifest committed before.
+        shards: Files that the ranks which wrote them have made sure of already.
     """
     path = Path(os.path.abspath(path))
     folder = staged or path
     settle(folder)
     reach("open")
-    files = {name: _record(folder / name) for name in files_in(folder)}
+    known = shards or {}
+    files = {name: known.get(name) or record(folder / name) for name in files_in(folder)}
     manifest = describe(path.name, files, facts, parent)
     reach("pending")
     _write_manifest(folder, manifest)
@@ -57,7 +61,8 @@ def seal_folder(
     return manifest
 
 
-def _record(path: Path) -> FileRecord:
+def record(path: Path) -> FileRecord:
+    """Size and digest of a file that is on the disk from now on."""
     with open_plain(path) as file:
         digest = hash_plain(file.fileno())
         reach("fsync")

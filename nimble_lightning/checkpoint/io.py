@@ -22,6 +22,7 @@ from nimble_lightning.checkpoint.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.names import retired_path
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
+from nimble_lightning.checkpoint.safety import check_step, refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.whole import manifests_of, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 
@@ -71,13 +72,12 @@ class NimbleCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        if weights_only is False:
-            raise CheckpointError("`weights_only=False` would run code from the checkpoint; leave it out.")
+        refuse_code(weights_only)
         path = local(path)
         with self._open(path) as (file, manifest):
             checkpoint = _read(file, path, map_location)
         if manifest is not None:
-            _check_step(checkpoint, manifest, path)
+            check_step(checkpoint, manifest, path)
             self._parent = self._parent or manifest.digest
         return checkpoint
 
@@ -112,12 +112,7 @@ def local(path: str | os.PathLike[str]) -> Path:
 def _write(checkpoint: Mapping[str, Any], file: HashingFile) -> None:
     torch.save(checkpoint, cast(BinaryIO, file))
     file.check()
-    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(file.name)
-    if unsafe:
-        raise CheckpointError(
-            f"The checkpoint holds {', '.join(sorted(unsafe))}, which weights_only=True refuses to load; "
-            "keep plain values and tensors in the state and in `save_hyperparameters`."
-        )
+    refuse_unsafe(file.name)
 
 
 def _read(file: BinaryIO, path: Path, map_location: Any) -> dict[str, Any]:
@@ -133,10 +128,3 @@ def _read(file: BinaryIO, path: Path, map_location: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"Checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict.")
     return checkpoint
-
-
-def _check_step(checkpoint: Mapping[str, Any], manifest: Manifest, path: Path) -> None:
-    step = RunFacts.of(checkpoint).step
-    if step != manifest.step:
-        text = f"Checkpoint {path} holds step {step}, its manifest says {manifest.step}; take an earlier one."
-        raise CheckpointError(text)

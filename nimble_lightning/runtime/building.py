@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.adapters.thin import ThinProfiler
-from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
+from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.folder import RunFolder
 
@@ -77,7 +77,7 @@ def build_trainer(
     options = {name: made(value) for name, value in (config.get("lightning") or {}).items()}
     callbacks = [made(block) for block in blocks(config.get("callbacks"))]
     loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))]
-    return L.Trainer(
+    trainer = L.Trainer(
         default_root_dir=str(folder.path),
         callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
         logger=options.pop("logger", loggers),
@@ -86,6 +86,8 @@ def build_trainer(
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
     )
+    commit_shards(trainer.strategy)
+    return trainer
 
 
 def with_checkpoint_io(plugins: list[Any], config: Mapping[str, Any]) -> list[Any]:

@@ -1,0 +1,103 @@
+"""A model cut up over ranks survives what one on a single device does: by its folders of pieces."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from killing import faults
+from sharding import causes, digests, saves, sharded
+
+from nimble_lightning.checkpoint import newest_whole, stages, verify
+from nimble_lightning.runtime import supervise
+
+LENGTH = "lightning.max_epochs=3"
+LAST = 18
+# The first rank comes to every stage, the other only to those of its own piece.
+KILLED = [*((0, stage) for stage in stages.STAGES), (1, "half"), (1, "fsync")]
+FAILED = [case for case in KILLED if case != (0, "prune")]
+
+
+def some(cases: list[tuple[int, str]], often: set[tuple[int, str]]) -> list[Any]:
+    """All cases, but those that are not named only in the soak."""
+    return [case if case in often else pytest.param(*case, marks=pytest.mark.soak) for case in cases]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quiet_workers() -> Iterator[None]:
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    yield
+    os.environ.pop("OMP_NUM_THREADS") if before is None else os.environ.update(OMP_NUM_THREADS=before)
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("untouched")
+    assert supervise(sharded(folder, LENGTH)).status == "finished"
+    return digests(folder, folder)
+
+
+def test_a_save_is_a_folder_of_pieces_with_one_manifest_and_the_two_newest_stay(tmp_path: Path) -> None:
+    assert supervise(sharded(tmp_path, LENGTH)).status == "finished"
+    assert saves(tmp_path) == ["step-00000015.ckpt", "step-00000018.ckpt"]
+    newest = tmp_path / "checkpoints" / "steps" / "step-00000018.ckpt"
+    manifest = verify(newest, run_id="test")
+    assert (manifest.step, manifest.device) == (LAST, "cpu")
+    assert {"__0_0.distcp", "__1_0.distcp", ".metadata", "meta.pt"} == set(manifest.files)
+    assert manifest.parent is not None
+    assert not list(tmp_path.glob("checkpoints/steps/.*"))
+
+
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 22))])
+def test_killed_at_random_steps_it_ends_with_the_same_bits(
+    tmp_path: Path, untouched: dict[str, str], seed: int
+) -> None:
+    chance = random.Random(seed)
+    steps = sorted(chance.sample(range(2, LAST), 2))
+    plan = (f"kill@step={s},attempt={n},rank={chance.randrange(2)}" for n, s in enumerate(steps, 1))
+    assert supervise(sharded(tmp_path, LENGTH, *faults("; ".join(plan)))).status == "finished"
+    assert causes(tmp_path) == ["killed", "killed", "finished"]
+    assert digests(tmp_path, tmp_path) == untouched
+
+
+@pytest.mark.parametrize(("rank", "stage"), some(KILLED, often={(1, "half"), (0, "folder")}))
+def test_killed_inside_a_save_it_ends_with_the_same_bits(
+    tmp_path: Path, untouched: dict[str, str], rank: int, stage: str
+) -> None:
+    plan = faults(f"kill@save={stage},step=12,attempt=1,rank={rank}")
+    result = supervise(sharded(tmp_path, LENGTH, *plan))
+    assert causes(tmp_path) == ["killed", "finished"]
+    assert result.attempts[1]["first_step"] == (12 if stage in ("folder", "prune") else 9)
+    assert digests(tmp_path, tmp_path) == untouched
+
+
+@pytest.mark.parametrize(("rank", "stage"), some(FAILED, often={(1, "fsync"), (0, "replace")}))
+def test_a_disk_error_on_one_rank_is_an_alert_on_all_and_training_goes_on(
+    tmp_path: Path, untouched: dict[str, str], rank: int, stage: str
+) -> None:
+    plan = faults(f"enospc@save={stage},step=12,attempt=1,rank={rank}")
+    assert supervise(sharded(tmp_path, LENGTH, *plan)).status == "finished"
+    assert causes(tmp_path) == ["finished"]
+    assert "step 12 could not be saved, training goes on" in (tmp_path / "log.txt").read_text()
+    assert digests(tmp_path, tmp_path) == untouched
+
+
+def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched: dict[str, str]) -> None:
+    once = "callbacks.auto_retry.max_retries=0"
+    first = supervise(sharded(tmp_path, LENGTH, once, *faults("kill@step=14,attempt=1,rank=1")))
+    assert first.status == "failed"
+    piece = tmp_path / "checkpoints" / "steps" / "step-00000012.ckpt" / "__1_0.distcp"
+    content = bytearray(piece.read_bytes())
+    content[len(content) // 2] ^= 1
+    piece.write_bytes(content)
+    found = newest_whole(tmp_path / "checkpoints" / "steps")
+    assert found is not None
+    assert (found.manifest.step, [path.name for path, _ in found.skipped]) == (9, ["step-00000012.ckpt"])
+    second = supervise(sharded(tmp_path, LENGTH, once))
+    assert (second.status, second.attempts[1]["first_step"]) == ("finished", 9)
+    assert digests(tmp_path, tmp_path) == untouched
