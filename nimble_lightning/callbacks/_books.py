@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import itertools
 import json
 import os
-import socket
 import sys
 import time
 import uuid
@@ -28,6 +26,7 @@ from nimble_lightning.ops.usage.peaks import number_of, peak_of
 from nimble_lightning.ops.usage.piece import Piece, pieces
 from nimble_lightning.ops.usage.recorder import Recorder
 from nimble_lightning.ops.usage.terms import Terms
+from nimble_lightning.ops.usage.who import this_process
 from nimble_lightning.ops.usage.work import Work
 
 # A notebook is older than what is trained in it, and so is a process that comes to its second fit.
@@ -135,20 +134,18 @@ class Books:
             # Products of 32-bit numbers may be rounded on the way unless the highest precision is asked for.
             tf32 = torch.get_float32_matmul_precision() != "highest"
             peak, note = peak_of(name, number_of(str(trainer.precision), tf32=tf32))
-        return Piece(
+        piece = Piece(
             attempt=self.place.next_attempt(trainer.global_rank),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
             run=self.place.run,
-            host=socket.gethostname(),
-            user=_user(),
-            pid=os.getpid(),
             started=time.time() - sum(clock.read().seconds.values()),
             device=name,
             precision=str(trainer.precision),
             peak_flops=peak,
             peak_note=note,
         )
+        return this_process(piece)
 
     def _look(self) -> None:
         piece, trainer = self.recorder.piece, self._trainer
@@ -178,14 +175,6 @@ def _name(place: Place) -> str:
         return place.folder.parent.name
     script = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else ""
     return script or place.folder.name
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container's user need not have a name.
-        return str(os.getuid())
 
 
 def _record(folder: Path) -> dict[str, Any]:

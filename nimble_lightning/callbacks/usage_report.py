@@ -119,6 +119,7 @@ class UsageReport(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._line_at = time.monotonic() + _BETWEEN_LINES_SECONDS
         self._work.begin(pl_module, trainer.global_step, _batches_left(trainer))
 
     @override

@@ -6,13 +6,14 @@ import contextlib
 from typing import Any
 
 from nimble_lightning.ops import events
-from nimble_lightning.runtime import signing
+from nimble_lightning.runtime import accounting, signing
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 
 
 def complete(job: Job, result: Result) -> Result:
     """Do for a run that has ended what needs no trainer any more."""
+    accounting.complete(job)
     signing.complete(job)
     last = result.attempts[-1] if result.attempts else {}
     tell(

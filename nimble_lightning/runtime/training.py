@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
-from nimble_lightning.runtime import provenance, showing, whole_run
+from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.runtime.folder import write_json
@@ -77,14 +77,11 @@ class Training:
             exporting.see(parts.user.object)
             if parts.user.trains_by_itself:
                 self._judge.begin(parts.user)
-                returned = whole_run.train(parts.user, self.job.folder)
-                if not isinstance(returned, L.LightningModule):
-                    provenance.of_whole_run(self.job, self.attempt, parts.user, self.rank)
-                    metrics = whole_run.complete(parts.user, returned, self.job.folder, self.rank)
-                    exporting.export(owner_of_returned(parts.user.object, returned), None, None)
-                    self._finish(metrics, None)
-                    self._show(parts.user, returned if isinstance(returned, torch.nn.Module) else None)
-                    return
+                with accounting.of_whole_run(self.job, self.attempt, self.rank):
+                    returned = whole_run.train(parts.user, self.job.folder)
+                    if not isinstance(returned, L.LightningModule):
+                        self._complete_whole_run(parts.user, returned, exporting)
+                        return
                 parts.module, parts.data = returned, data_of(parts.user, self.config)
         exporting.see(owner_of(parts))
         self._judge.begin(parts.user, parts)
@@ -101,6 +98,13 @@ class Training:
             raise
         if parts.user is not None:
             self._show(parts.user, parts.module)
+
+    def _complete_whole_run(self, user: UserTrainer, returned: Any, exporting: AtEnd) -> None:
+        provenance.of_whole_run(self.job, self.attempt, user, self.rank)
+        metrics = whole_run.complete(user, returned, self.job.folder, self.rank)
+        exporting.export(owner_of_returned(user.object, returned), None, None)
+        self._finish(metrics, None)
+        self._show(user, returned if isinstance(returned, torch.nn.Module) else None)
 
     def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
         """The run is finished by now, whatever comes of this."""

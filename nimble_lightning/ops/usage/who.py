@@ -1,0 +1,23 @@
+"""Who uses something: the process, its user, its machine."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+
+from nimble_lightning.ops.usage.piece import Piece
+
+
+def this_process(piece: Piece) -> Piece:
+    """The piece with the names of this process in it."""
+    piece.pid, piece.host, piece.user = os.getpid(), socket.gethostname(), user()
+    return piece
+
+
+def user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container's user need not have a name.
+        return str(os.getuid())

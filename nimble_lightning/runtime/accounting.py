@@ -1,0 +1,129 @@
+"""The account of a run, put together by whoever supervised it once it has ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.gpu import devices_in_use
+from nimble_lightning.ops.usage import host, sending, store
+from nimble_lightning.ops.usage.account import Subject, account
+from nimble_lightning.ops.usage.clock import OTHER, Clock
+from nimble_lightning.ops.usage.energy import Energy
+from nimble_lightning.ops.usage.piece import Piece, pieces
+from nimble_lightning.ops.usage.recorder import Recorder
+from nimble_lightning.ops.usage.table import table
+from nimble_lightning.ops.usage.terms import Prices, Terms, made
+from nimble_lightning.ops.usage.who import this_process
+from nimble_lightning.runtime import devices
+from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.job import Job
+
+log = logging.getLogger(__name__)
+
+
+def complete(job: Job) -> None:
+    """Write the account of a run that has ended, show it, and send it where the user wants it.
+
+    One that cannot be written has ended all the same.
+    """
+    settings = _settings(job)
+    if settings is None:
+        return
+    try:
+        usage = write(job, settings, final=True)
+        text = table(usage)
+        print(text, flush=True)
+        with open(job.folder.log, "a", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+    except (OSError, NimbleError) as error:
+        log.warning("the account of %s could not be written: %s", job.run_id, error)
+        return
+    address = settings.get("report_to")
+    if address and (why := sending.post(str(address), usage)):
+        log.warning(
+            "the usage was not reported (%s); nimble-cli usage %s --send does it later", why, job.folder.path
+        )
+
+
+def write(job: Job, settings: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
+    """Put the account together from what was recorded and what the workers noted."""
+    lightning = job.config.get("lightning") or {}
+    subject = Subject(
+        run_id=job.run_id,
+        name=str(job.config.get("name")),
+        recorded=read_json(job.folder.run).get("attempts", []),
+        ranks=devices.count(lightning) * int(lightning.get("num_nodes") or 1),
+        final=final,
+    )
+    usage = account(subject, pieces(job.folder.path), _terms(settings))
+    store.save(job.folder.path, usage)
+    return usage
+
+
+@contextmanager
+def of_whole_run(job: Job, attempt: int, rank: int) -> Iterator[None]:
+    """Note what this process takes while a trainer trains by itself; nobody knows its steps."""
+    settings = _settings(job)
+    if settings is None:
+        yield
+        return
+    # Refused now rather than at the end.
+    _terms(settings)
+    age = host.process_age() if job.config.get("launch", {}).get("name") != "inline" else 0.0
+    gpus = devices_in_use()
+    world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    own = gpus[local_rank : local_rank + 1] if world_size > 1 else gpus
+    piece = this_process(
+        Piece(
+            attempt=attempt,
+            rank=rank,
+            world_size=world_size,
+            run=job.run_id,
+            started=time.time() - age,
+            device=own[0].name if own else "cpu",
+            flops_note="the trainer trains by itself",
+        )
+    )
+    clock = Clock(age)
+    recorder = Recorder(
+        job.folder.path,
+        piece,
+        clock,
+        Energy(own, host.Rapl(mine=local_rank == 0), from_birth=age > 0),
+        after=(lambda: _rewrite(job, settings)) if rank == 0 else _nothing,
+    )
+    clock.switch(OTHER)
+    recorder.start()
+    try:
+        yield
+    finally:
+        recorder.stop()
+
+
+def _rewrite(job: Job, settings: Mapping[str, Any]) -> None:
+    write(job, settings, final=False)
+
+
+def _nothing() -> None:
+    """Other ranks note what they use, and no more."""
+
+
+def _settings(job: Job) -> Mapping[str, Any] | None:
+    """Of `callbacks.usage_report`; None where it is off."""
+    settings = (job.resolved().get("callbacks") or {}).get("usage_report")
+    return settings if isinstance(settings, Mapping) else None
+
+
+def _terms(settings: Mapping[str, Any]) -> Terms:
+    return Terms(
+        made(Prices, settings.get("prices"), "prices"),
+        settings.get("grid"),
+        settings.get("pue") or 1.0,
+        settings.get("peak_flops"),
+    )
