@@ -18,6 +18,7 @@ from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
+from nimble_lightning.runtime.agreement import Agreement
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.runtime.folder import write_json
@@ -26,6 +27,7 @@ from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.judging import Judge
 from nimble_lightning.runtime.meter import Meter
 from nimble_lightning.runtime.pulse import Pulse
+from nimble_lightning.runtime.references import mask_hyper_parameters
 
 
 class Training:
@@ -125,9 +127,10 @@ class Training:
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
         meter = Meter(self.job.run_id, self.attempt)
-        extra: list[L.Callback] = [meter, *self._pulse, *self._judge.watching]
+        extra: list[L.Callback] = [Agreement(self.config), meter, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
+        mask_hyper_parameters(parts.module, parts.data)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
         if isinstance(parts.module, NimbleModule):
