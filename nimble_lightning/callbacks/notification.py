@@ -29,7 +29,7 @@ _TRACE_LINES = 15
 
 @guarded
 class Notification(L.Callback):
-    """Tells services such as Telegram, Slack or mail how a run goes: start, new bests, milestones, end, failure.
+    """Tells services such as Telegram, Slack or mail how a run goes: start, bests, milestones, end, failure.
 
     Delivery never delays a step: events go into a file, from which a process of its own sends them, again and
     again if need be, after the end of the run too. A new best is what a `ModelCheckpoint` with a `monitor`

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from nimble_lightning.ops.secrets import redacted
+
 _log = logging.getLogger(__name__)
 _said: set[str] = set()
 
@@ -43,7 +45,7 @@ def _settings(hparams: Any) -> dict[Any, Any]:
     kept = {}
     for name, value in _as_mapping(hparams).items():
         try:
-            kept[name] = _plain(value)
+            kept[name] = redacted(_plain(value))
         except _Unsafe as unsafe:
             _say_once(str(name), str(unsafe))
     return kept

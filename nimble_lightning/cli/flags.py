@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from nimble_lightning.cli.composing import as_value
 
-_URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
+_URL = re.compile(r"[A-Za-z][\w+.-]*://\S+|secret:\S+")
 _KEY = re.compile(r"(?!.*(=|\.py$|\.py:)).+")
 _NUMBER = re.compile(r"\d+")
 _WORD = re.compile(r"[A-Za-z_][\w-]*")
@@ -90,6 +90,9 @@ def _notification(words: Sequence[str], result: Translation) -> list[str]:
     overrides = ["callbacks.notification=true"]
     references = []
     for number, address in enumerate(words, start=1):
+        if address.startswith("secret:"):
+            references.append(address)
+            continue
         variable = f"NIMBLE_NOTIFICATION_{number}"
         result.environment[variable] = address
         references.append(f"${{oc.env:{variable}}}")
@@ -125,7 +128,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "notification",
         "callbacks.notification",
-        "[URL ...]",
+        "[URL|secret:NAME ...]",
         _URL,
         True,
         _notification,

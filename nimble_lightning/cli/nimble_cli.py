@@ -12,6 +12,7 @@ from importlib.resources import files
 
 from nimble_lightning.cli import app
 from nimble_lightning.cli.composing import PACKAGE
+from nimble_lightning.cli.concealing import conceal
 from nimble_lightning.cli.flags import FLAGS, Flag, take, translate
 from nimble_lightning.cli.hints import nearest
 from nimble_lightning.cli.plan import make_plan
@@ -46,6 +47,8 @@ class Command:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
+    if argv is None:
+        conceal(sys.argv[1:])
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {command.name: command for command in COMMANDS if not command.needs or locate(command.needs)}
     try:
@@ -125,6 +128,11 @@ def gpu(words: list[str]) -> int:
     return int(import_module("nimble_lightning.ops.gpu.command").main(words))
 
 
+def notify(words: list[str]) -> int:
+    """`notify`: try the addresses, or deliver what a run could not."""
+    return int(import_module("nimble_lightning.runtime.notify_command").main(words))
+
+
 def in_this_version(home: str) -> bool:
     """Whether `group` or `group.member` is among the configuration that is shipped."""
     group, _, member = home.partition(".")
@@ -195,6 +203,13 @@ COMMANDS: tuple[Command, ...] = (
         "run any command, and start it again when it fails",
         retry,
         needs="nimble_lightning.runtime.retry",
+    ),
+    Command(
+        "notify",
+        "notify DIR | --test [DIR | REFERENCE ...]",
+        "deliver what a run could not; --test: one message to each address",
+        notify,
+        needs="nimble_lightning.runtime.notify_command",
     ),
     Command(
         "export",

@@ -17,6 +17,7 @@ from nimble_lightning.cli.request import Request, candidates, read_override
 from nimble_lightning.cli.rewriting import rewrite
 from nimble_lightning.cli.signature import Signature
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.references import refuse_secrets
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def make_plan(request: Request, *, required: bool = True) -> Plan:
         sources = [find_source(spec, _datamodule(request, config)) for spec in _trainers(request, config)]
         overrides, plain = _rewritten(request, config, hydra, sources)
     for override in plain:
+        for value in candidates(override):
+            refuse_secrets(override.key_or_group, value)
         _apply(config, override, candidates(override)[0])
     touched = None if _own_files(request) else [o.key_or_group for o in request.overrides]
     for signatures in [source.signatures for source in sources] or [[]]:

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops.secrets import redacted
+
 OUTBOX = "outbox"
 EVENTS = "events.jsonl"
 
@@ -39,7 +41,7 @@ def append(folder: Path, kind: str, **facts: Any) -> Event:
     Raises:
         OSError: It could not be written.
     """
-    event = Event(kind, facts)
+    event = Event(kind, redacted(facts))
     path = folder / OUTBOX / EVENTS
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A line that a kill or a full disk cut short must not swallow this one; readers skip empty lines.

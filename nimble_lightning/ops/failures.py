@@ -6,14 +6,16 @@ import time
 import traceback
 from typing import Any
 
+from nimble_lightning.ops.secrets import redact
+
 
 def facts_of(error: BaseException, rank: int, step: int | None) -> dict[str, Any]:
     """What is worth keeping of an error; no reference to it, which would keep its tensors alive."""
     return {
         "type": type(error).__name__,
         "bases": [c.__name__ for c in type(error).__mro__],
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": redact(str(error)),
+        "traceback": redact("".join(traceback.format_exception(error))),
         "rank": rank,
         "time": time.time(),
         "step": step,

@@ -140,6 +140,9 @@ def _rows(
         yield "cause", f"{facts['cause']}" + ("" if facts.get("rank") is None else f", rank {facts['rank']}")
     if metric is not None:
         yield metric["name"], metric["now"] + (f" (best {metric['best']})" if metric["best"] else "")
+    verdict = facts.get("verdict") or {}
+    if verdict.get("passed") is not None:
+        yield "verdict", f"{'passed' if verdict['passed'] else 'not passed'}: {verdict.get('summary', '')}"
     if step is not None:
         total = facts.get("total_steps")
         yield "step", f"{step}" + (f" of {total} ({step / total:.0%})" if total else "")

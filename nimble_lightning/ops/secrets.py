@@ -98,9 +98,11 @@ class Redacted:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._redact = Redactor()
+        self._redact, self._knows = Redactor(), len(_learnt)
 
     def write(self, text: str) -> int:
+        if self._knows != len(_learnt):
+            self._redact, self._knows = Redactor(), len(_learnt)
         self._stream.write(self._redact(text))
         return len(text)
 

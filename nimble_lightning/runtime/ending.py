@@ -8,6 +8,7 @@ from typing import Any
 from nimble_lightning.ops import events
 from nimble_lightning.runtime import accounting, signing
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import Result
 
 
@@ -25,6 +26,7 @@ def complete(job: Job, result: Result) -> Result:
         metrics=result.metrics,
         verdict=result.verdict,
         seconds=result.seconds,
+        command=None if result.status == "finished" else resume_command(job),
         **{name: last.get(name) for name in ("cause", "reason", "rank")},
         step=last.get("last_step"),
     )

@@ -14,6 +14,7 @@ import torch
 
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops import png
+from nimble_lightning.ops.secrets import redact
 
 _CHANNELS = (1, 3, 4)
 _MOST_SPEAKERS = 8
@@ -48,7 +49,7 @@ def keep(value: Any, stem: Path) -> tuple[Path, str]:
 
 
 def _text(text: str, path: Path) -> Path:
-    path.write_text(f"{text}\n", encoding="utf-8")
+    path.write_text(f"{redact(text)}\n", encoding="utf-8")
     return path
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import secrets
 
 
 class RunFolder:
@@ -71,7 +72,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+    """Like `write_text`; what is secret in it is masked."""
+    write_text(path, json.dumps(secrets.redacted(value), indent=2, default=str) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

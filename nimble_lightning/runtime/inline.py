@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nimble_lightning.runtime import ending, printing, resuming
+from nimble_lightning.runtime import ending, notifying, printing, resuming
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
@@ -17,6 +17,11 @@ from nimble_lightning.runtime.training import Training
 def run_inline(job: Job, trainer: Any = None) -> Result:
     """Train here, what the job names or the given trainer. Errors come out as they are, for a debugger to
     stop at."""
+    with notifying.telling(job):
+        return _run(job, trainer)
+
+
+def _run(job: Job, trainer: Any) -> Result:
     job.save()
     record = Record(job.folder, job.run_id)
     resume_from, step = resuming.find(job, first_of_command=True)

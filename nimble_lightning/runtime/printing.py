@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from nimble_lightning.ops.secrets import Redacted
 from nimble_lightning.runtime.folder import RunFolder
 
 # Warnings of libraries about what we do on purpose, or about themselves.
@@ -23,7 +24,7 @@ _NOISE = (
 class Tee:
     """A stream that also writes to the log; for everybody else it is still the terminal it was."""
 
-    def __init__(self, stream: TextIO, copy: TextIO) -> None:
+    def __init__(self, stream: TextIO | Redacted, copy: TextIO | Redacted) -> None:
         self._stream = stream
         self._copy = copy
 
@@ -56,9 +57,10 @@ def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str,
     level = str(settings.get("level", "INFO") if speaks else settings.get("replica_level", "ERROR"))
     path = folder.log if rank == 0 else folder.replica_log(rank)
     before = sys.stdout, sys.stderr
-    with open(path, "a", encoding="utf-8", buffering=1) as copy:
+    with open(path, "a", encoding="utf-8", buffering=1) as file:
+        copy = Redacted(file)
         if speaks and settings.get("terminal", True):
-            sys.stdout, sys.stderr = Tee(before[0], copy), Tee(before[1], copy)
+            sys.stdout, sys.stderr = (Tee(Redacted(stream), copy) for stream in before)
         else:
             sys.stdout, sys.stderr = copy, copy
         try:

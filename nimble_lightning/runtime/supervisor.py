@@ -13,6 +13,7 @@ from nimble_lightning.runtime import (
     devices,
     ending,
     forkserver,
+    notifying,
     result,
     resuming,
     signing,
@@ -54,7 +55,8 @@ def supervise(job: Job) -> Result:
                 from nimble_lightning.runtime.inline import run_inline
 
                 return run_inline(job)
-            return Supervisor(job).run()
+            with notifying.telling(job):
+                return Supervisor(job).run()
 
 
 class Supervisor:

@@ -1,0 +1,110 @@
+"""`nimble-cli notify`: try the addresses, or deliver what a run could not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import one_delivery, secrets
+from nimble_lightning.ops.addresses import Address, find
+from nimble_lightning.ops.delivery import Batch
+from nimble_lightning.ops.events import EVENTS, OUTBOX
+from nimble_lightning.ops.messages import Message
+from nimble_lightning.ops.outbox_lock import OutboxLock
+from nimble_lightning.ops.sender import LOOK_SECONDS, Sender
+from nimble_lightning.ops.sending import settings_of
+from nimble_lightning.ops.services import HOW, VARIABLE, is_address
+from nimble_lightning.runtime.job import Job
+
+USAGE = "nimble-cli notify DIR, or nimble-cli notify --test [DIR | REFERENCE ...]"
+_TRY_SECONDS = 60.0
+_TEST = Message("A test of nimble_lightning", "If you can read this, runs can tell you how they go.")
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns the exit code: 0 when everything asked for was delivered."""
+    if "--test" in words:
+        return _test([word for word in words if word != "--test"])
+    if len(words) != 1 or words[0].startswith("-"):
+        raise RequestError(f"notify needs the folder of a run: {USAGE}")
+    return _deliver(Path(words[0]))
+
+
+def _test(words: Sequence[str]) -> int:
+    """One message to each address, all at once, and what came of each."""
+    folders = [word for word in words if Path(word).is_dir()]
+    references = [word.removeprefix("callbacks.notification.urls=") for word in words if word not in folders]
+    if any(is_address(reference) for reference in references):
+        raise RequestError(f"An address on a command line can be read by everybody on this machine. {HOW}")
+    block = _block(Path(folders[0])) if folders else {}
+    addresses = find(references or block.get("urls"), block.get("events"))
+    if not addresses:
+        raise RequestError(f"There is no address to test. Set {VARIABLE}, or type {USAGE}")
+    waiting = [_start(address) for address in addresses]
+    answers: dict[str, str] = {}
+    while waiting:
+        for attempt in list(waiting):
+            if (answer := attempt.ended()) is not None:
+                answers[attempt.address.key] = answer
+                waiting.remove(attempt)
+                attempt.close()
+        time.sleep(LOOK_SECONDS / 5)
+    for address in addresses:
+        answer = answers[address.key]
+        print(f"{'delivered' if answer == '' else 'FAILED   '}  {address.label}  {answer.strip()}".rstrip())
+    return 1 if any(answers.values()) else 0
+
+
+def _start(address: Address) -> one_delivery.Attempt:
+    return one_delivery.start(
+        address, Batch("test", ()), time.time(), lambda: one_delivery.send(address, _TEST)
+    )
+
+
+def _deliver(folder: Path) -> int:
+    if not (folder / OUTBOX / EVENTS).exists():
+        raise RequestError(f"{folder} holds no outbox: nothing has happened there that could be told.")
+    block = _block(folder)
+    addresses = find(block.get("urls"), block.get("events"))
+    if not addresses:
+        raise RequestError(f"There is no address to deliver to. Set {VARIABLE}: export {VARIABLE}=...")
+    with OutboxLock(folder):
+        sender = Sender(folder, addresses, settings_of(block), _say)
+        sender.turn(sending=False)
+        before = sender.pending
+        until = time.monotonic() + _TRY_SECONDS
+        while sender.pending and time.monotonic() < until:
+            sender.turn()
+            time.sleep(LOOK_SECONDS / 5)
+        sender.finish_attempts()
+    for address in addresses:
+        left = sender.lanes[address.key].pending
+        print(f"{address.label}: {f'{left} not delivered' if left else 'all delivered'}")
+    print(f"{before - sender.pending} of {before} delivered")
+    return 1 if sender.pending else 0
+
+
+def _block(folder: Path) -> dict[str, Any]:
+    """The settings of notifications of a run; outside a run of ours, none."""
+    if not (folder / "job.yaml").exists() or os.environ.get(VARIABLE):
+        return {}
+    block = OmegaConf.select(Job.load(folder).config, "callbacks.notification")
+    try:
+        return dict(OmegaConf.to_container(block, resolve=True)) if block else {}  # type: ignore[arg-type]
+    except InterpolationResolutionError as error:
+        reason = str(error).splitlines()[0].rpartition(": ")[2].strip('"')
+        raise RequestError(
+            f"The addresses of this run are not at hand: {reason}. Set it, or {VARIABLE}."
+        ) from None
+
+
+def _say(text: str) -> None:
+    print(secrets.redact(text), file=sys.stderr, flush=True)

@@ -1,0 +1,72 @@
+"""The sender of a run: started before it, told when it is over. Whoever runs a job has one, no worker has."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nimble_lightning.ops import addresses, secrets
+from nimble_lightning.ops.messages import Writer
+from nimble_lightning.ops.sender import Settings
+from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
+from nimble_lightning.runtime.job import Job
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def telling(job: Job) -> Iterator[None]:
+    """Deliver the events of a run while the block runs, and what is left afterwards without making it wait.
+
+    Raises:
+        RequestError: An address or a template cannot be used. Nothing has been started yet.
+    """
+    block = (job.resolved().get("callbacks") or {}).get("notification")
+    if not block:
+        yield
+        return
+    Writer(block.get("templates"))
+    if not addresses.find(block.get("urls"), block.get("events")):
+        log.warning(NOBODY)
+        yield
+        return
+    sender = _started(job, settings_of(block, resume_command(job)))
+    try:
+        yield
+    finally:
+        if sender is not None:
+            sender.close()
+
+
+def resume_command(job: Job) -> str:
+    """What to type for the run to go on where it is."""
+    words = list(sys.orig_argv)
+    words[0] = Path(words[0]).name
+    if len(words) > 1 and Path(words[1]).name == "nimble-cli":
+        words = ["nimble-cli", *words[2:]]
+    command = secrets.redact(shlex.join(words))
+    if "-c" in words[:3]:
+        return f"the same command again, with run_id={job.run_id}"
+    ours = words[0] == "nimble-cli" or "nimble_lightning" in words[:3]
+    if not ours:
+        return f"{command}  (with run_id={job.run_id!r})"
+    sweep = bool({"-m", "--multirun"} & set(words))
+    named = any(word.startswith("run_id=") for word in words)
+    return command if sweep or named else f"{command} run_id={job.run_id}"
+
+
+def _started(job: Job, settings: Settings) -> SenderProcess | None:
+    try:
+        return SenderProcess(job.folder.path, settings)
+    except OSError as error:
+        log.warning(
+            "nobody is told how this run goes: the sender could not be started: %s. "
+            "Afterwards: nimble-cli notify %s",
+            error,
+            job.folder.path,
+        )
+        return None
