@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nimble_lightning.report import account, shipped, words
-from nimble_lightning.report.source import PAGE, RECORD, Source
+from nimble_lightning.report.source import MEMBERS, PAGE, Source
 
 # Settings that differ because members are different runs, not because anybody varied them.
 _OWN = ("run_id", "name", "output_dir", "resume", "trainer", "datamodule", "hydra")
@@ -40,7 +40,7 @@ class Sweep:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        paths = folder.glob(f"*/{RECORD}")
+        paths = folder.glob(MEMBERS)
         self._sources = [Source(p.parent) for p in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name))]
         self.members = [_member(source) for source in self._sources]
 

@@ -15,6 +15,8 @@ from nimble_lightning.report import yamls
 
 RECORD = "run.json"
 PAGE = "report.html"
+MEMBERS = f"*/{RECORD}"
+METRICS = ("metrics.jsonl", "metrics.csv")
 # More would not fit a page; the newest count.
 _MOST_EVENTS = 2000
 _MOST_ERRORS = 20
@@ -22,7 +24,6 @@ _MOST_ERRORS = 20
 _MOST_BYTES = 4_000_000
 _MOST_CHARACTERS = 40_000
 _CONFIGURATIONS = ("job.yaml", "config.yaml", "hparams.yaml")
-_METRICS = ("metrics.jsonl", "metrics.csv")
 
 
 class Source:
@@ -95,7 +96,7 @@ class Source:
     @property
     def metrics(self) -> Path | None:
         """The file with the history of the metrics."""
-        return next((path for name in _METRICS if (path := self.folder / name).exists()), None)
+        return next((path for name in METRICS if (path := self.folder / name).exists()), None)
 
     @property
     def name(self) -> str:

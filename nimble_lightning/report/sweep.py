@@ -36,6 +36,7 @@ def content(sweep: Sweep) -> dict[str, Any]:
         "counts": sorted(Counter(member.status for member in ranked).items()),
         "parallel": _parallel(sweep, reached, varied),
         "scatters": _scatters(sweep, reached, varied),
+        "with_kwh": any(member.kwh is not None for member in ranked),
         "total": _total(ranked),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from nimble_lightning.report import words
@@ -12,6 +13,7 @@ from nimble_lightning.report.charts.scale import Scale, fitted
 # So many values or fewer are all labelled.
 _FEW = 6
 _LONG = 18
+_ROOM = 0.07
 
 
 @dataclass(frozen=True)
@@ -49,13 +51,19 @@ def axis(name: str, values: Sequence[Any], length: float) -> Axis:
         positive = min(known) > 0 and max(known) / min(known) >= 30
         scale = fitted(known, length, log=positive)
         own = sorted(set(known))
-        ticks = own if len(own) <= _FEW else scale.ticks(5)
+        ticks = own if len(own) <= _FEW and _apart(own, scale) else scale.ticks(5)
         return Axis(name, scale, (), length, [(scale.place(t), words.number(t, 3)) for t in ticks])
     choices = sorted({words.number(value) for value in known})
     made = Axis(name, None, choices, length, ())
     shown = choices if len(choices) <= 2 * _FEW else []
     short = [(made._of_choice(c), c if len(c) <= _LONG else f"{c[:_LONG]}…") for c in shown]
     return Axis(name, None, choices, length, short)
+
+
+def _apart(values: Sequence[float], scale: Scale) -> bool:
+    """Whether there is room for a label at each value."""
+    places = [scale.place(value) for value in values]
+    return all(right - left > scale.length * _ROOM for left, right in pairwise(places))
 
 
 def is_number(value: Any) -> bool:

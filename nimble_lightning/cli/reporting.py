@@ -1,0 +1,54 @@
+"""`nimble-cli report DIR`: the page of a run, of a sweep, or of any folder in which metrics were logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.report import build, build_sweep
+from nimble_lightning.report.source import MEMBERS, METRICS, RECORD
+
+_USAGE = "nimble-cli report DIR"
+_OTHERS = ("gpu.jsonl", "usage.json")
+
+
+def report(words: list[str]) -> int:
+    """Write the page of each folder and say where it is."""
+    if not words or any(word.startswith("-") for word in words):
+        raise RequestError(f"report takes folders: {_USAGE}")
+    for word in words:
+        try:
+            print(written(Path(word)))
+        except OSError as error:
+            raise NimbleError(f"{word}: the page cannot be written: {error.strerror}") from None
+    return 0
+
+
+def written(folder: Path) -> Path:
+    """The page of a folder, whatever it is.
+
+    Raises:
+        RequestError: There is nothing in it to make a page of.
+    """
+    if not folder.is_dir():
+        raise RequestError(f"there is no folder {folder}; expected a run's, as in {_USAGE}")
+    if (folder / RECORD).exists():
+        return build(folder)
+    if any(folder.glob(MEMBERS)):
+        for member in sorted(folder.glob(MEMBERS)):
+            build(member.parent)
+        return build_sweep(folder)
+    return build(_logged(folder))
+
+
+def _logged(folder: Path) -> Path:
+    """Where a Lightning project logged: the folder itself, else the newest one in it."""
+    if any((folder / name).exists() for name in (*METRICS, *_OTHERS)):
+        return folder
+    found = [path for name in METRICS for path in folder.glob(f"**/{name}")]
+    if not found:
+        raise RequestError(
+            f"{folder} holds no run: expected run.json, {' or '.join(METRICS)} in it or below\n"
+            "Log with nimble_lightning.loggers.JSONLLogger or Lightning's CSVLogger to get one"
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime, str(path))).parent
