@@ -118,6 +118,11 @@ def export(words: list[str]) -> int:
     return int(import_module("nimble_lightning.runtime.exporting.command").main(words))
 
 
+def report(words: list[str]) -> int:
+    """`report DIR`: write the page of a run or a sweep again."""
+    return int(import_module("nimble_lightning.cli.reporting").report(words))
+
+
 def _proving(name: str) -> Callable[[list[str]], int]:
     """A command of `cli.proving`, which the others have no need to import."""
     return lambda words: int(getattr(import_module("nimble_lightning.cli.proving"), name)(words))
@@ -217,6 +222,13 @@ COMMANDS: tuple[Command, ...] = (
         "write the best weights of a run as files others can use, each checked",
         export,
         needs="nimble_lightning.runtime.exporting.command",
+    ),
+    Command(
+        "report",
+        "report DIR",
+        "write the page of a run, of a sweep, or of a folder with metrics",
+        report,
+        needs="nimble_lightning.cli.reporting",
     ),
     Command(
         "keygen",

@@ -23,6 +23,8 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "clip": "dict",
         "checkpoints": "dict",
         "export": "list[Literal['safetensors', 'torch', 'onnx']] | None",
+        "report": "bool | Positive",
+        "show": "dict",
         "log": "dict",
         "lightning": "dict",
     },
@@ -42,6 +44,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     "clip": {"norm": "float | None", "value": "float | None"},
     "checkpoints": {"asynchronous": "bool"},
     "launch": {"name": "str", "jobs": "Literal['auto'] | Positive"},
+    "show": {"keep": "Natural"},
     "log": {
         "level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",
         "replica_level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",

@@ -6,7 +6,7 @@ import contextlib
 from typing import Any
 
 from nimble_lightning.ops import events
-from nimble_lightning.runtime import accounting, signing
+from nimble_lightning.runtime import accounting, refreshing, signing
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import Result
@@ -15,6 +15,7 @@ from nimble_lightning.runtime.result import Result
 def complete(job: Job, result: Result) -> Result:
     """Do for a run that has ended what needs no trainer any more."""
     accounting.complete(job)
+    refreshing.complete(job)
     signing.complete(job)
     last = result.attempts[-1] if result.attempts else {}
     tell(

@@ -14,6 +14,7 @@ from nimble_lightning.runtime import (
     ending,
     forkserver,
     notifying,
+    refreshing,
     result,
     resuming,
     signing,
@@ -74,7 +75,9 @@ class Supervisor:
         with self.stop.listening():
             forkserver.start(str(self.job.config.trainer))
             self._tell("started", resumed=bool(self.record.attempts))
-            return ending.complete(self.job, self._attempts())
+            with refreshing.meanwhile(self.job):
+                ended = self._attempts()
+            return ending.complete(self.job, ended)
 
     def _attempts(self) -> Result:
         first = True
