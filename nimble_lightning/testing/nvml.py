@@ -60,6 +60,10 @@ class FakeGPU:
 class FakeNVML:
     """Stands in for the driver in everything of this package, in this process, while it is entered.
 
+    Attributes:
+        gpus: The cards.
+        open_samples: What was allocated for performance monitoring and not given back.
+
     Example::
 
         with FakeNVML(FakeGPU(throttle=0x40)) as nvml:
@@ -71,6 +75,7 @@ class FakeNVML:
 
     def __init__(self, *gpus: FakeGPU) -> None:
         self.gpus = list(gpus)
+        self.open_samples: list[SimpleNamespace] = []
         self._entered: list[AbstractContextManager[Nvml]] = []
         for number, gpu in enumerate(self.gpus):
             gpu.uuid = gpu.uuid or f"GPU-{number}"
@@ -110,6 +115,24 @@ def _at(items: list[FakeGPU] | None, index: int) -> FakeGPU | None:
 
 def _card_of(nvml: FakeNVML, part: FakeGPU) -> FakeGPU | None:
     return next((gpu for gpu in nvml.gpus if gpu.slices and part in gpu.slices), None)
+
+
+def _allocate(nvml: FakeNVML) -> SimpleNamespace:
+    nvml.open_samples.append(SimpleNamespace(gpu=None))
+    return nvml.open_samples[-1]
+
+
+def _sample(nvml: FakeNVML, gpu: FakeGPU, sample: SimpleNamespace) -> SimpleNamespace:
+    sample.gpu = gpu
+    return sample
+
+
+def _compare(nvml: FakeNVML, request: SimpleNamespace) -> SimpleNamespace:
+    gpu, mib = request.sample2.gpu, 2.0**20
+    values = {2: gpu.sm_active, 20: gpu.pcie_traffic[1] / mib, 21: gpu.pcie_traffic[0] / mib}
+    for metric in request.metrics[: request.numMetrics]:
+        metric.value, metric.nvmlReturn = values[metric.metricId], 0
+    return request
 
 
 # By pynvml's names and in NVML's units: what is asked of the library, and what is asked of a card.
@@ -152,4 +175,15 @@ _ANSWERS: dict[str, Any] = {
     "nvmlDeviceGetNvLinkState": lambda nvml, gpu, link: int(link < gpu.nvlinks),
     "nvmlDeviceGetP2PStatus": lambda nvml, one, other, kind: 0 if one.nvlinks and other.nvlinks else 5,
     "nvmlDeviceGetTopologyCommonAncestor": lambda nvml, one, other: 50,
+    "nvmlGpmQueryDeviceSupport": lambda nvml, gpu: SimpleNamespace(
+        isSupportedDevice=int(gpu.sm_active is not None)
+    ),
+    "nvmlGpmSampleAlloc": _allocate,
+    "nvmlGpmSampleFree": lambda nvml, sample: nvml.open_samples.remove(sample),
+    "nvmlGpmSampleGet": _sample,
+    "nvmlGpmMigSampleGet": lambda nvml, gpu, instance, sample: _sample(
+        nvml, next(part for part in gpu.slices if part.instance == instance), sample
+    ),
+    "nvmlGpmMetricsGet": _compare,
+    "c_nvmlGpmMetricsGet_t": lambda nvml: SimpleNamespace(metrics=[SimpleNamespace() for _ in range(8)]),
 }

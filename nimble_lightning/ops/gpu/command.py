@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+from rich.console import Console
+
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.gpu.device import devices_in_use
 from nimble_lightning.ops.gpu.overview import overview
+from nimble_lightning.ops.gpu.table import show
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,10 +25,5 @@ def main(words: Sequence[str]) -> int:
     if "--json" in words:
         print(json.dumps(found.as_json(), indent=2))
         return 0
-    # rich takes a tenth of a second, which JSON can do without.
-    from rich.console import Console
-
-    from nimble_lightning.ops.gpu.table import show
-
     show(found, Console())
     return 0

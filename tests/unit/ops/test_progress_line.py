@@ -58,3 +58,9 @@ def test_the_rate_forgets_what_is_more_than_a_minute_old() -> None:
     for second in range(1, 201):
         rate.add(float(second), min(second, 100) + 10 * max(second - 100, 0))
     assert rate.per_second() == pytest.approx(10.0)
+
+
+def test_a_note_comes_after_the_metrics_and_gives_way_first() -> None:
+    at = Position(1, 4, "train", 1, 1, 1.0, None, {"loss": 1.0}, note="GPU 93 % 71 °C")
+    assert line(at, 100) == "epoch 1/1  step 1/4  25 %  loss 1  GPU 93 % 71 °C  1 steps/s  ETA 0:03"
+    assert line(at, 60) == "epoch 1/1  step 1/4  25 %  loss 1  1 steps/s  ETA 0:03"
