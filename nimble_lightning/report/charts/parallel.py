@@ -41,7 +41,7 @@ class Parallel:
         return str(
             Markup(
                 '<div class="parallel"><svg class="across" role="img" aria-label="settings against the metric">'
-                '<svg class="data" viewBox="0 0 {0} {1}" height="{1}" preserveAspectRatio="none">{}</svg>{}</svg></div>'
+                '<svg class="data" viewBox="0 0 {0} {1}" height="{1}" preserveAspectRatio="none">{2}</svg>{3}</svg></div>'
             ).format(WIDTH, HEIGHT, lines, Markup("").join(_axis(a, k, len(axes)) for k, a in enumerate(axes)))
         )
 
