@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,19 @@ def table(outcomes: Sequence[Outcome]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
     return "\n".join(lines)
+
+
+def write_page(outcomes: Sequence[Outcome], *, wanted: bool | float | None) -> None:
+    """Write the page of the sweep beside its members' folders, and say where it is."""
+    if wanted is None or wanted is False:
+        return
+    # Here, because every command imports this module, and few have a sweep to show.
+    from nimble_lightning.report import build_sweep
+
+    try:
+        print(_shown(build_sweep(outcomes[0].folder.parent)), flush=True)
+    except Exception as error:  # a page is never worth a sweep
+        print(f"the page could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:
