@@ -177,17 +177,28 @@ class AutoRetry(L.Callback):
     def _commit(self, trainer: L.Trainer, step: int) -> None:
         if not trainer.fast_dev_run:
             folder = self._folder(trainer)
-            try:
-                with self._whole:
-                    trainer.save_checkpoint(folder / f"step-{step:08d}.ckpt", weights_only=False)
-                if trainer.is_global_zero:
-                    prune(folder, keep=_KEEP, protect=self._others)
-            except OSError as error:
-                # Earlier commits are still there; a full disk is no reason to lose what is in memory.
-                log.error("step %d could not be saved, training goes on: %s", step, error)
-                trainer.strategy.barrier("Trainer.save_checkpoint")
+            if self._save(trainer, folder / f"step-{step:08d}.ckpt") and trainer.is_global_zero:
+                self._clear_away(folder)
         self._saved_at, asked.save = step, False
         self._schedule()
+
+    def _save(self, trainer: L.Trainer, path: Path) -> bool:
+        try:
+            with self._whole:
+                trainer.save_checkpoint(path, weights_only=False)
+        except OSError as error:
+            # Earlier commits are still there; a full disk is no reason to lose what is in memory.
+            log.error("step %d could not be saved, training goes on: %s", trainer.global_step, error)
+            # Where the others, whose part went well, wait for us.
+            trainer.strategy.barrier("Trainer.save_checkpoint")
+            return False
+        return True
+
+    def _clear_away(self, folder: Path) -> None:
+        try:
+            prune(folder, keep=_KEEP, protect=self._others)
+        except OSError as error:
+            log.error("old checkpoints could not be deleted, training goes on: %s", error)
 
     def _look_after_saves(self, poll: Callable[[], None]) -> None:
         try:

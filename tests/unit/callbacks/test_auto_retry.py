@@ -15,6 +15,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader
 
@@ -187,6 +188,46 @@ def test_a_save_that_fails_is_an_alert_and_training_goes_on(caplog: pytest.LogCa
         trainer.fit(Model())
     assert trainer.global_step == BATCHES
     assert "step 5 could not be saved" in caplog.text
+
+
+@pytest.mark.parametrize("stage", ["fsync", "prune"])
+def test_whatever_fails_on_the_first_rank_the_others_are_met_as_often_as_without_it(
+    stage: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank that waits once too often, or once too few, is a hang."""
+    met: list[int] = []
+    monkeypatch.setattr(SingleDeviceStrategy, "barrier", lambda self, name=None: met.append(1))
+
+    def full(reached: str) -> None:
+        if reached == stage:
+            raise OSError(5, "Input/output error")
+
+    meetings = []
+    for hook in (None, full):
+        met.clear()
+        before = stages.set_hook(hook)
+        try:
+            with caplog.at_level(logging.ERROR):
+                trainer_with(every(3), default_root_dir=str(hook)).fit(Model())
+        finally:
+            stages.set_hook(before)
+        meetings.append(len(met))
+    # A save that fails in the middle comes to the meeting at its end all the same.
+    assert meetings[0] == meetings[1]
+    assert "training goes on: [Errno 5]" in caplog.text
+
+
+def test_where_no_plugin_was_chosen_its_commits_are_whole_and_the_projects_own_saves_as_they_were() -> None:
+    trainer = trainer_with(every(3), plugins=[])
+    theirs = trainer.strategy.checkpoint_io
+    trainer.fit(Model({8: lambda: trainer.save_checkpoint("mine.ckpt")}))
+    assert committed() == [9, 12]
+    found = newest_whole("checkpoints/steps")
+    assert found is not None
+    assert found.manifest.step == 12
+    assert trainer.strategy.checkpoint_io is theirs
+    assert not Path("mine.ckpt.manifest.json").exists()
+    trainer_with(every(3), plugins=[], max_epochs=2).fit(Model(), ckpt_path=found.path, weights_only=True)
 
 
 def test_a_save_in_the_background_that_fails_is_an_alert_too(caplog: pytest.LogCaptureFixture) -> None:
