@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nimble_lightning.report import account, shipped, words
+from nimble_lightning.report import account, settings, shipped, words
 from nimble_lightning.report.source import MEMBERS, PAGE, Source
 
-# Settings that differ because members are different runs, not because anybody varied them.
-_OWN = ("run_id", "name", "output_dir", "resume", "trainer", "datamodule", "hydra")
 _SMALL = ("loss", "error", "perplexity")
 
 
 @dataclass(frozen=True)
 class Member:
-    """One run of a sweep."""
+    """One run of a sweep.
+
+    Attributes:
+        folder: Its name.
+        status: How it ended.
+        message: Why, for people.
+        settings: Everything that was asked.
+        told: The names of what tells it from others.
+        metrics: What it reached.
+        seconds: What it took.
+        kwh: What it took.
+        has_page: Whether there is a page of its own to link to.
+    """
 
     folder: str
     status: str
     message: str
     settings: Mapping[str, Any]
+    told: frozenset[str]
     metrics: Mapping[str, float]
     seconds: float | None
     kwh: float | None
@@ -51,7 +62,7 @@ class Sweep:
     @cached_property
     def varied(self) -> list[str]:
         """The settings that are not the same in all members, in the order of the configuration."""
-        names = dict.fromkeys(name for member in self.members for name in member.settings)
+        names = dict.fromkeys(name for m in self.members for name in m.settings if name in m.told)
         return [name for name in names if len({words.number(m.settings.get(name)) for m in self.members}) > 1]
 
     @cached_property
@@ -86,11 +97,13 @@ def _member(source: Source) -> Member:
     started, ended = run.get("started"), run.get("ended")
     over = isinstance(started, int | float) and isinstance(ended, int | float)
     kwh = account.energy(source.usage)
+    told = settings.told(job)
     return Member(
         folder=source.folder.name,
         status=str(run.get("status") or "unknown"),
         message=str(run.get("message") or ""),
-        settings=_settings(job),
+        settings={**dict(_leaves(job)), **told},
+        told=frozenset(told),
         metrics={
             str(name): float(value)
             for name, value in metrics.items()
@@ -102,6 +115,5 @@ def _member(source: Source) -> Member:
     )
 
 
-def _settings(job: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: node for name, node in job.items() if name not in _OWN}
-    return {".".join(path): value for path, value in shipped.leaves(kept)}
+def _leaves(job: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((".".join(path), value) for path, value in shipped.leaves(job))

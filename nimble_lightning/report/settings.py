@@ -70,6 +70,33 @@ def overrides(job: Mapping[str, Any]) -> list[str]:
     return words
 
 
+def classes(job: Mapping[str, Any]) -> dict[str, str]:
+    """The choice in each group whose files are one class each: the usual one, if it fits."""
+    found = {}
+    for group in shipped.groups():
+        section = job.get(group)
+        target = section.get("_target_") if isinstance(section, Mapping) else None
+        if target is None or group in _BY_NAME:
+            continue
+        blocks = {choice: shipped.block(group, choice).get(group, {}) for choice in shipped.choices(group)}
+        fitting = [choice for choice, block in blocks.items() if block.get("_target_") == target]
+        if fitting:
+            usual = shipped.chosen().get(group, "")
+            found[group] = usual if usual in fitting else fitting[0]
+    return found
+
+
+def told(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from others: its choices, and every setting that is not simply part of one of them."""
+    choice = classes(job)
+    parts: dict[str, Any] = {}
+    for group, name in choice.items():
+        parts = shipped.merged(parts, shipped.block(group, name))
+    part = dict(shipped.leaves(parts))
+    asked = shipped.leaves({name: node for name, node in job.items() if name not in _IDENTITY or name == "params"})
+    return {**choice, **{".".join(path): v for path, v in asked if part.get(path, _GONE) != v}}
+
+
 def value(setting: Any) -> str:
     """A setting as Hydra reads it."""
     if setting is None:
@@ -100,21 +127,8 @@ def _without_identity(job: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(job: Mapping[str, Any]) -> dict[str, str]:
     """The choice in each group that is another than the usual one, as far as the groups have it."""
-    return {**_classes(job), **_strategy(job)}
-
-
-def _classes(job: Mapping[str, Any]) -> dict[str, str]:
-    found = {}
-    for group in shipped.groups():
-        section = job.get(group)
-        target = section.get("_target_") if isinstance(section, Mapping) else None
-        if target is None or group in _BY_NAME:
-            continue
-        blocks = {choice: shipped.block(group, choice).get(group, {}) for choice in shipped.choices(group)}
-        fitting = [choice for choice, block in blocks.items() if block.get("_target_") == target]
-        if fitting and shipped.chosen().get(group) not in fitting:
-            found[group] = fitting[0]
-    return found
+    usual = shipped.chosen()
+    return {**{group: c for group, c in classes(job).items() if usual.get(group) != c}, **_strategy(job)}
 
 
 def _strategy(job: Mapping[str, Any]) -> dict[str, str]:
