@@ -6,6 +6,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.supervisor import supervise
 from nimble_lightning.runtime.worker import IN_WORKER
+
+# Sections that take more than their files list.
+_OPEN = ("params", "lightning", "callbacks", "validator")
 
 
 def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: Any) -> Result:
@@ -69,7 +73,9 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
     try:
         with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
             config = compose("config", overrides=choices)
-        with open_dict(config.params), open_dict(config.lightning), open_dict(config.callbacks):
+        with ExitStack() as opened:
+            for section in _OPEN:
+                opened.enter_context(open_dict(config[section]))
             merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params}))
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None

@@ -47,7 +47,8 @@ class Result:
         best = record.get("best_checkpoint")
         verdict = record.get("verdict") or dict(NOT_JUDGED)
         if verdict["passed"] is not None:
-            message += f", {'passed' if verdict['passed'] else 'not passed'}: {verdict['summary']}"
+            word = "passed" if verdict["passed"] else "not passed"
+            message = f"{message.rstrip('.')}, {word}: {verdict['summary']}"
         return cls(
             status=record["status"],
             metrics=record.get("metrics", {}),

@@ -56,12 +56,12 @@ class Criteria:
         """What came of them, in one sentence."""
         missing = [unknown("metric", name, metrics) for name in self.metrics if name not in metrics]
         if missing and not passed:
-            return f"criteria cannot be judged: {missing[0]}"
+            return f"cannot be judged: {missing[0]}"
         # Where one of several alternatives is enough, those that do not hold are no news.
         telling = [check for check in checks if check.passed == passed]
         told = ", ".join(f"{check.text} ({_figures(check)})" for check in telling[:_TOLD])
         told += f" and {len(telling) - _TOLD} more" if len(telling) > _TOLD else ""
-        return f"criteria {'met' if passed else 'not met'}: {told}"
+        return f"{'met' if passed else 'missed'} {told}"
 
 
 def _figures(check: Check) -> str:
