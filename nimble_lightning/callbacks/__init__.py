@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from nimble_lightning.callbacks.best_checkpoint import BestCheckpoint
     from nimble_lightning.callbacks.exact_resume import ExactResume
     from nimble_lightning.callbacks.gpu_info import GPUInfo
+    from nimble_lightning.callbacks.hub_push import HubPush
     from nimble_lightning.callbacks.non_finite import NonFinite
     from nimble_lightning.callbacks.notification import Notification
     from nimble_lightning.callbacks.progress import Progress
@@ -21,6 +22,7 @@ __all__ = [
     "BestCheckpoint",
     "ExactResume",
     "GPUInfo",
+    "HubPush",
     "NonFinite",
     "Notification",
     "Progress",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy(
         "BestCheckpoint": "nimble_lightning.callbacks.best_checkpoint",
         "ExactResume": "nimble_lightning.callbacks.exact_resume",
         "GPUInfo": "nimble_lightning.callbacks.gpu_info",
+        "HubPush": "nimble_lightning.callbacks.hub_push",
         "NonFinite": "nimble_lightning.callbacks.non_finite",
         "Notification": "nimble_lightning.callbacks.notification",
         "Progress": "nimble_lightning.callbacks.progress",

@@ -75,7 +75,7 @@ def _listen(name: str, module: nn.Module, found: dict[str, Call], count: int) ->
 
 
 def for_export(model: nn.Module, call: Call) -> Call:
-    """The call as a user of the exported model would make it: without labels and caches, in full precision."""
+    """The call as users of the export would make it: without labels and caches, in full precision."""
     call = _named_inputs(plain(model), call) if is_hugging_face(plain(model)) else _without_constants(call)
     if not call.tensors:
         raise ExportError(f"{type(model).__name__} was called without a tensor, so it cannot be exported.")

@@ -10,7 +10,9 @@ import yaml
 CARD = "README.md"
 
 
-def card(about: Mapping[str, Any], run: Mapping[str, Any], usage: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+def card(
+    about: Mapping[str, Any], run: Mapping[str, Any], usage: Mapping[str, Any], config: Mapping[str, Any]
+) -> str:
     """The card of an exported folder, front matter and all.
 
     Args:
@@ -22,7 +24,9 @@ def card(about: Mapping[str, Any], run: Mapping[str, Any], usage: Mapping[str, A
     sections = [_head(about), _metrics(run), _use(about), _training(about, run, config), _cost(usage)]
     sections.append(_verify(about))
     text = yaml.safe_dump(front_matter(about, usage), sort_keys=False, allow_unicode=True)
-    return f"---\n{text}---\n\n" + "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines) + "\n"
+    return (
+        f"---\n{text}---\n\n" + "\n\n".join("\n".join(lines) for lines in map(list, sections) if lines) + "\n"
+    )
 
 
 def front_matter(about: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +90,9 @@ def _use(about: Mapping[str, Any]) -> Iterator[str]:
     model, files = about.get("model", {}), about.get("files", {})
     if is_hugging_face(about):
         name = str(model.get("class")).rpartition(".")[2]
-        yield from _code(f"from transformers import {name}", "", f'model = {name}.from_pretrained("this repository")')
+        yield from _code(
+            f"from transformers import {name}", "", f'model = {name}.from_pretrained("this repository")'
+        )
     elif "model.safetensors" in files:
         yield from _code(*_rebuild(about))
     if "model.onnx" in files:

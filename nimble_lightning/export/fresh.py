@@ -24,7 +24,7 @@ def main(order: Path) -> None:
 def _onnx(asked: Mapping[str, Any]) -> dict[str, Any]:
     """Without torch: this is how others will use the file."""
     import numpy as np
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     onnxruntime.set_default_logger_severity(3)
     session = onnxruntime.InferenceSession(asked["path"], providers=["CPUExecutionProvider"])
@@ -64,6 +64,7 @@ def _hugging_face(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rebuilt(asked: Mapping[str, Any]) -> dict[str, Any]:
     from nimble_lightning.export import safetensors
+
     # Said by whoever made the export: what is here knows no runs.
     build = safetensors.class_called(asked["builder"])
     model = build(Path(asked["run_folder"]), asked["model"])

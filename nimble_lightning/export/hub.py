@@ -86,9 +86,9 @@ def _may_pass(error: Exception) -> bool:
     if status is not None:
         return status not in _HOPELESS
     # Offline mode and a name that is not a repository's are said before anything is sent.
-    return not isinstance(error, ValueError | TypeError | FileNotFoundError) and not type(error).__name__.startswith(
-        ("Offline", "LocalToken", "HFValidation")
-    )
+    return not isinstance(error, ValueError | TypeError | FileNotFoundError) and not type(
+        error
+    ).__name__.startswith(("Offline", "LocalToken", "HFValidation"))
 
 
 def _reason(error: Exception) -> str:

@@ -44,7 +44,12 @@ def save_weights(model: Model, out: Path, facts: Mapping[str, Any]) -> None:
 
 
 def export(
-    model: Model, formats: Sequence[str], out: Path, call: Call, facts: Mapping[str, Any], build: Mapping[str, Any]
+    model: Model,
+    formats: Sequence[str],
+    out: Path,
+    call: Call,
+    facts: Mapping[str, Any],
+    build: Mapping[str, Any],
 ) -> dict[str, Check]:
     """Export a model and have each file checked by a fresh process; adds to `out`.
 
@@ -54,7 +59,7 @@ def export(
         out: The folder.
         call: Real arguments of the model.
         facts: For export.json.
-        build: How a fresh process builds the model, where safetensors alone cannot say: `builder` and its words.
+        build: How a fresh process builds a model that safetensors alone cannot: `builder` and its words.
 
     Raises:
         ExportError: An export is not the model. Nothing of what was asked is kept then.
@@ -126,7 +131,7 @@ def _require_trained(model: Model) -> None:
         raise ExportError(f"The weights of {model.name} are spread over several processes.")
     if untouched(model.module, model.base):
         raise ExportError(
-            f"The weights of {model.name} are what they were before training, so this would be an export of the "
+            f"The weights of {model.name} are what they were before training: this would be an export of the "
             "untouched base model."
         )
 

@@ -67,7 +67,9 @@ def is_hugging_face(module: nn.Module) -> bool:
 
 def companions_of(owner: Any) -> list[Any]:
     """Tokenizers and processors kept as attributes; processors last, as they contain the others."""
-    found = [v for v in vars(owner).values() if hasattr(v, "save_pretrained") and not isinstance(v, nn.Module)]
+    found = [
+        v for v in vars(owner).values() if hasattr(v, "save_pretrained") and not isinstance(v, nn.Module)
+    ]
     return sorted(found, key=lambda value: hasattr(value, "tokenizer"))
 
 
@@ -91,9 +93,7 @@ def _is_part(name: str, module: nn.Module, others: Mapping[str, nn.Module]) -> b
     """Whether it is inside another one, or a second name of one that came before."""
     for other_name, other in others.items():
         if other is module:
-            if other_name == name:
-                return False
-            return True
+            return other_name != name
         if any(part is module for part in other.modules()):
             return True
     return False

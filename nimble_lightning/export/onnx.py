@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def save(
         if made is None:
             raise ExportError("torch.onnx.export returned nothing.")
         graph = made.model.graph
-        names = {}
+        names: dict[Any, str] = {}
         for given, value in zip(inputs, graph.inputs, strict=True):
             for dim, name in shapes.varying(given).items():
                 symbol = getattr((value.shape or [])[dim], "value", None)

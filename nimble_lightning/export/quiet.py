@@ -13,14 +13,11 @@ _TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No advice about deprecations inside torch and no progress bars of transformers; errors are untouched."""
+    """No advice about deprecations inside torch. Not for threads: filters of warnings are everybody's."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     levels = [logger.level for logger in loggers]
-    bars = getattr(sys.modules.get("transformers.utils.logging"), "is_progress_bar_enabled", lambda: False)()
     for logger in loggers:
         logger.setLevel(logging.ERROR)
-    if bars:
-        _bars("disable")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -28,9 +25,17 @@ def quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-        if bars:
-            _bars("enable")
 
 
-def _bars(switch: str) -> None:
-    getattr(sys.modules["transformers.utils.logging"], f"{switch}_progress_bar")()
+@contextmanager
+def no_bars() -> Iterator[None]:
+    """No progress bars of transformers, if it is loaded and would show any."""
+    bars = sys.modules.get("transformers.utils.logging")
+    if bars is None or not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()

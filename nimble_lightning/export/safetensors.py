@@ -13,7 +13,7 @@ from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
 from nimble_lightning.export.models import Model, is_hugging_face
-from nimble_lightning.export.quiet import quiet
+from nimble_lightning.export.quiet import no_bars
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.weights import first_difference
 
@@ -28,7 +28,7 @@ def save(model: Model, folder: Path, state: Mapping[str, Tensor] | None = None) 
         folder: Where to.
         state: Other weights of the same model, from a checkpoint.
     """
-    with quiet():
+    with no_bars():
         if is_hugging_face(model.module):
             more = {} if state is None else {"state_dict": dict(state)}
             model.module.save_pretrained(folder, **more)  # type: ignore[operator]
@@ -52,7 +52,9 @@ def _save_plain(state: Mapping[str, Any], path: Path) -> None:
         kept[place] = name
         # Two views of different parts of one tensor may not be in one file, nor may one with gaps.
         whole = value.is_contiguous() and value.untyped_storage().nbytes() == value.nbytes
-        tensors[name] = value.detach() if whole else value.detach().clone(memory_format=torch.contiguous_format)
+        tensors[name] = (
+            value.detach() if whole else value.detach().clone(memory_format=torch.contiguous_format)
+        )
     save_file(tensors, str(path), metadata={"format": "pt", **aliases})
 
 
@@ -86,7 +88,7 @@ def load_into(module: nn.Module, path: Path) -> None:
 
 def from_pretrained(kind: Any, folder: Path) -> nn.Module:
     """What `from_pretrained` makes of a folder, without asking the network."""
-    with quiet():
+    with no_bars():
         model: nn.Module = kind.from_pretrained(folder, local_files_only=True)
         return model
 

@@ -32,7 +32,7 @@ def program_of(model: nn.Module, call: Call, shapes: Shapes) -> tuple[ExportedPr
     first: Exception | None = None
     for spec, with_length in _specs(shapes):
         try:
-            return _traced(model, shapes.traced(call), spec), with_length
+            return _traced(model, call, shapes, spec), with_length
         except Exception as error:  # torch raises many kinds; which of them, only its text says
             first = first or error
     reason = str(first).strip().partition("\n")[0]
@@ -44,18 +44,17 @@ def save(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def _traced(model: nn.Module, call: Call, spec: Callable[[Tensor], Any]) -> ExportedProgram:
+def _traced(model: nn.Module, call: Call, shapes: Shapes, spec: Callable[[Tensor], Any]) -> ExportedProgram:
     def dynamic(value: Any) -> Any:
         return _pytree.tree_map(lambda leaf: spec(leaf) if isinstance(leaf, Tensor) else None, value)
 
+    # Read off the recorded call: in the smaller traced one, sizes may be equal by chance.
     given = [*call.args, *call.kwargs.values()]
-    names = input_names(model, call)
+    open_dims = {n: dynamic(v) for n, v in zip(input_names(model, call), given, strict=True)}
+    traced = shapes.traced(call)
     with quiet(), torch.no_grad():
         return torch.export.export(
-            exportable(model, call),
-            call.args,
-            call.kwargs,
-            dynamic_shapes={name: dynamic(value) for name, value in zip(names, given, strict=True)},
+            exportable(model, traced), traced.args, traced.kwargs, dynamic_shapes=open_dims
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 
 def fingerprint(module: nn.Module) -> dict[str, int]:
@@ -17,7 +17,7 @@ def fingerprint(module: nn.Module) -> dict[str, int]:
     return {
         name: int(_integers(parameter).sum(dtype=torch.int64))
         for name, parameter in module.named_parameters()
-        if not isinstance(parameter, UninitializedTensorMixin) and not parameter.is_meta
+        if not is_lazy(parameter) and not parameter.is_meta
     }
 
 

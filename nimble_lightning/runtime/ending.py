@@ -7,6 +7,7 @@ from typing import Any
 
 from nimble_lightning.ops import events
 from nimble_lightning.runtime import accounting, refreshing, signing
+from nimble_lightning.runtime.exporting import after_run
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import Result
@@ -15,6 +16,7 @@ from nimble_lightning.runtime.result import Result
 def complete(job: Job, result: Result) -> Result:
     """Do for a run that has ended what needs no trainer any more."""
     accounting.complete(job)
+    after_run.finish(job)
     refreshing.complete(job)
     signing.complete(job)
     last = result.attempts[-1] if result.attempts else {}
@@ -31,6 +33,7 @@ def complete(job: Job, result: Result) -> Result:
         **{name: last.get(name) for name in ("cause", "reason", "rank")},
         step=last.get("last_step"),
     )
+    after_run.push(job)
     return result
 
 

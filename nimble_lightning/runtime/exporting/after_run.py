@@ -55,7 +55,9 @@ def _export(job: Job, formats: list[str]) -> None:
     again = f"nimble-cli export {' '.join(words)}"
     command = [sys.executable, "-m", "nimble_lightning.runtime.exporting.command", *words]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_TO_EXPORT, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_SECONDS_TO_EXPORT, check=False
+        )
     except (subprocess.TimeoutExpired, OSError) as error:
         log.warning("%s were not exported: %s To try again: %s", ", ".join(formats), error, again)
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +12,8 @@ import lightning as L
 from torch import nn
 
 from nimble_lightning.adapters import NimbleModule
+from nimble_lightning.checkpoint.names import manifest_path
+from nimble_lightning.checkpoint.whole import read_manifest
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.export.making import save_weights
 from nimble_lightning.export.models import models_of
@@ -52,7 +55,8 @@ class AtEnd:
         for model in models:
             model.base = self._bases.get(model.name)
             out = folder_for(self._job.folder.exported, model.name, len(models))
-            save_weights(model, out, facts_of(self._job, model, best, step))
+            at = read_manifest(manifest_path(Path(best))).step if best else step
+            save_weights(model, out, facts_of(self._job, model, best, at))
         log.debug("exported in %.2f s", time.monotonic() - began)
 
     def _say(self, error: Exception) -> None:
@@ -70,7 +74,11 @@ class AtEnd:
 
 def owner_of(parts: Parts) -> Any:
     """Whose attributes the models are: the user's trainer, or a LightningModule of the user's."""
-    return parts.user.object if parts.user is not None and isinstance(parts.module, NimbleModule) else parts.module
+    return (
+        parts.user.object
+        if parts.user is not None and isinstance(parts.module, NimbleModule)
+        else parts.module
+    )
 
 
 def owner_of_returned(user: Any, returned: Any) -> Any:

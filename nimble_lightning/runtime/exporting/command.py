@@ -54,8 +54,8 @@ def export(job: Job, formats: Sequence[str], out: Path) -> None:
         facts = facts_of(job, model, checkpoint, step)
         for name, check in make(model, formats, folder, calls[model.name], facts, builder).items():
             print(
-                f"{folder}: {name} of {model.name}, step {step}; {check.how} on {len(check.shapes)} shapes of real "
-                f"samples, largest difference {check.max_difference:.1e}"
+                f"{folder}: {name} of {model.name}, step {step}; {check.how} on {len(check.shapes)} shapes "
+                f"of real samples, largest difference {check.max_difference:.1e}"
             )
 
 
@@ -66,7 +66,9 @@ def default_out(job: Job) -> Path:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("nimble-cli export", description=main.__doc__, allow_abbrev=False)
-    parser.description = "Export the best weights of a run. Every file is read back by a fresh process and compared."
+    parser.description = (
+        "Export the best weights of a run. Every file is read back by a fresh process and compared."
+    )
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
     choices = [*place.FORMATS, "hub"]
     parser.add_argument("--to", nargs="+", choices=choices, required=True, help="one or several")

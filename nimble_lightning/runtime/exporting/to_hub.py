@@ -1,4 +1,4 @@
-"""Exports of a run on the Hub: with a card that says what the run came to, and its statement if it has one."""
+"""Exports of a run on the Hub: with a card that says what the run came to, and its statement if any."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def push(job: Job, folder: Path, repo: str, private: bool | None = None) -> str:
     """
     if not place.is_whole(folder):
         raise ExportError(f"{folder} holds no exports, or they were altered since they were checked.")
-    extra = {path.name: path.read_bytes() for path in sorted(job.folder.path.glob(_STATEMENTS)) if path.is_file()}
+    extra = {
+        path.name: path.read_bytes() for path in sorted(job.folder.path.glob(_STATEMENTS)) if path.is_file()
+    }
     if not (folder / CARD).exists():
         extra[CARD] = card_for(job, folder).encode()
     return push_folder(folder, repo, message=f"Run {job.run_id}", extra=extra, private=private)

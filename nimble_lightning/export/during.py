@@ -1,0 +1,98 @@
+"""Pushes during a run: the weights of a committed checkpoint as a model, or the checkpoint itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from nimble_lightning.checkpoint import NimbleCheckpointIO, verify
+from nimble_lightning.checkpoint.names import manifest_path
+from nimble_lightning.export import safetensors
+from nimble_lightning.export.hub import push
+from nimble_lightning.export.models import Model
+
+
+@dataclass(frozen=True)
+class Target:
+    """A repository, and a folder for what waits to be pushed to it.
+
+    Attributes:
+        repo: `owner/name`.
+        private: Whether it is private if it has to be made; None leaves it to the account.
+        staged: Removed when all is done. On the disk of the checkpoints, so that they can be linked.
+    """
+
+    repo: str
+    private: bool | None
+    staged: Path
+
+    def keep(self, path: Path) -> Path:
+        """Give a checkpoint a second name: the run may delete it before it is pushed."""
+        self.staged.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = Path(tempfile.mkdtemp(dir=self.staged)) / path.name
+        try:
+            if path.is_dir():
+                shutil.copytree(path, kept, copy_function=os.link)
+            else:
+                os.link(path, kept)
+                os.link(manifest_path(path), manifest_path(kept))
+        except OSError:
+            self.drop(kept)
+            raise
+        return kept
+
+    def drop(self, kept: Path | None) -> None:
+        if kept is not None:
+            shutil.rmtree(kept.parent, ignore_errors=True)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.staged, ignore_errors=True)
+
+    def push_weights(self, models: Sequence[Model], kept: Path | None) -> str:
+        """Push models with the weights of a checkpoint, which is verified first; without one, as they are.
+
+        The model in memory only lends its configuration: it goes on training.
+        """
+        state = None if kept is None else _state_of(kept)
+        self.staged.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.staged) as name:
+            for model in models:
+                folder = Path(name) if len(models) == 1 else Path(name, model.name)
+                folder.mkdir(exist_ok=True)
+                own = model.module.state_dict() if state is None else part_of(state, model)
+                safetensors.save(model, folder, own)
+                safetensors.require_same(model, folder, own)
+            message = "The trained model" if kept is None else f"The model of {kept.name}"
+            return push(Path(name), self.repo, message=message, private=self.private)
+
+    def push_checkpoint(self, kept: Path, under: str) -> str:
+        """Push a checkpoint and its manifest, verified first."""
+        verify(kept)
+        message = f"Checkpoint {kept.name}"
+        return push(kept.parent, self.repo, message=message, under=under, private=self.private)
+
+    def command(self, path: Path | None, folder: Path) -> str:
+        """What does the same by hand, later."""
+        run = folder.parent
+        if (run / "job.yaml").exists() and (path is None or path.parent.name == "best"):
+            return f"nimble-cli export {run} --to hub --repo {self.repo}"
+        return f"hf upload {self.repo} {path or folder}"
+
+
+def part_of(state: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
+    """The entries of one model in the state of all."""
+    names = model.module.state_dict().keys()
+    prefix = "" if names <= state.keys() else f"{model.name}."
+    return {name: state[prefix + name] for name in names}
+
+
+def _state_of(checkpoint: Path) -> Mapping[str, Tensor]:
+    loaded = NimbleCheckpointIO().load_checkpoint(checkpoint, map_location="cpu", weights_only=True)
+    state: Mapping[str, Tensor] = loaded["state_dict"]
+    return state
