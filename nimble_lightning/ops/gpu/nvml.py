@@ -18,8 +18,10 @@ class Nvml:
 
     def __init__(self, library: Any) -> None:
         self.library = library
-        # An older pynvml lacks functions, and a name may be no text: unknown as well.
-        self._unknown = (library.NVMLError, AttributeError, ValueError)
+        # An older pynvml lacks functions, an older driver newer forms of them, for which there is an error of
+        # another family, and a name may be no text: all of that is unknown as well.
+        mismatch = getattr(library, "NVMLLibraryMismatchError", library.NVMLError)
+        self._unknown = (library.NVMLError, mismatch, AttributeError, ValueError)
 
     def ask(self, query: str, *arguments: Any) -> Any:
         """The answer of the function called `query`; None when this driver, card or user gets none."""

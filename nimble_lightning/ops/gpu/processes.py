@@ -35,8 +35,10 @@ def others(gpu: Gpu, *, held: int = 0, siblings: bool = False, proc: Path = Path
         siblings: Whether children of the same parent are ranks of the same run.
         proc: The kernel's files.
     """
-    running = gpu.nvml.ask("nvmlDeviceGetComputeRunningProcesses", gpu.unit.handle) or []
-    return list(_foreign(running, held, siblings, proc))
+    running = gpu.nvml.ask("nvmlDeviceGetComputeRunningProcesses", gpu.unit.handle)
+    if running is None:
+        running = gpu.nvml.ask("nvmlDeviceGetComputeRunningProcesses_v2", gpu.unit.handle)
+    return list(_foreign(running or [], held, siblings, proc))
 
 
 def _foreign(running: list[object], held: int, siblings: bool, proc: Path) -> Iterator[Process]:

@@ -157,3 +157,16 @@ def test_another_library_is_asked_only_while_it_stands_in() -> None:
         assert opened() is not None
         assert opened().library is fake
     assert opened() is before
+
+
+def test_an_error_of_another_family_is_unknown_as_well() -> None:
+    class Mismatch(Exception):
+        pass
+
+    class Old(FakeNVML):
+        NVMLLibraryMismatchError = Mismatch
+
+        def nvmlDeviceGetUUID(self, gpu: FakeGPU) -> str:
+            raise Mismatch("the library is older than pynvml")
+
+    assert uuids(Old(FakeGPU())) == [""]
