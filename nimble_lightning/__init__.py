@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from nimble_lightning.adapters import adapt
     from nimble_lightning.runtime import Result, run
     from nimble_lightning.trainer import NimbleTrainer
+    from nimble_lightning.validators.models import models
 
-__all__ = ["NimbleTrainer", "Result", "__version__", "adapt", "run"]
+__all__ = ["NimbleTrainer", "Result", "__version__", "adapt", "models", "run"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -21,6 +22,7 @@ __getattr__, __dir__ = lazy(
         "Result": "nimble_lightning.runtime",
         "__version__": "nimble_lightning._version",
         "adapt": "nimble_lightning.adapters",
+        "models": "nimble_lightning.validators.models",
         "run": "nimble_lightning.runtime",
     },
 )

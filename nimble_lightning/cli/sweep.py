@@ -56,7 +56,8 @@ def from_folders(sweep: Path, monitor: str | None) -> list[Outcome]:
         metrics = run.get("metrics") or {}
         number = int(record.parent.name) if record.parent.name.isdigit() else None
         seconds = float(metrics.get("train_runtime") or 0.0)
-        code = {"finished": 0, "stopped": 130}.get(status, 1)
+        short = (run.get("verdict") or {}).get("passed") is False
+        code = {"finished": 3 if short else 0, "stopped": 130}.get(status, 1)
         found.append(Outcome(number, (), status, code, record.parent, objective(metrics, monitor), seconds))
     return found
 
