@@ -17,7 +17,7 @@ from nimble_lightning.cli.request import Request, candidates, read_override
 from nimble_lightning.cli.rewriting import rewrite
 from nimble_lightning.cli.signature import Signature
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.references import refuse_secrets
+from nimble_lightning.runtime.secret_references import refuse_secrets
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,10 @@ def tokens_of(url: str) -> list[str]:
     rest = url.partition("://")[2]
     authority, _, path = rest.partition("/")
     user, _, host = authority.rpartition("@")
+    host = re.sub(r":\d+$", "", host)
     parts = re.split(r"[/?&,]", f"{host}/{path}")
     values = [part.partition("=")[2] if "=" in part else part for part in parts]
-    values += [re.split(r":(?=\d+$)", host)[0], *user.split(":")[:1]]
+    values.append(user.partition(":")[0])
     found = [value for value in values if is_telling(value)]
     if (password := user.partition(":")[2]) and len(password) > 3:
         found.append(password)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import stat
+import warnings
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -50,7 +51,13 @@ def learn(text: str) -> None:
 
 def services(text: str, position: int) -> Sequence[Any]:
     """Apprise's objects for an entry: one for an address, any number for a file."""
-    text = text.strip()
+    with warnings.catch_warnings():
+        # Of Python, about how Apprise's plugins are written.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _found(text.strip(), position)
+
+
+def _found(text: str, position: int) -> Sequence[Any]:
     if is_address(text):
         return [_service(text, position)]
     reference = text.removeprefix("secret:")

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime import references
+from nimble_lightning.runtime import secret_references
 from nimble_lightning.runtime.folder import RunFolder, write_text
 
 # A run is the same run while these stay as they were; the rest (how long, who watches, what is printed) may
@@ -37,7 +37,7 @@ class Job:
             folder: Where to run; `output_dir/<trainer>/<run_id>` by default.
         """
         run_id = str(config.get("run_id") or new_run_id())
-        references.refuse_secrets("", config)
+        secret_references.refuse_secrets("", config)
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=False))  # type: ignore[assignment]
         config.trainer, config.run_id = trainer, run_id
         config.name = config.get("name") or short_name(trainer)
@@ -68,7 +68,7 @@ class Job:
     def resolved(self) -> dict[str, Any]:
         """The configuration with every reference resolved in this process; never written anywhere."""
         resolved = OmegaConf.to_container(self.config, resolve=True)
-        references.learn_secrets(OmegaConf.to_container(self.config, resolve=False), resolved)
+        secret_references.learn_secrets(OmegaConf.to_container(self.config, resolve=False), resolved)
         return resolved  # type: ignore[return-value]
 
     def _require_same(self, earlier: Job) -> None:

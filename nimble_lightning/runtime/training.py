@@ -27,7 +27,7 @@ from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.judging import Judge
 from nimble_lightning.runtime.meter import Meter
 from nimble_lightning.runtime.pulse import Pulse
-from nimble_lightning.runtime.references import mask_hyper_parameters
+from nimble_lightning.runtime.secret_references import mask_hyper_parameters
 
 
 class Training:
