@@ -138,6 +138,11 @@ def notify(words: list[str]) -> int:
     return int(import_module("nimble_lightning.runtime.notify_command").main(words))
 
 
+def usage(words: list[str]) -> int:
+    """`usage DIR...`: what runs took, added up."""
+    return int(import_module("nimble_lightning.cli.usage").main(words))
+
+
 def in_this_version(home: str) -> bool:
     """Whether `group` or `group.member` is among the configuration that is shipped."""
     group, _, member = home.partition(".")
@@ -254,5 +259,12 @@ COMMANDS: tuple[Command, ...] = (
         "the GPUs in use here, and what is worth a look",
         gpu,
         needs="nimble_lightning.ops.gpu.command",
+    ),
+    Command(
+        "usage",
+        "usage DIR... [--by project|user|gpu|week] [--json|--csv]",
+        "what runs took, added up: hours, energy, cost",
+        usage,
+        needs="nimble_lightning.cli.usage",
     ),
 )

@@ -1,0 +1,187 @@
+"""`nimble-cli usage DIR...`: what runs and sweeps took, added up."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.cli.hints import nearest
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.usage import sending, store
+from nimble_lightning.ops.usage.summing import GROUPS, Sum, summed
+from nimble_lightning.ops.usage.table import duration, large, mass, money, power
+
+USAGE = f"usage DIR... [--by {'|'.join(GROUPS)}] [--json|--csv] [--send [URL]]"
+_HEADINGS = ("runs", "wall", "devices", "samples", "tokens", "energy", "cost", "CO2e")
+
+
+@dataclass
+class Request:
+    """What was asked.
+
+    Attributes:
+        places: Folders of runs or of many, or usage.json files.
+        by: What to group by; None for one sum.
+        form: "table", "json" or "csv".
+        send: Whether to report each account, to `address` or to where its run was to.
+    """
+
+    places: list[Path] = field(default_factory=list)
+    by: str | None = None
+    form: str = "table"
+    send: bool = False
+    address: str | None = None
+
+
+def main(words: Sequence[str]) -> int:
+    """Sum up; returns the exit code."""
+    request = parse(list(words))
+    found = list(store.find(request.places))
+    if not found:
+        raise RequestError(
+            f"There is no {store.FILE} in {', '.join(map(str, request.places))}. Runs with "
+            "callbacks.usage_report=true (--report_usage) leave one."
+        )
+    if request.send:
+        return _send(found, request.address)
+    sums = summed((usage for _, usage in found), request.by)
+    print({"table": _table, "json": _json, "csv": _csv}[request.form](sums))
+    return 0
+
+
+def parse(words: list[str]) -> Request:
+    """Read the command line.
+
+    Raises:
+        RequestError: It cannot be read, or names what is not there.
+    """
+    request = Request()
+    while words:
+        word, equals, value = words.pop(0).partition("=")
+        if word == "--by":
+            request.by = _group(value if equals else words.pop(0) if words else "")
+        elif word in ("--json", "--csv"):
+            request.form = word[2:]
+        elif word == "--send":
+            request.send = True
+            if not equals and words and "://" in words[0]:
+                value = words.pop(0)
+            request.address = value or None
+        elif word.startswith("-"):
+            raise RequestError(f"usage has no option {word}. Usage: nimble-cli {USAGE}")
+        else:
+            request.places.append(_existing(word + equals + value))
+    if not request.places:
+        raise RequestError(f"usage needs a folder. Usage: nimble-cli {USAGE}")
+    return request
+
+
+def _group(asked: str) -> str:
+    if asked not in GROUPS:
+        near = nearest(asked, list(GROUPS))
+        raise RequestError(
+            f"--by {asked}: {f'did you mean {near}?' if near else f'there are {chr(44).join(GROUPS)}'}"
+        )
+    return asked
+
+
+def _existing(word: str) -> Path:
+    path = Path(word)
+    if not path.exists():
+        raise RequestError(f"{word} does not exist. Give the folder of a run, or one that holds several.")
+    return path
+
+
+def _table(sums: Sequence[Sum]) -> str:
+    rows = [("", *_HEADINGS), *map(_row, sums)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = (
+        "  ".join(
+            [row[0].ljust(widths[0]), *(text.rjust(w) for text, w in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    )
+    partly = any(one.unknown for one in sums)
+    note = (
+        ["* some runs do not know this figure"]
+        if partly and any("*" in text for r in rows for text in r)
+        else []
+    )
+    return "\n".join([*lines, *note])
+
+
+def _row(one: Sum) -> tuple[str, ...]:
+    def known(name: str, text: str) -> str:
+        """Nothing is shown for what no run knows, and a star beside what some do not."""
+        if name not in one.unknown:
+            return text
+        return f"{text}*" if getattr(one, name) else "-"
+
+    cost = " + ".join(money(amount, currency or None) for currency, amount in one.cost.items())
+    return (
+        one.group,
+        str(one.runs),
+        duration(one.wall_seconds),
+        duration(one.device_seconds),
+        f"{one.samples:,}",
+        known("tokens", large(one.tokens)),
+        known("energy_kwh", power(one.energy_kwh)),
+        known("cost", cost),
+        known("co2e_kg", mass(one.co2e_kg)),
+    )
+
+
+def _json(sums: Sequence[Sum]) -> str:
+    return json.dumps([_plain(one) for one in sums], indent=2)
+
+
+def _csv(sums: Sequence[Sum]) -> str:
+    """One line for each group and currency, so that every column is a number."""
+    buffer = io.StringIO()
+    names = [name for name in asdict(Sum("")) if name not in ("cost", "unknown")]
+    writer = csv.DictWriter(buffer, [*names, "cost", "currency", "unknown"], lineterminator="\n")
+    writer.writeheader()
+    for one in sums:
+        row = {name: value for name, value in asdict(one).items() if name in names}
+        for currency, amount in one.cost.items() or {("", None)}:
+            writer.writerow(
+                {**row, "cost": amount, "currency": currency, "unknown": " ".join(sorted(one.unknown))}
+            )
+    return buffer.getvalue().rstrip("\n")
+
+
+def _plain(one: Sum) -> dict[str, Any]:
+    return {**asdict(one), "unknown": sorted(one.unknown)}
+
+
+def _send(found: Sequence[tuple[Path, Mapping[str, Any]]], address: str | None) -> int:
+    failed = 0
+    for path, usage in found:
+        where = address or _address_of(path.parent)
+        if where is None:
+            raise RequestError(f"{path} was to be reported nowhere. Name an address: --send https://...")
+        sending.check(where)
+        why = sending.post(where, usage, seconds=30.0)
+        print(f"{path}: {why or 'sent'}")
+        failed += why is not None
+    return 1 if failed else 0
+
+
+def _address_of(folder: Path) -> str | None:
+    """Where the run's own configuration sends it."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    job = folder / "job.yaml"
+    if not job.exists():
+        return None
+    try:
+        found = OmegaConf.select(OmegaConf.load(job), "callbacks.usage_report.report_to")
+    except OmegaConfBaseException as error:
+        raise RequestError(f"report_to of {folder}: {str(error).splitlines()[0]}") from None
+    return None if found is None else str(found)
