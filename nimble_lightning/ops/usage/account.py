@@ -46,7 +46,6 @@ def account(subject: Subject, found: Sequence[Piece], terms: Terms) -> dict[str,
     seconds = _time(of_run, by_attempt, useful)
     held = {span.number: span.length * _ranks(by_attempt.get(span.number, []), subject) for span in of_run}
     device_seconds = sum(held.values())
-    kept = {span.number: _share(useful[span.number], span) for span in of_run}
     energy = totals.energy(found, terms.pue)
     wall = sum(seconds.values())
     content = {
@@ -66,8 +65,8 @@ def account(subject: Subject, found: Sequence[Piece], terms: Terms) -> dict[str,
         "time": {cause: round(value, 3) for cause, value in seconds.items()},
         "steps": sum(useful.values()),
         "lost_steps": sum(span.last_step - span.first_step - useful[span.number] for span in of_run),
-        "samples": round(sum(piece.samples * kept.get(piece.attempt, 1.0) for piece in found)),
-        "tokens": totals.tokens(found, kept),
+        "samples": round(sum(piece.samples * useful_share(piece, useful) for piece in found)),
+        "tokens": totals.tokens(found, lambda piece: useful_share(piece, useful)),
         "flops": totals.flops(found),
         "mfu": totals.mfu(found),
         "peak_memory_bytes": max((piece.peak_memory or 0 for piece in found), default=0) or None,
@@ -117,10 +116,9 @@ def _ranks(found: Sequence[Piece], subject: Subject) -> int:
     return max((piece.world_size for piece in found), default=subject.ranks)
 
 
-def _share(useful: int, span: Span) -> float:
-    """Of what an attempt did, the part that did not have to be done again."""
-    steps = span.last_step - span.first_step
-    return useful / steps if steps > 0 else 1.0
+def useful_share(piece: Piece, useful: Mapping[int, int]) -> float:
+    """From what a process had told of to what counts: less what was done again, more what it did unheard."""
+    return useful.get(piece.attempt, piece.steps) / piece.steps if piece.steps else 1.0
 
 
 def _devices(found: Sequence[Piece], subject: Subject) -> list[dict[str, Any]]:

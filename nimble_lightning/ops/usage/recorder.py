@@ -16,11 +16,12 @@ from nimble_lightning.ops.usage.piece import Piece
 
 log = logging.getLogger(__name__)
 
-EVERY_SECONDS = 2.0
+# What a kill may take: a small part of what the process has lived, seconds at most.
+_SHARE, _LEAST, _MOST = 0.005, 0.1, 2.0
 
 
 class Recorder:
-    """Writes a piece every few seconds while it runs.
+    """Writes a piece while it runs: ten times a second at first, in a long run every two seconds.
 
     Args:
         folder: Of the run.
@@ -66,7 +67,7 @@ class Recorder:
         """Write for the last time and end the thread."""
         if self._thread is not None:
             self._ended.set()
-            self._thread.join(timeout=EVERY_SECONDS)
+            self._thread.join(timeout=_MOST)
             self._thread = None
             self.flush()
 
@@ -99,5 +100,5 @@ class Recorder:
         while True:
             self.flush()
             self.guard(self._after)
-            if self._ended.wait(EVERY_SECONDS):
+            if self._ended.wait(min(_MOST, max(_LEAST, _SHARE * self.piece.length))):
                 return

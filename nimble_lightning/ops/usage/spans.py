@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nimble_lightning.ops.usage.piece import Piece, attempts
@@ -43,8 +43,8 @@ def spans(recorded: Sequence[Mapping[str, Any]], found: Sequence[Piece]) -> list
     """The attempts that a supervisor recorded; where nobody did, what the processes themselves tell."""
     by_attempt = attempts(found)
     if not recorded:
-        return [_told(number, by_attempt[number]) for number in sorted(by_attempt)]
-    return [_seen(entry, by_attempt.get(entry["number"], [])) for entry in recorded]
+        return _joined([_told(number, by_attempt[number]) for number in sorted(by_attempt)])
+    return _joined([_seen(entry, by_attempt.get(entry["number"], [])) for entry in recorded])
 
 
 def waits(of_run: Sequence[Span]) -> float:
@@ -61,6 +61,14 @@ def useful_steps(of_run: Sequence[Span]) -> dict[int, int]:
         useful[span.number] = int(max(0, min(span.last_step, kept) - span.first_step))
         kept = min(kept, span.first_step)
     return useful
+
+
+def _joined(of_run: list[Span]) -> list[Span]:
+    """Where an attempt could begin, the one before has been, though it was not heard to get there."""
+    later = [span.first_step for span in of_run[1:]] + [0]
+    return [
+        replace(span, last_step=max(span.last_step, first)) for span, first in zip(of_run, later, strict=True)
+    ]
 
 
 def _told(number: int, found: Sequence[Piece]) -> Span:

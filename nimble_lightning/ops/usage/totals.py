@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nimble_lightning.ops.usage.carbon import grid_of
@@ -25,11 +25,11 @@ def energy(found: Sequence[Piece], pue: float) -> dict[str, Figure]:
     return {"gpu": figure(0.0, "measured", "no GPU was used"), **parts, "total": together}
 
 
-def tokens(found: Sequence[Piece], kept: Mapping[int, float]) -> Figure:
+def tokens(found: Sequence[Piece], share: Callable[[Piece], float]) -> Figure:
     known = [piece for piece in found if piece.tokens is not None]
     if not known:
         return figure(None, "measured", "batches hold no input_ids")
-    value = round(sum((piece.tokens or 0.0) * kept.get(piece.attempt, 1.0) for piece in known))
+    value = round(sum((piece.tokens or 0.0) * share(piece) for piece in known))
     return figure(value, weakest(piece.tokens_kind for piece in known), known[-1].tokens_note)
 
 
