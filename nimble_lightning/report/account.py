@@ -120,6 +120,12 @@ def energy(usage: Mapping[str, Any]) -> Figure | None:
     return _figure("energy", total, _kwh)
 
 
+def to_go(usage: Mapping[str, Any]) -> Figure | None:
+    """How much longer it takes, while it goes on."""
+    left = usage.get("to_go")
+    return _figure("to go", left.get("seconds"), words.duration) if isinstance(left, Mapping) else None
+
+
 def _figure(name: str, given: Any, text: Callable[[float], str]) -> Figure | None:
     value = _value(given)
     if value is None:

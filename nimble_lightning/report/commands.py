@@ -32,10 +32,18 @@ def commands(job: Mapping[str, Any], run: Mapping[str, Any], folder: Path, *, si
     does = "Start again, or be told that it is done" if finished else "Go on where it stopped"
     found = [Command(does, shlex.join([*_PROGRAM.split(), *asked, *named]))]
     if best := run.get("best_checkpoint"):
-        again = [f"run_id={run['run_id']}-evaluated", f"resume={settings.value(str(best))}", "++lightning.max_steps=0"]
-        found.append(Command("Evaluate the best weights again", shlex.join([*_PROGRAM.split(), *asked, *again])))
+        again = [
+            f"run_id={run['run_id']}-evaluated",
+            f"resume={settings.value(str(best))}",
+            "++lightning.max_steps=0",
+        ]
+        found.append(
+            Command("Evaluate the best weights again", shlex.join([*_PROGRAM.split(), *asked, *again]))
+        )
     if finished:
-        found.append(Command("Export the best weights", f"nimble-cli export {shlex.quote(place)} --to safetensors"))
+        found.append(
+            Command("Export the best weights", f"nimble-cli export {shlex.quote(place)} --to safetensors")
+        )
     if signed:
         found.append(Command("Check the signature", f"nimble-cli verify {shlex.quote(place)} --key KEY.pub"))
     found.append(Command("Write this page again", f"nimble-cli report {shlex.quote(place)}"))

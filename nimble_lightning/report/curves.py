@@ -29,11 +29,13 @@ class Curve:
         name: As it was logged.
         buckets: In the order in which it was logged.
         width: How many points a bucket stands for; 1 when every point is there.
+        last: The value that was logged last.
     """
 
     name: str
     buckets: Sequence[Bucket]
     width: int
+    last: float
 
 
 class Collector:
@@ -51,6 +53,7 @@ class Collector:
         self.disordered = False
         self._known = firsts is not None
         self._thinned: dict[str, Thinned] = {}
+        self._last: dict[str, float] = {}
 
     def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Add rows, in the order of the file; the next call brings those before them."""
@@ -70,7 +73,9 @@ class Collector:
     def curves(self) -> dict[str, Curve]:
         """The curves of all rows."""
         return {
-            name: Curve(name, [b.turned() for b in reversed(thinned.buckets)], thinned.width)
+            name: Curve(
+                name, [b.turned() for b in reversed(thinned.buckets)], thinned.width, self._last[name]
+            )
             for name, thinned in sorted(self._thinned.items())
         }
 
@@ -86,6 +91,7 @@ class Collector:
                 return
             steps, values = map(list, zip(*kept, strict=True))
         if name not in self._thinned:
+            self._last[name] = values[0]
             self._thinned[name] = Thinned(BUCKETS if len(self._thinned) < _MANY else _FEW_BUCKETS)
         self._thinned[name].extend(steps, values)
 

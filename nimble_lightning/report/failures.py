@@ -48,12 +48,12 @@ def failures(errors: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Failure]:
 
 def _attempt(entry: Mapping[str, Any]) -> Attempt:
     start, end = entry.get("start"), entry.get("end")
-    over = isinstance(start, int | float) and isinstance(end, int | float)
+    seconds = words.between(start, end)
     steps = [words.number(s) for s in (entry.get("first_step"), entry.get("last_step")) if s is not None]
     return Attempt(
         number=str(entry.get("number", "")),
         began=words.clock(start),
-        lasted=words.duration(max(0.0, end - start)) if over else "",
+        lasted="" if seconds is None else words.duration(seconds),
         steps=" to ".join(steps),
         ended=str(entry.get("cause") or "running").replace("_", " "),
         reason=str(entry.get("reason") or ""),

@@ -8,6 +8,7 @@ from typing import Any
 
 from nimble_lightning.report import words
 from nimble_lightning.report.charts.plot import Line, Mark, Plot
+from nimble_lightning.report.charts.scale import TIMES
 from nimble_lightning.report.rows import parsed
 from nimble_lightning.report.thinning import Thinned
 
@@ -82,14 +83,16 @@ def plots(paths: Sequence[Path], began: float, marks: Sequence[Mark]) -> tuple[l
         ("ram_used", "Memory of the machine", words.size, samples.ram or None),
     ]
     drawn = [
-        Plot(title, lines, marks, words.duration, label, False, top, "after")
+        Plot(title, lines, marks, words.duration, label, False, top, "after", TIMES)
         for field, title, label, top in charts
         if (lines := samples.lines(field))
     ]
     return drawn, list(samples.names.values())
 
 
-def _fields(device: str, facts: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[tuple[str, str], float]]:
+def _fields(
+    device: str, facts: Mapping[str, Any], names: Sequence[str]
+) -> Iterator[tuple[tuple[str, str], float]]:
     for name in names:
         if (value := _number(facts.get(name))) is not None:
             yield (device, name), value

@@ -52,7 +52,9 @@ class Sweep:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         paths = folder.glob(MEMBERS)
-        self._sources = [Source(p.parent) for p in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name))]
+        self._sources = [
+            Source(p.parent) for p in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name))
+        ]
         self.members = [_member(source) for source in self._sources]
 
     @cached_property
@@ -67,7 +69,7 @@ class Sweep:
 
     @cached_property
     def metric(self) -> str | None:
-        """What members are judged by: what is monitored, else `val_loss`, else the first of the evaluation."""
+        """What members are judged by: what is monitored, else `val_loss`, else the first there is."""
         asked = [source.job.get("monitor") for source in self._sources[:1]]
         names = dict.fromkeys(name for member in self.members for name in member.metrics)
         return next((name for name in [*asked, "val_loss", *names] if name in names), None)
@@ -95,7 +97,6 @@ def _member(source: Source) -> Member:
     given = run.get("metrics")
     metrics = given if isinstance(given, Mapping) else {}
     started, ended = run.get("started"), run.get("ended")
-    over = isinstance(started, int | float) and isinstance(ended, int | float)
     kwh = account.energy(source.usage)
     told = settings.told(job)
     return Member(
@@ -109,7 +110,7 @@ def _member(source: Source) -> Member:
             for name, value in metrics.items()
             if isinstance(value, int | float) and name != "global_step" and not str(name).startswith("train_")
         },
-        seconds=max(0.0, ended - started) if over else None,
+        seconds=words.between(started, ended),
         kwh=kwh.value if kwh is not None else None,
         has_page=(source.folder / PAGE).exists(),
     )

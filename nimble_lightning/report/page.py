@@ -6,7 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nimble_lightning.report import account, commands, failures, hardware, marks, panels, samples, settings, shipped, words
+from nimble_lightning.report import (
+    account,
+    commands,
+    failures,
+    hardware,
+    marks,
+    panels,
+    samples,
+    settings,
+    shipped,
+    words,
+)
 from nimble_lightning.report.csvs import read_table
 from nimble_lightning.report.curves import Curve, read_curves
 from nimble_lightning.report.source import Source
@@ -58,7 +69,9 @@ def content(source: Source) -> dict[str, Any]:
         "failures": failures.failures(source.errors),
         "environment": _environment(run),
         "recorded": _recorded(source.provenance),
-        "commands": commands.commands(job, run, source.folder, signed=bool((job.get("signature") or {}).get("_target_"))),
+        "commands": commands.commands(
+            job, run, source.folder, signed=bool((job.get("signature") or {}).get("_target_"))
+        ),
     }
 
 
@@ -80,20 +93,22 @@ def _began(run: Mapping[str, Any], attempts: list[Mapping[str, Any]]) -> float:
 def _headlines(source: Source, curves: Mapping[str, Curve]) -> list[Headline]:
     """What was reached, and what it took."""
     run, usage = source.run, source.usage
-    metrics = run.get("metrics") if isinstance(run.get("metrics"), Mapping) else {}
+    given = run.get("metrics")
+    metrics = given if isinstance(given, Mapping) else {}
     final = {k: v for k, v in metrics.items() if k != "global_step" and not k.startswith("train_")}
     if not final:
-        final = {k: c.buckets[-1].mean for k, c in curves.items() if c.buckets and not k.startswith(("lr", "train"))}
+        final = {k: c.last for k, c in curves.items() if c.buckets and not k.startswith(("lr", "train"))}
     monitor = source.job.get("monitor")
     first = sorted(final, key=lambda name: name != monitor)[:_MOST_FIGURES]
     found = [Headline(name, words.number(final[name])) for name in first]
     if (step := metrics.get("global_step") or _last_step(curves)) is not None:
         rate = metrics.get("train_samples_per_second")
-        found.append(Headline("steps", words.number(step), f"{words.number(rate, 3)} samples/s" if rate else ""))
-    if run.get("started") and run.get("ended"):
-        seconds = max(0.0, run["ended"] - run["started"])
+        found.append(
+            Headline("steps", words.number(step), f"{words.number(rate, 3)} samples/s" if rate else "")
+        )
+    if (seconds := words.between(run.get("started"), run.get("ended"))) is not None:
         found.append(Headline("duration", words.duration(seconds), words.clock(run["started"])))
-    for figure in (account.energy(usage), account.cost(usage)):
+    for figure in (account.energy(usage), account.cost(usage), account.to_go(usage)):
         if figure is not None:
             found.append(Headline(figure.name, figure.text, figure.kind))
     return found
@@ -114,7 +129,11 @@ def _verdict(run: Mapping[str, Any]) -> dict[str, Any] | None:
         "summary": str(verdict.get("summary") or ""),
         "validator": str(verdict.get("validator") or ""),
         "criteria": [
-            {"text": str(c.get("text") or ""), "passed": c.get("passed"), "value": words.number(c.get("value"))}
+            {
+                "text": str(c.get("text") or ""),
+                "passed": c.get("passed"),
+                "value": words.number(c.get("value")),
+            }
             for c in criteria
         ],
     }
@@ -131,5 +150,7 @@ def _recorded(provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
     for key, title in _RECORDED.items():
         if isinstance(facts := provenance.get(key), Mapping) and facts:
             known = [(".".join(path), settings.shown(value)) for path, value in shipped.leaves(facts)]
-            found.append((title, [(name, text) for name, text in known if text not in ("null", "")][:_MOST_FACTS]))
+            found.append(
+                (title, [(name, text) for name, text in known if text not in ("null", "")][:_MOST_FACTS])
+            )
     return found

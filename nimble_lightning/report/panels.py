@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from nimble_lightning.report.charts.plot import Line, Mark, Plot
 from nimble_lightning.report.curves import Curve
-from nimble_lightning.report.thinning import Bucket
 
 MOST_PANELS = 24
 MOST_LINES = 6
@@ -35,22 +34,20 @@ class Listed:
 
 def plots(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> tuple[list[Plot], list[Listed]]:
     """The charts of a run, and what was left for a table because it would be too much."""
-    grouped: dict[tuple[int, str, str], list[Curve]] = {}
+    groups: dict[tuple[int, str, str], list[Curve]] = {}
     for curve in curves.values():
-        kind, title = _home(curve.name)
-        grouped.setdefault((_ORDER.index(kind), _first_seen(curve, kind), title), []).append(curve)
+        groups.setdefault(_home(curve.name), []).append(curve)
     span = _span(curves.values())
     drawn: list[Plot] = []
     left: list[Curve] = []
-    for (kind, _, title), members in sorted(grouped.items(), key=lambda item: item[0]):
+    for (place, _, title), members in sorted(groups.items()):
         members.sort(key=lambda curve: (not curve.name.lower().startswith("train"), curve.name))
-        left += members[MOST_LINES:]
-        if len(drawn) == MOST_PANELS:
-            left += members[:MOST_LINES]
-            continue
-        lines = [Line(c.name, c.buckets, colour) for colour, c in enumerate(members[:MOST_LINES])]
-        log = None if _ORDER[kind] in ("loss", "gradient norm") else False
-        drawn.append(Plot(title, lines, marks, log=log, x_range=span))
+        shown = members[:MOST_LINES] if len(drawn) < MOST_PANELS else []
+        left += members[len(shown) :]
+        if shown:
+            lines = [Line(curve.name, curve.buckets, colour) for colour, curve in enumerate(shown)]
+            log = None if _ORDER[place] in ("loss", "gradient norm") else False
+            drawn.append(Plot(title, lines, marks, log=log, x_range=span))
     return drawn, [_listed(curve) for curve in sorted(left, key=lambda c: c.name)[:_MOST_LISTED]]
 
 
@@ -59,26 +56,23 @@ def stem(name: str) -> str:
     return _ENDING.sub("", _STAGE.sub("", name)) or name
 
 
-def _home(name: str) -> tuple[str, str]:
-    """The kind of chart a metric goes into, and its title."""
+def _home(name: str) -> tuple[int, str, str]:
+    """Where the chart of a metric comes: by kind, within it by a name, and its title."""
     if _RATE.search(name):
-        return "learning rate", "Learning rate"
+        return _ORDER.index("learning rate"), "", "Learning rate"
     if _NORM.search(name):
-        return "gradient norm", "Gradient norm"
+        return _ORDER.index("gradient norm"), "", "Gradient norm"
     base = stem(name)
     if _SMALLER.search(base):
-        return "loss", base
-    return ("score" if _STAGE.match(name) or "/" not in name else "other"), base
-
-
-def _first_seen(curve: Curve, kind: str) -> str:
-    """Losses first by their own name, so that the plain one leads."""
-    return "" if kind == "loss" and stem(curve.name) == "loss" else stem(curve.name).lower()
+        # The plain one leads.
+        return _ORDER.index("loss"), "" if base.lower() == "loss" else base.lower(), base
+    kind = "score" if _STAGE.match(name) or "/" not in name else "other"
+    return _ORDER.index(kind), base.lower(), base
 
 
 def _span(curves: Iterable[Curve]) -> tuple[float, float] | None:
     """The steps from the first to the last of any curve: charts below each other then line up."""
-    ends = [x for c in curves for b in (c.buckets[:1] + c.buckets[-1:]) for x in (b.first, b.last)]
+    ends = [x for c in curves for b in (*c.buckets[:1], *c.buckets[-1:]) for x in (b.first, b.last)]
     return (min(ends), max(ends)) if ends and min(ends) < max(ends) else None
 
 
@@ -86,8 +80,4 @@ def _listed(curve: Curve) -> Listed:
     known = [b for b in curve.buckets if b.count]
     low = min((b.low for b in known), default=math.nan)
     high = max((b.high for b in known), default=math.nan)
-    return Listed(curve.name, _last(curve.buckets), low, high)
-
-
-def _last(buckets: Sequence[Bucket]) -> float:
-    return buckets[-1].mean if buckets else math.nan
+    return Listed(curve.name, curve.last, low, high)

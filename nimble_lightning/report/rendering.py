@@ -20,9 +20,7 @@ def render(template: str, **content: Any) -> str:
     """The page. Everything that is put into it is escaped."""
     style, script = _asset("page.css"), _asset("sort.js") if content.get("sortable") else ""
     page = environment().get_template(template)
-    return page.render(
-        style=Markup(style), script=Markup(script), policy=_policy(style, script), **content
-    )
+    return page.render(style=Markup(style), script=Markup(script), policy=_policy(style, script), **content)
 
 
 def write(path: Path, text: str) -> Path:
@@ -46,9 +44,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
-        number=words.number, duration=words.duration, clock=words.clock, breakable=breakable
-    )
+    made.filters.update(number=words.number, duration=words.duration, clock=words.clock, breakable=breakable)
     return made
 
 

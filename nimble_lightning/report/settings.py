@@ -93,7 +93,9 @@ def told(job: Mapping[str, Any]) -> dict[str, Any]:
     for group, name in choice.items():
         parts = shipped.merged(parts, shipped.block(group, name))
     part = dict(shipped.leaves(parts))
-    asked = shipped.leaves({name: node for name, node in job.items() if name not in _IDENTITY or name == "params"})
+    asked = shipped.leaves(
+        {name: node for name, node in job.items() if name not in _IDENTITY or name == "params"}
+    )
     return {**choice, **{".".join(path): v for path, v in asked if part.get(path, _GONE) != v}}
 
 
@@ -135,7 +137,10 @@ def _strategy(job: Mapping[str, Any]) -> dict[str, str]:
     lightning = job.get("lightning")
     asked = lightning.get("strategy") if isinstance(lightning, Mapping) else None
     for name in shipped.choices("strategy"):
-        if asked is not None and shipped.block("strategy", name).get("lightning", {}).get("strategy") == asked:
+        if (
+            asked is not None
+            and shipped.block("strategy", name).get("lightning", {}).get("strategy") == asked
+        ):
             return {} if name == shipped.chosen().get("strategy") else {"strategy": name}
     return {}
 

@@ -1,4 +1,4 @@
-"""What a page is made of: the files of a folder, read as they are. Whatever is missing is simply not there."""
+"""What a page is made of: the files of a folder, as they are. Whatever is missing is simply not there."""
 
 from __future__ import annotations
 
@@ -112,8 +112,11 @@ def read_json(path: Path) -> Any:
 
 
 def read_yaml(path: Path) -> Any:
+    """A file's content without the secrets in it; None where there is none, or it is no YAML."""
     try:
-        return redacted(yamls.load(path.read_text(encoding="utf-8"))) if path.stat().st_size < _MOST_BYTES else None
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        return redacted(yamls.load(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
 

@@ -70,7 +70,9 @@ def _parallel(sweep: Sweep, reached: list[Member], varied: list[str]) -> Paralle
     if len(varied) < 2 or len(reached) < 2:
         return None
     strands = [
-        Strand([*(m.settings.get(name) for name in varied), sweep.value(m)], _rank(k, reached), _told(sweep, m))
+        Strand(
+            [*(m.settings.get(name) for name in varied), sweep.value(m)], _rank(k, reached), _told(sweep, m)
+        )
         for k, m in enumerate(reached[:_MOST_STRANDS])
     ]
     return Parallel([*(_short(name, varied) for name in varied), str(sweep.metric)], strands)

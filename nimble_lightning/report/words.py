@@ -40,6 +40,13 @@ def duration(seconds: Any) -> str:
     return " ".join(f"{count} {unit}" for unit, count in shown[:2] if count)
 
 
+def between(start: Any, end: Any) -> float | None:
+    """Seconds from one moment to another, where both are known."""
+    if isinstance(start, int | float) and isinstance(end, int | float):
+        return max(0.0, float(end - start))
+    return None
+
+
 def clock(seconds: Any) -> str:
     """A moment, in universal time: the page says the same wherever it is built."""
     if not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:

@@ -10,7 +10,7 @@ import yaml
 _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*)?\.?\d+[eE][-+]?\d+$")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
     """YAML 1.1, which PyYAML keeps to, wants a point in every fraction."""
 
 

@@ -40,9 +40,12 @@ class Parallel:
         lines = Markup("").join(_line(strand, axes) for strand in strands)
         return str(
             Markup(
-                '<div class="parallel"><svg class="across" role="img" aria-label="settings against the metric">'
-                '<svg class="data" viewBox="0 0 {0} {1}" height="{1}" preserveAspectRatio="none">{2}</svg>{3}</svg></div>'
-            ).format(WIDTH, HEIGHT, lines, Markup("").join(_axis(a, k, len(axes)) for k, a in enumerate(axes)))
+                '<div class="parallel"><svg class="across" role="img" aria-label="settings and metric">'
+                '<svg class="data" viewBox="0 0 {0} {1}" height="{1}" preserveAspectRatio="none">{2}</svg>'
+                "{3}</svg></div>"
+            ).format(
+                WIDTH, HEIGHT, lines, Markup("").join(_axis(a, k, len(axes)) for k, a in enumerate(axes))
+            )
         )
 
 
@@ -70,7 +73,8 @@ def _axis(one: Axis, number: int, count: int) -> Markup:
     )
     where = "start" if number == 0 else "end" if number == count - 1 else "middle"
     return Markup(
-        '<line class="axis" x1="{0}" x2="{0}" y1="0" y2="{1}"/>{2}<text class="{3} name" x="{0}" y="{4}">{5}</text>'
+        '<line class="axis" x1="{0}" x2="{0}" y1="0" y2="{1}"/>{2}'
+        '<text class="{3} name" x="{0}" y="{4}">{5}</text>'
     ).format(at, HEIGHT, labels, where, HEIGHT + 24, one.name)
 
 

@@ -52,6 +52,7 @@ class Plot:
         log: Whether y is in powers of ten; None to let the values decide.
         top: A y that is always in view.
         x_name: What an x is, in words.
+        x_units: Round distances between labels, where those of ten are not.
         x_range: The xs to show; those of the curves unless given, so that charts side by side agree.
     """
 
@@ -63,6 +64,7 @@ class Plot:
     log: bool | None = None
     top: float | None = None
     x_name: str = "step"
+    x_units: Sequence[float] = ()
     x_range: tuple[float, float] | None = None
 
     def __html__(self) -> str:
@@ -73,7 +75,11 @@ def _drawn(plot: Plot) -> Markup:
     xs = [x for line in plot.lines for b in line.buckets for x in (b.first, b.last)]
     ys = [y for line in plot.lines for b in line.buckets if b.count for y in (b.low, b.high)]
     low, high = plot.x_range or ((min(xs), max(xs)) if xs else (0.0, 1.0))
-    across = Scale(low, high, WIDTH, label=plot.x_label) if high > low else fitted([low], WIDTH)
+    across = (
+        Scale(low, high, WIDTH, label=plot.x_label, units=plot.x_units)
+        if high > low
+        else fitted([low], WIDTH)
+    )
     if plot.top is not None:
         ys = [*ys, 0.0, plot.top]
     up = fitted(ys, HEIGHT, log=plot.log, label=plot.y_label)
@@ -111,12 +117,17 @@ def _grid(across: Scale, up: Scale) -> Markup:
         for y in up.ticks(4)
     ]
     ends = [
-        Markup('<text class="x" x="{}" y="{}">{}</text>').format(
-            _p(across.place(x)), HEIGHT + 18, across.label(x)
+        Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
+            _anchor(across.place(x)), _p(across.place(x)), HEIGHT + 18, across.label(x)
         )
         for x in across.ticks(4)
     ]
     return Markup("").join(rows + ends)
+
+
+def _anchor(place: float) -> str:
+    """At the ends a label stays within the drawing."""
+    return "start" if place < WIDTH * 0.04 else "end" if place > WIDTH * 0.94 else "x"
 
 
 def _curve(line: Line, across: Scale, up: Scale) -> Markup:

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from nimble_lightning.report import words
 
+# Seconds, minutes, hours and days.
+TIMES = (
+    1,
+    2,
+    5,
+    10,
+    20,
+    30,
+    60,
+    120,
+    300,
+    600,
+    1200,
+    1800,
+    3600,
+    7200,
+    10800,
+    21600,
+    43200,
+    86400,
+    172800,
+    604800,
+)
 # From how many times its smallest value on a curve that stays positive is better seen in powers of ten.
 _LOG_FROM = 200.0
 
@@ -22,6 +45,7 @@ class Scale:
         length: How long it is drawn.
         log: Whether equal factors are equally long.
         label: What to write at a value.
+        units: Steps between labels that are round to people, where those of ten are not.
     """
 
     low: float
@@ -29,6 +53,7 @@ class Scale:
     length: float
     log: bool = False
     label: Callable[[float], str] = words.number
+    units: Sequence[float] = ()
 
     def place(self, value: float) -> float:
         """How far along the axis a value is."""
@@ -37,7 +62,12 @@ class Scale:
 
     def ticks(self, most: int) -> list[float]:
         """Round values on the axis."""
-        return _decades(self.low, self.high, most) if self.log else _rounds(self.low, self.high, most)
+        if self.log:
+            return _decades(self.low, self.high, most)
+        fitting = [unit for unit in self.units if (self.high - self.low) / unit <= most]
+        if fitting and (self.high - self.low) / self.units[0] >= 1:
+            return _multiples(self.low, self.high, fitting[0])
+        return _rounds(self.low, self.high, most)
 
     def _bent(self, value: float) -> float:
         return math.log10(value) if self.log else value
@@ -84,6 +114,10 @@ def _rounds(low: float, high: float, most: int) -> list[float]:
         return [low] if math.isfinite(low) else []
     base = 10.0 ** math.floor(math.log10(span / most))
     step = next(base * factor for factor in (1, 2, 5, 10, 20) if span / (base * factor) <= most)
+    return _multiples(low, high, step)
+
+
+def _multiples(low: float, high: float, step: float) -> list[float]:
     first = math.ceil(low / step - 1e-9)
     return [step * k for k in range(first, math.floor(high / step + 1e-9) + 1)]
 

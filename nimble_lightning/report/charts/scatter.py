@@ -39,7 +39,8 @@ class Scatter:
         rows = up.scale.ticks(4) if up.scale is not None else []
         heights = [(HEIGHT - up.place(y), up.scale.label(y)) for y in rows if up.scale is not None]  # type: ignore[operator]
         names = Markup("").join(
-            Markup('<text x="100%" dx="-8" y="{:.1f}" dy="4">{}</text>').format(y, label) for y, label in heights
+            Markup('<text x="100%" dx="-8" y="{:.1f}" dy="4">{}</text>').format(y, label)
+            for y, label in heights
         )
         lines = Markup("").join(
             Markup('<line class="grid" x2="100%" y1="{0:.1f}" y2="{0:.1f}"/>').format(y) for y, _ in heights
