@@ -9,11 +9,11 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning._version import __version__
     from nimble_lightning.adapters import adapt
-    from nimble_lightning.runtime import Result, run
-    from nimble_lightning.trainer import NimbleTrainer
+    from nimble_lightning.runtime import Result, load, run
+    from nimble_lightning.trainer import NimbleTrainer, param
     from nimble_lightning.validators.models import models
 
-__all__ = ["NimbleTrainer", "Result", "__version__", "adapt", "models", "run"]
+__all__ = ["NimbleTrainer", "Result", "__version__", "adapt", "load", "models", "param", "run"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -22,7 +22,9 @@ __getattr__, __dir__ = lazy(
         "Result": "nimble_lightning.runtime",
         "__version__": "nimble_lightning._version",
         "adapt": "nimble_lightning.adapters",
+        "load": "nimble_lightning.runtime",
         "models": "nimble_lightning.validators.models",
+        "param": "nimble_lightning.trainer",
         "run": "nimble_lightning.runtime",
     },
 )

@@ -56,6 +56,19 @@ def sign_folder(words: Sequence[str]) -> int:
 
 def verify_folder(words: Sequence[str]) -> int:
     """Check a run folder against its signed statement, and train parts of it again if asked to."""
+    asked = _verify_parser().parse_args(list(words))
+    report = verify(asked.folder, asked.key, Expected(asked.run_id, asked.step, asked.attempt))
+    if asked.replay and report.verified:
+        # Nothing of the run is loaded before everything else about it held.
+        replaying = import_module("nimble_lightning.runtime.replaying")
+        params = replaying.of_words(asked.params)
+        terms = replaying.Terms(asked.replay, asked.trainer, asked.other_trainer, asked.tolerance, params)
+        replaying.replay(Path(asked.folder).resolve(), report, terms)
+    _tell(report, as_json=asked.json)
+    return 0 if report.verified else _NOT_VERIFIED
+
+
+def _verify_parser() -> argparse.ArgumentParser:
     parser = _parser("verify", verify_folder.__doc__)
     parser.add_argument("folder", metavar="DIR", help="the run's folder, or a copy of it")
     parser.add_argument("--key", required=True, metavar="PUB", help="the public half: a path or env:NAME")
@@ -63,24 +76,13 @@ def verify_folder(words: Sequence[str]) -> int:
     parser.add_argument("--run-id", metavar="ID", help="refuse any other run")
     parser.add_argument("--step", type=int, default=0, help="refuse a run that has not come this far")
     parser.add_argument("--attempt", type=int, default=0, help="refuse a run with fewer starts")
-    parser.add_argument(
-        "--replay", type=int, default=0, metavar="N", help="train N stretches again and compare"
-    )
-    parser.add_argument("--trainer", metavar="FILE", help="for --replay: the trainer, where it is now")
-    parser.add_argument(
-        "--other-trainer", action="store_true", help="it may differ from the one that was signed"
-    )
-    parser.add_argument("--tolerance", type=float, default=1e-3, help="on hardware of another class")
-    parser.add_argument(
-        "params", nargs="*", metavar="params.NAME=VALUE", help="for --replay: where data are now"
-    )
-    asked = parser.parse_args(list(words))
-    report = verify(asked.folder, asked.key, Expected(asked.run_id, asked.step, asked.attempt))
-    if asked.replay and report.verified:
-        # Nothing of the run is loaded before everything else about it held.
-        import_module("nimble_lightning.runtime.replaying").replay(Path(asked.folder), asked, report)
-    _tell(report, as_json=asked.json)
-    return 0 if report.verified else _NOT_VERIFIED
+    again = parser.add_argument_group("training parts of it again")
+    again.add_argument("--replay", type=int, default=0, metavar="N", help="how many stretches")
+    again.add_argument("--trainer", metavar="FILE", help="where the trainer's file is now")
+    again.add_argument("--other-trainer", action="store_true", help="it need not be the one that was signed")
+    again.add_argument("--tolerance", type=float, default=1e-3, help="on hardware of another class")
+    again.add_argument("params", nargs="*", metavar="params.NAME=VALUE", help="where the data are now")
+    return parser
 
 
 def _tell(report: Report, *, as_json: bool) -> None:

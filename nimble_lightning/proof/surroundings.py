@@ -90,7 +90,7 @@ def hardware(device: str, world_size: int, deterministic: bool) -> dict[str, Any
 def same_class(one: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two machines are expected to compute the same bits."""
     if "cpu" in (one.get("device"), other.get("device")):
-        fields = ["device", "capability", "machine", "torch", "world_size"]
+        fields = ["device", "cpu", "capability", "machine", "torch", "world_size"]
     else:
         fields = ["device", "devices", "torch", "cuda", "world_size", "deterministic"]
     repeats = one.get("device") == "cpu" or bool(one.get("deterministic"))

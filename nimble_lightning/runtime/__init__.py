@@ -9,16 +9,18 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning.runtime.function import run
     from nimble_lightning.runtime.job import Job
+    from nimble_lightning.runtime.opening import load
     from nimble_lightning.runtime.result import Result
     from nimble_lightning.runtime.supervisor import supervise
 
-__all__ = ["Job", "Result", "run", "supervise"]
+__all__ = ["Job", "Result", "load", "run", "supervise"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "Job": "nimble_lightning.runtime.job",
         "Result": "nimble_lightning.runtime.result",
+        "load": "nimble_lightning.runtime.opening",
         "run": "nimble_lightning.runtime.function",
         "supervise": "nimble_lightning.runtime.supervisor",
     },

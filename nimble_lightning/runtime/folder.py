@@ -25,6 +25,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.steps = self.checkpoints / "steps"
         self.best = self.checkpoints / "best"
+        self.stretches = self.checkpoints / "stretches"
         self.show = self.path / "show"
         self.exported = self.path / "best"
         self.provenance = self.path / "provenance.json"

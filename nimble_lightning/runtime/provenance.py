@@ -13,6 +13,7 @@ from nimble_lightning.proof import surroundings
 from nimble_lightning.proof.fingerprint import fingerprint
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.keeping import KeepStretches
 
 _NAMES = {
     "train": ("train_data", "train_dataset"),
@@ -32,14 +33,17 @@ class Provenance(L.Callback):
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            device, ranks = trainer.strategy.root_device.type, trainer.world_size
-            data = {name: fingerprint(source) for name, source in _sources(trainer, pl_module).items()}
-            write(self._folder, self._trainer, self._attempt, data, surroundings_of(device, ranks))
+            data = fingerprints(trainer, pl_module)
+            write(self._folder, self._trainer, self._attempt, data, hardware(trainer))
 
 
 def callbacks(job: Job, attempt: int) -> list[L.Callback]:
-    """What notes it during training."""
-    return [Provenance(job.folder, str(job.config.trainer), attempt)] if wanted(job) else []
+    """What a run that will be signed does besides: note where it came from, keep commits to train between."""
+    if not wanted(job):
+        return []
+    keep = int(job.config.signature.get("keep_stretches") or 0)
+    noting = Provenance(job.folder, str(job.config.trainer), attempt)
+    return [noting, KeepStretches(job.folder, keep)] if keep else [noting]
 
 
 def wanted(job: Job) -> bool:
@@ -48,7 +52,7 @@ def wanted(job: Job) -> bool:
 
 
 def write(
-    folder: RunFolder, trainer: str, attempt: int, data: dict[str, Any], hardware: dict[str, Any]
+    folder: RunFolder, trainer: str, attempt: int, data: dict[str, Any], machine: dict[str, Any]
 ) -> None:
     """Write the record; of earlier attempts the code and hardware stay in it."""
     earlier = read_json(folder.provenance)
@@ -60,7 +64,7 @@ def write(
         "code": surroundings.code(trainer),
         "data": data,
         "environment": surroundings.environment(),
-        "hardware": hardware,
+        "hardware": machine,
         "earlier": history,
     }
     write_json(folder.provenance, record)
@@ -71,11 +75,19 @@ def of_whole_run(job: Job, attempt: int, user: UserTrainer, rank: int) -> None:
     if wanted(job) and rank == 0:
         data = {name: fingerprint(source) for name, source in _of_user(user).items()}
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
-        write(job.folder, str(job.config.trainer), attempt, data, surroundings_of(device, 1))
+        machine = surroundings.hardware(device, 1, torch.are_deterministic_algorithms_enabled())
+        write(job.folder, str(job.config.trainer), attempt, data, machine)
 
 
-def surroundings_of(device: str, ranks: int) -> dict[str, Any]:
-    return surroundings.hardware(device, ranks, torch.are_deterministic_algorithms_enabled())
+def fingerprints(trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:
+    """Of all data that can be seen as training starts."""
+    return {name: fingerprint(source) for name, source in _sources(trainer, module).items()}
+
+
+def hardware(trainer: L.Trainer) -> dict[str, Any]:
+    """What this run's bits depend on."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    return surroundings.hardware(trainer.strategy.root_device.type, trainer.world_size, deterministic)
 
 
 def _sources(trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.runtime import devices
+from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
@@ -82,7 +79,7 @@ class Trials:
         notes.mkdir()
         config = OmegaConf.create(self._altered(notes, processes, kill))
         job = Job.from_config(config, trainer=self._trainer, folder=self._folder / name)
-        with _aside(self._folder / f"{name}.said"):
+        with printed_to(self._folder / f"{name}.said"):
             result = supervise(job)
         errors = [read_json(path) for path in sorted(job.folder.errors.glob("attempt-*.json"))]
         index = job.folder.show / "index.json"
@@ -135,25 +132,6 @@ class Trials:
             "check": {**probe, "kill_at": KILL_AT if kill else None},
         }
         return config
-
-
-@contextmanager
-def _aside(path: Path) -> Iterator[None]:
-    """What this process and those it starts print goes to a file."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
-    with open(path, "ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for number, original in enumerate(kept, start=1):
-            os.dup2(original, number)
-            os.close(original)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

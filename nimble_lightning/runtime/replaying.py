@@ -1,0 +1,218 @@
+"""Verification by doing it again: stretches of a signed run are trained anew and compared to the bit."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from nimble_lightning.checkpoint.whole import open_verified
+from nimble_lightning.errors import RequestError
+from nimble_lightning.proof.comparing import first_difference, largest_difference
+from nimble_lightning.proof.digests import digest_of
+from nimble_lightning.proof.report import Report
+from nimble_lightning.proof.surroundings import file_of, same_class
+from nimble_lightning.runtime.aside import printed_to
+from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.stretch import CHECKPOINT, FACTS
+from nimble_lightning.runtime.supervisor import supervise
+
+# Where commits are kept that can be continued from to the bit.
+_PLACES = ("checkpoints/steps", "checkpoints/stretches")
+# They speak of real runs, to people or to their books; or they decide how a run ends.
+_SILENT = ("progress", "notification", "gpu_info", "usage_report", "auto_retry", "early_stopping")
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How stretches are trained again.
+
+    Attributes:
+        count: How many stretches.
+        trainer: Where the trainer's file is now; None where it was.
+        any_trainer: Whether it may be another than the one that was signed.
+        tolerance: How far tensors may lie apart, relative to their size, on hardware of another class.
+        params: New values for parameters that say where the data are.
+        chance: Chooses the stretches.
+    """
+
+    count: int = 1
+    trainer: str | None = None
+    any_trainer: bool = False
+    tolerance: float = 1e-3
+    params: Mapping[str, Any] = field(default_factory=dict)
+    chance: random.Random = field(default_factory=random.SystemRandom)
+
+
+def replay(folder: Path, report: Report, terms: Terms) -> None:
+    """Train stretches of a verified run again; adds what came of it to the report.
+
+    Raises:
+        RequestError: The trainer is not there, or not the one that was signed.
+    """
+    trainer = _trainer(report.claims, terms)
+    found = stretches(report.claims)
+    if not found:
+        raise RequestError("There is nothing to replay: the run keeps no two commits that follow each other.")
+    if terms.count > len(found):
+        report.notes.append(
+            f"{len(found)} stretches could be replayed, not {terms.count}; more are kept with "
+            "signature.keep_stretches=N"
+        )
+    for begin, end in terms.chance.sample(found, min(terms.count, len(found))):
+        with tempfile.TemporaryDirectory(prefix="nimble-replay-") as place:
+            _replay_one(folder, Path(place), (begin, end), trainer, report, terms)
+
+
+def stretches(claims: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Pairs of commits next to each other, from the chain of a statement."""
+    places: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for entry in claims["checkpoints"]:
+        parent = str(entry["name"]).rpartition("/")[0]
+        if parent.startswith(_PLACES):
+            places[parent].append(entry)
+    found: dict[tuple[int, int], tuple[dict[str, Any], dict[str, Any]]] = {}
+    for entries in places.values():
+        entries.sort(key=lambda entry: entry["step"])
+        for begin, end in zip(entries, entries[1:], strict=False):
+            if begin["step"] < end["step"]:
+                found[begin["step"], end["step"]] = begin, end
+    return list(found.values())
+
+
+def _replay_one(
+    folder: Path,
+    place: Path,
+    pair: tuple[dict[str, Any], dict[str, Any]],
+    trainer: str,
+    report: Report,
+    terms: Terms,
+) -> None:
+    begin, end = pair
+    config = _config(report.claims, folder / begin["name"], place, end, terms)
+    job = Job.from_config(OmegaConf.create(config), trainer=trainer, folder=place / "run")
+    with printed_to(place / "said"):
+        result = supervise(job)
+    facts, entry = read_json(place / FACTS), {"from": begin["step"], "to": end["step"]}
+    if not (place / CHECKPOINT).exists():
+        reason = _reason(job) or result.message
+        problem, text = True, f"cannot be trained again: {reason}"
+    else:
+        problem, text = _compare(folder / end["name"], place / CHECKPOINT, report, facts, terms)
+    report.replays.append({**entry, "same": not problem, "text": text})
+    if problem:
+        report.add("replay", end["name"], f"steps {entry['from']} to {entry['to']}: {text}")
+
+
+def _compare(
+    claimed: Path, replayed: Path, report: Report, facts: Mapping[str, Any], terms: Terms
+) -> tuple[bool, str]:
+    """Whether something does not hold, and what to say."""
+    if facts.get("changed"):
+        return True, f"the settings are not those claimed: {facts['changed'][0]}"
+    one, other = _load(claimed), _load(replayed)
+    same_machine = same_class(report.claims.get("hardware") or {}, facts.get("hardware") or {})
+    difference = first_difference(one, other)
+    data = _other_data(report.claims.get("data") or {}, facts.get("data") or {})
+    if difference is None:
+        return (True, data) if data and same_machine else (False, "the same, bit for bit")
+    if same_machine:
+        return True, difference + (f"; {data}" if data else "")
+    worst, where = largest_difference(one, other)
+    text = f"on hardware of another class, {where} is {worst:.2g} apart"
+    if worst > terms.tolerance:
+        return True, f"{text}, more than the tolerance of {terms.tolerance:g}"
+    return False, f"{text}, within the tolerance of {terms.tolerance:g}"
+
+
+def _other_data(claimed: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
+    """Only tensors have a digest that any honest machine arrives at."""
+    for name, mine in claimed.items():
+        its = seen.get(name) or {}
+        exact = mine.get("kind") == its.get("kind") == "tensors"
+        if exact and mine.get("sha256") != its.get("sha256"):
+            return f"the {name} data are not those of the run"
+    return ""
+
+
+def _load(path: Path) -> Any:
+    import torch
+
+    # The open file, so that what was hashed is what is loaded.
+    with open_verified(path) as (file, _):
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _reason(job: Job) -> str:
+    errors = [read_json(path) for path in sorted(job.folder.errors.glob("attempt-*.json"))]
+    told = [f"{e['type']}: {e['message']}" for e in errors if e.get("type") not in (None, "SystemExit")]
+    return told[0].partition("\n")[0] if told else ""
+
+
+def _trainer(claims: Mapping[str, Any], terms: Terms) -> str:
+    """Where the trainer is now; refused if it is not the one that was signed."""
+    spec = str(claims["config"]["trainer"])
+    if terms.trainer is not None:
+        spec = f"{Path(terms.trainer).expanduser().resolve()}:{spec.rpartition(':')[2]}"
+    path = file_of(spec)
+    if path is None:
+        raise RequestError(f"The trainer {spec} is not here; say where it is: --trainer FILE")
+    signed = ((claims.get("code") or {}).get("trainer") or {}).get("sha256")
+    if not terms.any_trainer and signed is None:
+        raise RequestError(
+            "The statement does not say which trainer it was: the run was signed only afterwards. "
+            "--other-trainer takes this one all the same."
+        )
+    if not terms.any_trainer and digest_of(path).sha256 != signed:
+        raise RequestError(
+            f"{path} is not the file that was signed (sha256 {signed[:16]}...); "
+            "give the right one, or --other-trainer to see what this one does."
+        )
+    return spec
+
+
+def _config(
+    claims: Mapping[str, Any], begin: Path, place: Path, end: Mapping[str, Any], terms: Terms
+) -> dict[str, Any]:
+    """The run's own configuration, less all that only watches, and with an end."""
+    config: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(dict(claims["config"])))  # type: ignore[assignment]
+    hardware = claims.get("hardware") or {}
+    lightning = {**(config.get("lightning") or {}), "enable_progress_bar": False}
+    if hardware.get("device") in ("cpu", "cuda"):
+        lightning["accelerator"], lightning["devices"] = hardware["device"], hardware.get("world_size", 1)
+    callbacks = {k: v for k, v in (config.get("callbacks") or {}).items() if k not in _SILENT}
+    callbacks["replay"] = {
+        "_target_": "nimble_lightning.runtime.stretch.Stretch",
+        "folder": str(place),
+        "until": end["step"],
+        "threads": end["threads"],
+    }
+    config.update(
+        lightning=lightning,
+        callbacks=callbacks,
+        params={**(config.get("params") or {}), **terms.params},
+        logger={},
+        signature={},
+        validator=None,
+        launch={"name": "local"},
+        resume=str(begin),
+    )
+    return config
+
+
+def of_words(words: Sequence[str]) -> dict[str, Any]:
+    """Parameters as they are typed: `params.NAME=VALUE`."""
+    found = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.startswith("params.") or len(name) == len("params."):
+            raise RequestError(f"{word}: expected params.NAME=VALUE, to say where the data are now.")
+        found[name.removeprefix("params.")] = OmegaConf.from_dotlist([f"value={value}"]).value
+    return found
