@@ -86,7 +86,7 @@ class Baseline:
         )
 
     def _compared(self, name: str, ours: Measured, theirs: Measured, told: str) -> Comparison:
-        from nimble_lightning.callbacks.best_checkpoint import direction
+        from nimble_lightning.ops.figures import direction
         from nimble_lightning.validators.comparison import Comparison, interval_of_mean
 
         mode: Any = self.mode or direction(name)

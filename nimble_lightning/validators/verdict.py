@@ -72,7 +72,7 @@ def as_verdict(answer: Any, validator: str) -> Verdict:
     """What `judge` returned as a verdict: one already, a yes or no, or that with a sentence."""
     if isinstance(answer, Verdict):
         return answer
-    passed, *words = answer if isinstance(answer, tuple) else (answer,)
+    passed, *words = answer if isinstance(answer, tuple) and answer else (answer,)
     # Comparing numbers of numpy or torch gives their own kind of bool.
     kept = passed.item() if getattr(passed, "shape", None) == () else passed
     if not isinstance(kept, bool) or len(words) > 1:
