@@ -85,12 +85,14 @@ class Notification(L.Callback):
         addresses.learn(self._settings.urls)
         self._tells = trainer.is_global_zero and not trainer.fast_dev_run and stage == "fit"
         # Whoever supervises a run tells its beginning and end, and has the sender.
-        self._alone = self._tells and not in_run_folder(trainer)
-        if not self._alone:
+        self._alone = False
+        if not self._tells or in_run_folder(trainer):
             return
         Writer(self._settings.templates)
-        if addresses.find(self._settings.urls, self._settings.events):
-            self._close()
+        found = addresses.find(self._settings.urls, self._settings.events)
+        self._alone = True
+        self._close()
+        if found:
             self._sender = SenderProcess(folder, self._settings)
         else:
             log.warning(NOBODY)

@@ -17,7 +17,6 @@ from nimble_lightning.cli.request import Request, candidates, read_override
 from nimble_lightning.cli.rewriting import rewrite
 from nimble_lightning.cli.signature import Signature
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.secret_references import refuse_secrets
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ def make_plan(request: Request, *, required: bool = True) -> Plan:
     Raises:
         RequestError: Something was asked for that does not exist or does not fit.
     """
+    from nimble_lightning.runtime.secret_references import refuse_secrets
+
     _check_sweeps(request)
     with composer(request) as hydra:
         config = hydra.probe(request.overrides)

@@ -63,13 +63,13 @@ class SenderProcess:
 
 def settings_of(config: Mapping[str, object], resume: str | None = None) -> Settings:
     """From the arguments of the callback, as the configuration gives them."""
-    linger = os.environ.get(LINGER) or config.get("linger") or Settings.linger
+    linger = in_seconds(str(config.get("linger") or Settings.linger), "linger")
     return Settings(
         urls=config.get("urls"),
         events=config.get("events"),
         templates=None if config.get("templates") is None else str(config["templates"]),
         pictures=bool(config.get("pictures", True)),
-        linger=0.0 if str(linger) in ("0", "0.0") else in_seconds(str(linger), "linger"),
+        linger=float(os.environ.get(LINGER) or linger),
         coalesce=float(os.environ.get(COALESCE) or Settings.coalesce),
         resume=None if resume is None else secrets.redact(resume),
     )
