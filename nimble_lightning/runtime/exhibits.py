@@ -19,6 +19,7 @@ from nimble_lightning.ops.secrets import redact
 _CHANNELS = (1, 3, 4)
 _MOST_SPEAKERS = 8
 _LOWEST_RATE = 1000
+_HIGHEST_FRAME_RATE = 240
 _PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
 
 
@@ -30,13 +31,20 @@ def keep(value: Any, stem: Path) -> tuple[Path, str]:
     """
     if isinstance(value, Path):
         return _copied(value, stem)
+    if not hasattr(value, "savefig") and hasattr(value, "get_figure"):
+        value = value.get_figure()
     if hasattr(value, "savefig"):
         value.savefig(path := stem.with_suffix(".png"))
         return path, "image"
+    if hasattr(value, "write_html"):
+        value.write_html(str(path := stem.with_suffix(".html")))
+        return path, "file"
     if hasattr(value, "save") and hasattr(value, "convert"):
         return _pillow(value, stem), "image"
     if is_sound(value):
         return _sound(_array(value[0]), int(value[1]), stem), "audio"
+    if is_film(value):
+        return _film(_array(value[0]), float(value[1]), isinstance(value[0], torch.Tensor), stem), "image"
     if isinstance(value, torch.Tensor | np.ndarray) and value.ndim >= 2:
         return _image(_array(value), isinstance(value, torch.Tensor), stem), "image"
     if hasattr(value, "to_dict") and hasattr(value, "columns"):
@@ -69,6 +77,9 @@ def _copied(source: Path, stem: Path) -> tuple[Path, str]:
 
 
 def _pillow(image: Any, stem: Path) -> Path:
+    if getattr(image, "is_animated", False):
+        image.save(path := stem.with_suffix(".gif"), save_all=True)
+        return path
     path = stem.with_suffix(".png")
     (image if image.mode in _PNG_MODES else image.convert("RGB")).save(path)
     return path
@@ -82,6 +93,23 @@ def _array(value: Any) -> np.ndarray[Any, Any]:
 
 
 def _image(array: np.ndarray[Any, Any], channels_first: bool, stem: Path) -> Path:
+    array = _channels_last(array, channels_first)
+    height, width, channels = array.shape
+    path = stem.with_suffix(".png")
+    path.write_bytes(png.encode(_as_bytes(array).tobytes(), width, height, channels))
+    return path
+
+
+def _film(frames: np.ndarray[Any, Any], rate: float, channels_first: bool, stem: Path) -> Path:
+    """A PNG that moves, which every browser plays and nobody has to install anything for."""
+    pictures = _as_bytes(np.stack([_channels_last(frame, channels_first) for frame in frames]))
+    height, width, channels = pictures.shape[1:]
+    path = stem.with_suffix(".png")
+    path.write_bytes(png.animate([picture.tobytes() for picture in pictures], width, height, channels, rate))
+    return path
+
+
+def _channels_last(array: np.ndarray[Any, Any], channels_first: bool) -> np.ndarray[Any, Any]:
     """Tensors have their channels first, arrays last, unless only the other way round makes sense."""
     if array.ndim == 2:
         array, channels_first = array[None], True
@@ -91,12 +119,7 @@ def _image(array: np.ndarray[Any, Any], channels_first: bool, stem: Path) -> Pat
             f"values of shape {tuple(array.shape)} are no image; expected height x width, "
             "with 1, 3 or 4 channels. Of a batch, yield one at a time"
         )
-    if first and (channels_first or not last):
-        array = np.moveaxis(array, 0, -1)
-    height, width, channels = array.shape
-    path = stem.with_suffix(".png")
-    path.write_bytes(png.encode(_as_bytes(array).tobytes(), width, height, channels))
-    return path
+    return np.moveaxis(array, 0, -1) if first and (channels_first or not last) else array
 
 
 def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -120,6 +143,15 @@ def is_sound(value: Any) -> bool:
         return False
     shape = getattr(value[0], "shape", ())
     return len(shape) == 1 or (len(shape) == 2 and min(shape) <= _MOST_SPEAKERS)
+
+
+def is_film(value: Any) -> bool:
+    """Frames and how many of them make a second."""
+    if not isinstance(value, tuple) or len(value) != 2 or isinstance(value[1], bool):
+        return False
+    frames, rate = value
+    several = isinstance(frames, torch.Tensor | np.ndarray) and frames.ndim == 4 and len(frames) > 0
+    return several and isinstance(rate, int | float) and 0 < rate <= _HIGHEST_FRAME_RATE
 
 
 def _sound(samples: np.ndarray[Any, Any], rate: int, stem: Path) -> Path:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
-from nimble_lightning.runtime import exhibits
+from nimble_lightning.runtime import exhibits, trackers
 from nimble_lightning.runtime.folder import RunFolder, write_json
 
 log = logging.getLogger(__name__)
@@ -19,10 +19,26 @@ log = logging.getLogger(__name__)
 MOST = 20
 
 
-def show(user: UserTrainer, module: nn.Module | None, folder: RunFolder) -> None:
+def show(
+    user: UserTrainer,
+    module: nn.Module | None,
+    folder: RunFolder,
+    *,
+    most: int = MOST,
+    loggers: Iterable[Any] = (),
+    step: int = 0,
+) -> None:
     """Keep what `predict_and_show` yields or returns, in its order, with an index.json.
 
     The run is finished already: what cannot be shown is an entry that says why, and the rest goes on.
+
+    Args:
+        user: The trainer.
+        module: What is switched to evaluation.
+        folder: Where to keep it.
+        most: So many results are asked for.
+        loggers: Who gets them as well, as far as they take such things.
+        step: How far the training got.
     """
     if user.method("predict_and_show") is None:
         return
@@ -30,12 +46,13 @@ def show(user: UserTrainer, module: nn.Module | None, folder: RunFolder) -> None
         module.eval()
     folder.show.mkdir(mode=0o700, exist_ok=True)
     with torch.no_grad():
-        entries = list(_entries(_results(user), folder))
+        entries = list(_entries(_results(user), folder, most))
     write_json(folder.show / "index.json", entries)
+    trackers.pass_on(entries, folder.show, loggers, step)
 
 
-def _entries(results: Iterator[tuple[str, Any]], folder: RunFolder) -> Iterator[dict[str, Any]]:
-    for number in range(1, MOST + 1):
+def _entries(results: Iterator[tuple[str, Any]], folder: RunFolder, most: int) -> Iterator[dict[str, Any]]:
+    for number in range(1, most + 1):
         caption = ""
         try:
             if (result := next(results, None)) is None:

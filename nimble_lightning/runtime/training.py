@@ -111,7 +111,9 @@ class Training:
     def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
         """The run is finished by now, whatever comes of this."""
         if self.rank == 0:
-            showing.show(user, module, self.job.folder)
+            most = (self.config.get("show") or {}).get("keep", showing.MOST)
+            loggers, step = (self.trainer.loggers, self.trainer.global_step) if self.trainer else ([], 0)
+            showing.show(user, module, self.job.folder, most=most, loggers=loggers, step=step)
 
     def _prepare_in_turn(self, parts: Parts) -> None:
         """`pre_process` on one process per node first: the others find its downloads and caches, and no
