@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -22,12 +23,15 @@ from nimble_lightning.runtime.agreement import Agreement
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.gathering import gather
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.judging import Judge
 from nimble_lightning.runtime.meter import Meter
 from nimble_lightning.runtime.pulse import Pulse
 from nimble_lightning.runtime.secret_references import mask_hyper_parameters
+
+log = logging.getLogger(__name__)
 
 
 class Training:
@@ -110,7 +114,10 @@ class Training:
 
     def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
         """The run is finished by now, whatever comes of this."""
-        if self.rank == 0:
+        whole = module is None or user.method("predict_and_show") is None or gather(module)
+        if self.rank == 0 and not whole:
+            log.warning("predict_and_show was left out: no single process can use a model that is cut up")
+        elif self.rank == 0:
             most = (self.config.get("show") or {}).get("keep", showing.MOST)
             loggers, step = (self.trainer.loggers, self.trainer.global_step) if self.trainer else ([], 0)
             showing.show(user, module, self.job.folder, most=most, loggers=loggers, step=step)

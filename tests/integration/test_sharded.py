@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return digests(folder, folder)
 
 
-def test_a_save_is_a_folder_of_pieces_with_one_manifest_and_the_two_newest_stay(tmp_path: Path) -> None:
+def test_it_leaves_two_folders_of_pieces_with_a_manifest_each_and_shows_what_it_can(tmp_path: Path) -> None:
     assert supervise(sharded(tmp_path, LENGTH)).status == "finished"
     assert saves(tmp_path) == ["step-00000015.ckpt", "step-00000018.ckpt"]
     newest = tmp_path / "checkpoints" / "steps" / "step-00000018.ckpt"
@@ -51,6 +52,8 @@ def test_a_save_is_a_folder_of_pieces_with_one_manifest_and_the_two_newest_stay(
     assert {"__0_0.distcp", "__1_0.distcp", ".metadata", "meta.pt"} == set(manifest.files)
     assert manifest.parent is not None
     assert not list(tmp_path.glob("checkpoints/steps/.*"))
+    shown = json.loads((tmp_path / "show" / "index.json").read_text())
+    assert [entry["caption"] for entry in shown] == ["the first three"]
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 22))])
