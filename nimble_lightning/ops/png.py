@@ -45,7 +45,8 @@ def animate(frames: Sequence[bytes], width: int, height: int, channels: int, rat
         parts.append(_chunk(b"fcTL", control))
         data = _packed(pixels, width * channels)
         # The first is what programs see that do not know about the others.
-        parts.append(_chunk(b"fdAT", struct.pack(">I", number + 1) + data) if number else _chunk(b"IDAT", data))
+        kind, ahead = (b"fdAT", struct.pack(">I", number + 1)) if number else (b"IDAT", b"")
+        parts.append(_chunk(kind, ahead + data))
         number += 2 if number else 1
     return _SIGNATURE + b"".join(parts) + _chunk(b"IEND", b"")
 

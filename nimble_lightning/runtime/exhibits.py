@@ -31,16 +31,8 @@ def keep(value: Any, stem: Path) -> tuple[Path, str]:
     """
     if isinstance(value, Path):
         return _copied(value, stem)
-    if not hasattr(value, "savefig") and hasattr(value, "get_figure"):
-        value = value.get_figure()
-    if hasattr(value, "savefig"):
-        value.savefig(path := stem.with_suffix(".png"))
-        return path, "image"
-    if hasattr(value, "write_html"):
-        value.write_html(str(path := stem.with_suffix(".html")))
-        return path, "file"
-    if hasattr(value, "save") and hasattr(value, "convert"):
-        return _pillow(value, stem), "image"
+    if (drawn := _of_other_libraries(value, stem)) is not None:
+        return drawn
     if is_sound(value):
         return _sound(_array(value[0]), int(value[1]), stem), "audio"
     if is_film(value):
@@ -54,6 +46,21 @@ def keep(value: Any, stem: Path) -> tuple[Path, str]:
     if isinstance(value, bytes):
         raise TrainerError("bytes say not what they are; write them to a file and yield its Path")
     return _text(str(value.item() if hasattr(value, "item") else value), stem.with_suffix(".txt")), "text"
+
+
+def _of_other_libraries(value: Any, stem: Path) -> tuple[Path, str] | None:
+    """Figures and pictures that know how to save themselves, whoever made them."""
+    if not hasattr(value, "savefig") and hasattr(value, "get_figure"):
+        value = value.get_figure()
+    if hasattr(value, "savefig"):
+        value.savefig(path := stem.with_suffix(".png"))
+        return path, "image"
+    if hasattr(value, "write_html"):
+        value.write_html(str(path := stem.with_suffix(".html")))
+        return path, "file"
+    if hasattr(value, "save") and hasattr(value, "convert"):
+        return _pillow(value, stem), "image"
+    return None
 
 
 def _text(text: str, path: Path) -> Path:
