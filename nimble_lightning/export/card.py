@@ -64,7 +64,8 @@ def is_hugging_face(about: Mapping[str, Any]) -> bool:
 
 def _head(about: Mapping[str, Any]) -> Iterator[str]:
     told, model = about.get("run", {}), about.get("model", {})
-    yield f"# {told.get('name', 'model')}"
+    part = "" if model.get("name") in (None, "model") else f": {model['name']}"
+    yield f"# {told.get('name', 'model')}{part}"
     yield ""
     yield f"`{model.get('class')}`, trained by `{model.get('trainer')}` in run `{told.get('id')}`."
 

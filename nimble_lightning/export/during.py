@@ -71,11 +71,17 @@ class Target:
             message = "The trained model" if kept is None else f"The model of {kept.name}"
             return push(Path(name), self.repo, message=message, private=self.private)
 
-    def push_checkpoint(self, kept: Path, under: str) -> str:
-        """Push a checkpoint and its manifest, verified first."""
+    def push_checkpoint(self, kept: Path, under: str, *, alone: bool) -> str:
+        """Push a checkpoint and its manifest, verified first; alone in its folder, if `alone`."""
         verify(kept)
-        message = f"Checkpoint {kept.name}"
-        return push(kept.parent, self.repo, message=message, under=under, private=self.private)
+        return push(
+            kept.parent,
+            self.repo,
+            message=f"Checkpoint {kept.name}",
+            under=under,
+            replace=alone,
+            private=self.private,
+        )
 
     def command(self, path: Path | None, folder: Path) -> str:
         """What does the same by hand, later."""

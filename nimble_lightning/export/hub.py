@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ def push(
     under: str = "",
     extra: Mapping[str, bytes] | None = None,
     private: bool | None = None,
+    replace: bool = False,
+    bars: bool = False,
     sleep: Callable[[float], object] = time.sleep,
 ) -> str:
     """Push the files of a folder, hidden ones left out; returns the address of the commit.
@@ -34,13 +37,15 @@ def push(
         under: The folder in the repository.
         extra: Further files by their names, instead of those of the folder that are called the same.
         private: Whether a repository that has to be made is private; None leaves it to the account.
+        replace: Whether other files that are in that folder of the repository go with the same commit.
+        bars: Whether progress is shown on the terminal.
         sleep: What waits between attempts.
 
     Raises:
         ExportError: It failed as often as is tried, or for a reason that stays.
     """
     # Costs half a second to import, and reads its settings from the environment then.
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     contents: dict[str, Any] = {path.relative_to(folder).as_posix(): path for path in files_in(folder)}
     contents.update(extra or {})
@@ -54,9 +59,13 @@ def push(
             CommitOperationAdd(prefix + name, str(value) if isinstance(value, Path) else value)
             for name, value in sorted(contents.items())
         ]
-        return str(api.create_commit(repo, adds, commit_message=message).commit_url)
+        old = api.list_repo_files(repo) if replace else []
+        gone = [n for n in old if n.startswith(prefix) and n.removeprefix(prefix) not in contents]
+        operations: list[Any] = [*adds, *(CommitOperationDelete(name) for name in gone)]
+        return str(api.create_commit(repo, operations, commit_message=message).commit_url)
 
-    return retried(once, f"Pushing to {repo}", sleep)
+    with contextlib.nullcontext() if bars else _without_bars():
+        return retried(once, f"Pushing to {repo}", sleep)
 
 
 def retried(act: Callable[[], str], what: str, sleep: Callable[[float], object] = time.sleep) -> str:
@@ -71,6 +80,24 @@ def retried(act: Callable[[], str], what: str, sleep: Callable[[float], object] 
         sleep(wait)
         wait *= 2
     raise AssertionError("the last attempt returns or raises")
+
+
+@contextlib.contextmanager
+def _without_bars() -> Iterator[None]:
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    if are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 def files_in(folder: Path) -> list[Path]:

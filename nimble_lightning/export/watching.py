@@ -84,7 +84,7 @@ class Watch:
 
     def _add_checkpoint(self, path: Path, under: str, slot: str) -> None:
         def act(kept: Path | None) -> object:
-            return self._target.push_checkpoint(kept, under) if kept is not None else None
+            return self._target.push_checkpoint(kept, under, alone=bool(slot)) if kept else None
 
         self._add(path, f"checkpoint {path.name}", act, slot)
 

@@ -27,7 +27,7 @@ def main(words: Sequence[str]) -> int:
     else:
         source = job.folder.exported
     if to_the_hub:
-        print(to_hub.push(job, source, asked.repo))
+        print(to_hub.push(job, source, asked.repo, bars=sys.stderr.isatty()))
     return 0
 
 

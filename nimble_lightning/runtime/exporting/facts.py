@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.export.about import sha256
 from nimble_lightning.export.models import Model
+from nimble_lightning.ops.secrets import redacted
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.record import versions
 
@@ -17,7 +18,7 @@ def facts_of(job: Job, model: Model, checkpoint: str | Path | None, step: int | 
     """Facts without secrets: references in the parameters stay references, paths are names of files."""
     config = OmegaConf.to_container(job.config, resolve=False)
     params = config.get("params") if isinstance(config, dict) else None
-    return {
+    facts = {
         "run": {
             "id": job.run_id,
             "name": str(job.config.get("name")),
@@ -29,6 +30,8 @@ def facts_of(job: Job, model: Model, checkpoint: str | Path | None, step: int | 
         "seed": job.config.get("seed"),
         "versions": versions(),
     }
+    plain: dict[str, Any] = redacted(facts)
+    return plain
 
 
 def _trainer(spec: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from nimble_lightning.export import about
 from nimble_lightning.export.card import CARD, card
 from nimble_lightning.export.hub import push as push_folder
 from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.ops.secrets import redact
 from nimble_lightning.runtime.exporting import place
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -18,7 +19,7 @@ from nimble_lightning.runtime.job import Job
 _STATEMENTS = "statement.json*"
 
 
-def push(job: Job, folder: Path, repo: str, private: bool | None = None) -> str:
+def push(job: Job, folder: Path, repo: str, private: bool | None = None, *, bars: bool = False) -> str:
     """Push a run's exports; returns the address of the commit.
 
     Raises:
@@ -31,7 +32,7 @@ def push(job: Job, folder: Path, repo: str, private: bool | None = None) -> str:
     }
     if not (folder / CARD).exists():
         extra[CARD] = card_for(job, folder).encode()
-    return push_folder(folder, repo, message=f"Run {job.run_id}", extra=extra, private=private)
+    return push_folder(folder, repo, message=f"Run {job.run_id}", extra=extra, private=private, bars=bars)
 
 
 def card_for(job: Job, folder: Path) -> str:
@@ -43,4 +44,4 @@ def card_for(job: Job, folder: Path) -> str:
     usage = read_json(job.folder.path / "usage.json")
     cards = [card(one, read_json(job.folder.run), usage, config) for one in found]
     # One front matter; the rest of several models follows one after the other.
-    return "\n".join([cards[0], *(text.split("---\n", 2)[2] for text in cards[1:])])
+    return redact("\n".join([cards[0], *(text.split("---\n", 2)[2] for text in cards[1:])]))
