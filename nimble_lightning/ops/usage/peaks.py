@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 
 _TERA = 1e12
+# Words that make another device of one: a notebook's, a faster or slower one, a slice.
+_OTHERS = r"(?!.*\b(?:Ti|SUPER|D|DD|Laptop|Mobile|Max-Q|MIG)\b)"
 
 
 def peak_of(device: str, number: str) -> tuple[float | None, str]:
@@ -53,4 +55,4 @@ def _table() -> list[tuple[re.Pattern[str], dict[str, str]]]:
 
 def _pattern(name: str) -> re.Pattern[str]:
     words = r"[\s_-]+".join(re.escape(word) for word in re.split(r"[\s-]", name))
-    return re.compile(rf"(?<![A-Za-z0-9]){words}(?![A-Za-z0-9])", re.IGNORECASE)
+    return re.compile(rf"(?<![A-Za-z0-9]){words}(?![A-Za-z0-9]){_OTHERS}", re.IGNORECASE)
