@@ -74,6 +74,7 @@ class GPUInfo(L.Callback):
         self._shown = False
         self._watch: Watch | None = None
         self._sampler: Sampler | None = None
+        self._logs = False
         self._logged: object = None
 
     @property
@@ -105,11 +106,12 @@ class GPUInfo(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # Loggers are not safe to use from the thread that looks.
-        if self._watch is None or (latest := self._watch.latest) is self._logged:
+        if not self._logs or self._watch is None or (latest := self._watch.latest) is self._logged:
             return
-        if trainer._logger_connector.should_update_logs:
+        if latest is not None and trainer._logger_connector.should_update_logs:
             self._logged = latest
-            self._log(trainer, latest)
+            for logger in trainer.loggers:
+                logger.log_metrics(metrics(latest), step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -167,6 +169,7 @@ class GPUInfo(L.Callback):
             lambda: {"attempt": attempt, "rank": rank, "step": trainer.global_step},
             lambda alarm: _tell(trainer, folder, alarm),
         )
+        self._logs = self.to_logger and trainer.is_global_zero and bool(trainer.loggers)
         self._sampler = Sampler(self._watch.look, self.interval)
         self._sampler.start()
 
@@ -176,13 +179,6 @@ class GPUInfo(L.Callback):
         # A look that hangs in the driver is left behind with all it uses.
         if watch is not None and sampler is not None and sampler.stop():
             watch.close()
-
-    def _log(self, trainer: L.Trainer, sample: dict[str, Any] | None) -> None:
-        if sample is None or not self.to_logger:
-            return
-        figures = metrics(sample)
-        for logger in trainer.loggers:
-            logger.log_metrics(figures, step=trainer.fit_loop.epoch_loop._batches_that_stepped)
 
 
 def _tell(trainer: L.Trainer, folder: Path, alarm: Alarm) -> None:

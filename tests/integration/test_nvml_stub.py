@@ -49,7 +49,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("driver")
     built = folder / "libnvidia-ml.so.1"
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", str(built), str(STUB)], check=True)
-    environ = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("CUDA_")}
     return {**environ, "LD_LIBRARY_PATH": str(folder)}
 
 
@@ -93,10 +93,11 @@ def test_the_command_shows_trouble(driver: dict[str, str], tmp_path: Path) -> No
     said = python(command, driver, tmp_path).stdout
     assert "driver 580.159.04, CUDA 13.0" in said
     assert "linked by one PCIe switch" in said
-    warnings = [line for line in said.splitlines() if line.startswith("!")]
+    *warnings, about_numbers = [line for line in said.splitlines() if line.startswith("!")]
     assert len(warnings) == 6
     assert all(line.startswith("! GPU 1 ") for line in warnings)
     assert warnings[-1].endswith("(1) holds 3.0 GB of it")
+    assert "CUDA_DEVICE_ORDER" in about_numbers, "the two are of different kinds"
 
 
 def test_the_command_honours_what_cuda_shows(driver: dict[str, str], tmp_path: Path) -> None:

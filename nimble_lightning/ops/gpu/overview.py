@@ -13,6 +13,7 @@ from nimble_lightning.ops.gpu.device import Gpu
 from nimble_lightning.ops.gpu.host import Host
 from nimble_lightning.ops.gpu.links import Link, links
 from nimble_lightning.ops.gpu.nvml import why_not
+from nimble_lightning.ops.gpu.visible import cuda_is_up
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,17 @@ def overview(gpus: Sequence[Gpu], folder: Path = Path(), *, siblings: bool = Fal
         cuda=None if version is None else f"{version // 1000}.{version % 1000 // 10}",
         links=links(gpus),
         host=Host(folder).read(),
-        warnings=[text for one in found for text in concerns(one)],
+        warnings=[text for one in found for text in concerns(one)] + _about_numbers(found),
         missing="" if gpus else why_not() or _hidden(),
     )
+
+
+def _about_numbers(found: Sequence[Condition]) -> list[str]:
+    """Only CUDA knows which of several kinds of cards it counts first."""
+    alike = len({one.name for one in found}) < 2
+    if alike or cuda_is_up() or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
+        return []
+    return ["The cards differ and CUDA may count them otherwise, unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set"]
 
 
 def _hidden() -> str:

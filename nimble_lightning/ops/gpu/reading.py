@@ -7,6 +7,7 @@ from typing import Any
 
 from nimble_lightning.ops.gpu.activity import ActivityMeter
 from nimble_lightning.ops.gpu.device import Gpu
+from nimble_lightning.ops.gpu.visible import cuda_is_up
 
 
 class Reader:
@@ -55,11 +56,10 @@ def allocator(index: int) -> tuple[int, int] | None:
 
     None unless this process uses CUDA already: asking must not be what starts it.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    if not cuda_is_up():
         return None
     try:
-        held = torch.cuda.memory_stats_as_nested_dict(index)["reserved_bytes"]["all"]
+        held = sys.modules["torch"].cuda.memory_stats_as_nested_dict(index)["reserved_bytes"]["all"]
     except (RuntimeError, KeyError, AssertionError):
         # After an error on the device nothing can be asked any more; other allocators count differently.
         return None

@@ -62,6 +62,12 @@ def visible(nvml: Nvml, environ: Mapping[str, str]) -> list[Unit]:
     return units
 
 
+def cuda_is_up() -> bool:
+    """Whether this process uses CUDA already."""
+    torch = sys.modules.get("torch")
+    return torch is not None and bool(torch.cuda.is_initialized())
+
+
 def in_cudas_order(units: list[Unit]) -> list[Unit]:
     """By default CUDA counts fast cards first and NVML by bus. Once CUDA is up in this process it is asked;
     it is never started for that."""
@@ -71,11 +77,11 @@ def in_cudas_order(units: list[Unit]) -> list[Unit]:
 
 
 def _cudas_uuids() -> list[str]:
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    if not cuda_is_up():
         return []
-    devices = range(torch.cuda.device_count())
-    return [str(getattr(torch.cuda.get_device_properties(device), "uuid", "")) for device in devices]
+    cuda = sys.modules["torch"].cuda
+    properties = [cuda.get_device_properties(device) for device in range(cuda.device_count())]
+    return [str(getattr(one, "uuid", "")) for one in properties]
 
 
 def _cards(nvml: Nvml) -> list[_Card]:

@@ -140,6 +140,18 @@ def test_another_ranks_alarm_is_told_as_well(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "gpu.jsonl").exists()
 
 
+def test_a_second_rank_without_a_gpu_has_nothing_to_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(L.Trainer, "local_rank", property(lambda self: 1))
+    callback = info()
+    with FakeNVML():
+        fitted = trainer(callback, default_root_dir=tmp_path)
+        fitted.fit(BoringModel(), BoringDataModule())
+    assert said(callback) == ""
+    assert not (tmp_path / "gpu.jsonl").exists()
+
+
 def test_idleness_counts_from_the_start_of_training_to_its_end(tmp_path: Path) -> None:
     seen: list[tuple[str, bool]] = []
 

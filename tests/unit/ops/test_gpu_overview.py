@@ -142,6 +142,14 @@ def test_without_a_gpu_it_is_one_line_and_no_error() -> None:
     assert "disk" in line
 
 
+def test_where_cards_differ_their_numbers_are_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    mixed = FakeNVML(FakeGPU(name="A"), FakeGPU(name="B"))
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in shown(mixed)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert "CUDA_DEVICE_ORDER" not in shown(mixed)
+
+
 def test_the_command_prints_the_table(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
