@@ -1,4 +1,4 @@
-"""Whether one process can use a model by itself. With two ranks: test_sharded.py."""
+"""Whether one process can use a model by itself. With two ranks: test_sharded_runs.py."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import faults
+from killing import faults, job
 from sharding import causes, digests, saves, sharded
 
 from nimble_lightning.checkpoint import newest_whole, stages, verify
@@ -104,3 +104,9 @@ def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched
     second = supervise(sharded(tmp_path, LENGTH, once))
     assert (second.status, second.attempts[1]["first_step"]) == ("finished", 9)
     assert digests(tmp_path, tmp_path) == untouched
+
+
+def test_where_lightning_wants_a_gpu_it_says_so_once(tmp_path: Path) -> None:
+    result = supervise(job(tmp_path, "strategy=fsdp"))
+    assert (result.status, len(result.attempts)) == ("failed", 1)
+    assert "requires a GPU" in result.message
