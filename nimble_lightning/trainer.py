@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class NimbleTrainer:
@@ -32,6 +34,8 @@ class NimbleTrainer:
                 return cross_entropy(self.model(x), y)
     """
 
+    # In a search the trial this run is, as Optuna has it: its number, its params, report() and should_prune().
+    trial: Any = None
     _sink: Callable[[str, Any], None] | None = None
 
     def pre_process(self, *args: Any, **kwargs: Any) -> Any:
@@ -54,3 +58,31 @@ class NimbleTrainer:
         """Record a number from within `train`; logged is its mean since the line before."""
         if self._sink is not None:
             self._sink(name, value)
+
+
+def param(
+    default: T,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    log: bool = False,
+    step: float | None = None,
+    choices: Sequence[Any] | None = None,
+    when: Mapping[str, Any] | None = None,
+) -> T:
+    """Declare where to search, beside the default; in a run that searches for nothing it is the default.
+
+    Args:
+        default: The value unless another is given.
+        low: The smallest value.
+        high: The largest.
+        log: Whether its order of magnitude counts rather than its size.
+        step: The distance of values.
+        choices: The values there are, instead of a range.
+        when: Search for it only while other parameters have these values.
+
+    Example::
+
+        def pre_process(self, *, lr: float = param(1e-3, low=1e-5, high=1e-1, log=True)): ...
+    """
+    return default

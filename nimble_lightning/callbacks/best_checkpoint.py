@@ -11,7 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
-_SMALLER_IS_BETTER = ("loss", "error", "perplexity", "mae", "mse", "rmse", "wer", "cer", "fid", "nll")
+from nimble_lightning.ops.figures import direction
+
 _NOT_EVALUATED = ("train_", "lr", "epoch", "step")
 
 
@@ -99,9 +100,3 @@ class BestCheckpoint(ModelCheckpoint):
     def _watch(self, monitor: str, mode: str) -> None:
         self.monitor, self.mode, self._chosen = monitor, mode, True
         self.kth_value = torch.tensor(torch.inf if mode == "min" else -torch.inf)
-
-
-def direction(metric: str) -> str:
-    """Whether smaller or larger is better, told from the words in a metric's name."""
-    words = metric.lower().replace("-", "_").replace("/", "_").split("_")
-    return "min" if any(w in _SMALLER_IS_BETTER for w in words) else "max"

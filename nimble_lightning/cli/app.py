@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli import launcher, sweep
+from nimble_lightning.cli import plugins, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
@@ -94,7 +94,7 @@ def _start(request: Request, plan: Plan) -> int:
 
 def _hydra(words: list[str], task: Task) -> int:
     """Hand the rest to Hydra itself: sweepers, launchers, completion."""
-    launcher.register()
+    plugins.register()
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [sys.argv[0], *words]
     # Hydra then raises its errors instead of printing them, and they are explained here.

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
-from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
@@ -19,6 +15,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Outcome, Task
+
+if TYPE_CHECKING:
+    from nimble_lightning.runtime.sweeping import Job
+
+Told = Callable[[Outcome], None]
 
 
 class SideBySide(Launcher):
@@ -31,36 +32,50 @@ class SideBySide(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if self._config.launch.name == "inline":
-            return self._one_by_one(job_overrides, initial_job_idx)
+            launcher = BasicLauncher()
+            launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
+            return launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
+        jobs = list(enumerate(job_overrides, initial_job_idx))
+        outcomes = self.stream(jobs, len(jobs))
+        return [self._returned(words, outcomes[number]) for number, words in jobs]
+
+    def stream(
+        self, jobs: Iterable[tuple[int, Sequence[str]]], most: int, told: Told = lambda outcome: None
+    ) -> dict[int, Outcome]:
+        """Run members as there is room for them.
+
+        Args:
+            jobs: Number and overrides of each, asked for when it can start and not before.
+            most: How many there are going to be.
+            told: What to do with an outcome as soon as it is known.
+        """
         setup_globals()
         # Brings torch with it, which only a sweep that really starts has to wait for.
         from nimble_lightning.runtime import sweeping
 
-        configs = {
-            number: self._member(words, number) for number, words in enumerate(job_overrides, initial_job_idx)
-        }
-        work = {number: partial(self._work, config) for number, config in configs.items()}
-        folders = {number: _folder(config) for number, config in configs.items()}
-        room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), len(work))  # type: ignore[arg-type]
+        room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), most)  # type: ignore[arg-type]
         sweeping.prepare(str(self._config.trainer))
-        with Board({number: self._task.varied(config) for number, config in configs.items()}) as board:
-            sweep = sweeping.Sweep(Path(str(self._config.hydra.sweep.dir)), room, board)
-            answers = sweep.run(work, folders)
-        outcomes = {
-            n: answer or _lost(n, self._task.varied(configs[n]), folders[n]) for n, answer in answers.items()
-        }
-        self._task.outcomes += [outcomes[number] for number in sorted(outcomes)]
+        with Board(most) as board:
+            watch = _Watch(board, told)
+            sweep = sweeping.Sweep(Path(str(self._config.hydra.sweep.dir)), room, watch)
+            sweep.run(self._jobs(jobs, watch))
+        self._task.outcomes += [watch.outcomes[number] for number in sorted(watch.outcomes)]
         if sweep.exit_code is not None:
             raise SystemExit(sweep.exit_code)
-        return [self._returned(configs[number], outcomes[number]) for number in configs]
+        return watch.outcomes
 
-    def _member(self, words: Sequence[str], number: int) -> DictConfig:
-        config = self._context.config_loader.load_sweep_config(self._config, list(words))
-        with open_dict(config):
-            config.hydra.job.id = config.hydra.job.num = number
-            # The terminal is one for all members; what each of them has to say is in its own log.
-            config.log.terminal = False
-        return config
+    def _jobs(self, jobs: Iterable[tuple[int, Sequence[str]]], watch: _Watch) -> Iterator[Job]:
+        from nimble_lightning.runtime.sweeping import Job
+
+        for number, words in jobs:
+            config = self._context.config_loader.load_sweep_config(self._config, list(words))
+            with open_dict(config):
+                config.hydra.job.id = config.hydra.job.num = number
+                # The terminal is one for all members; what each of them has to say is in its own log.
+                config.log.terminal = False
+            watch.words[number] = self._task.varied(config.hydra.overrides.task)
+            folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
+            yield Job(number, folder, partial(self._work, config))
 
     def _work(self, config: DictConfig) -> Outcome | None:
         """What a member does, in a process of its own."""
@@ -80,38 +95,36 @@ class SideBySide(Launcher):
             raise done._return_value
         return outcomes[-1] if outcomes else None
 
-    def _returned(self, config: DictConfig, outcome: Outcome) -> JobReturn:
-        error = self._task.failure(outcome, str(config.hydra.sweeper._target_))
-        words = list(config.hydra.overrides.task)
+    def _returned(self, words: Sequence[str], outcome: Outcome) -> JobReturn:
+        error = self._task.failure(outcome, str(self._config.hydra.sweeper._target_))
         if error is not None:
-            return JobReturn(overrides=words, cfg=config, status=JobStatus.FAILED, _return_value=error)
+            return JobReturn(overrides=words, status=JobStatus.FAILED, _return_value=error)
         value = outcome.metric[1] if outcome.metric else None
-        return JobReturn(overrides=words, cfg=config, status=JobStatus.COMPLETED, _return_value=value)
-
-    def _one_by_one(self, job_overrides: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        launcher = BasicLauncher()
-        launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
-        return launcher.launch(job_overrides, initial_job_idx=first)
+        return JobReturn(overrides=words, status=JobStatus.COMPLETED, _return_value=value)
 
 
-def register() -> None:
-    """Make the launcher known to Hydra, which takes plugins from a package of that name only."""
-    try:
-        package = import_module("hydra_plugins")
-    except ModuleNotFoundError:
-        package = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
-        package.__path__ = []
-    plugin = ModuleType("hydra_plugins.nimble_lightning")
-    vars(plugin)[SideBySide.__name__] = SideBySide
-    vars(package)["nimble_lightning"] = sys.modules[plugin.__name__] = plugin
-    SideBySide.__module__ = plugin.__name__
-    Plugins.instance().register(SideBySide)
+class _Watch:
+    """Sees members come and go: shows it, remembers what came of them, and passes it on.
 
+    Attributes:
+        words: What is varied in each.
+        outcomes: Of those that ended.
+    """
 
-def _folder(config: DictConfig) -> Path:
-    return Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
+    def __init__(self, board: Board, told: Told) -> None:
+        self._board, self._told = board, told
+        self.words: dict[int, tuple[str, ...]] = {}
+        self.outcomes: dict[int, Outcome] = {}
 
+    def started(self, job: Job) -> None:
+        self._board.started(job.number, self.words[job.number])
 
-def _lost(number: int, overrides: tuple[str, ...], folder: Path) -> Outcome:
-    message = "the process that supervised it was killed again and again"
-    return Outcome(number, overrides, "failed", 1, folder, message=message)
+    def ended(self, job: Job, answer: Outcome | None) -> None:
+        lost = "the process that supervised it was killed again and again"
+        outcome = answer or Outcome(job.number, self.words[job.number], "failed", 1, job.folder, message=lost)
+        self.outcomes[job.number] = outcome
+        self._board.ended(outcome)
+        self._told(outcome)
+
+    def look(self, steps: Mapping[int, int | None]) -> None:
+        self._board.look(steps)

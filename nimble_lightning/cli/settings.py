@@ -13,6 +13,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "seed": "Natural",
         "run_id": "str | None",
         "sweep_id": "str | None",
+        "trial": "dict | None",
         "resume": "Literal['auto', 'never'] | Path",
         "output_dir": "Path",
         "name": "str | None",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.cli.source import Definition, Source, dotted_name, find_object
+from nimble_lightning.cli.space import Space, read_space
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Parameter:
     default: ast.expr | None
     line: int
     doc: str = ""
+    space: Space | None = None
 
     @property
     def required(self) -> bool:
@@ -74,10 +76,7 @@ def of_function(node: ast.FunctionDef | ast.AsyncFunctionDef, source: Source, ow
         pairs = pairs[1:]
     pairs += zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
     docs = _documented(ast.get_docstring(node) or "")
-    parameters = {
-        arg.arg: Parameter(arg.arg, arg.annotation, default, arg.lineno, docs.get(arg.arg, ""))
-        for arg, default in pairs
-    }
+    parameters = {arg.arg: _parameter(arg, default, docs.get(arg.arg, "")) for arg, default in pairs}
     return Signature(owner or node.name, source, parameters, open=arguments.kwarg is not None)
 
 
@@ -143,6 +142,16 @@ def from_text(fields: Mapping[str, str], owner: str) -> Signature:
         name: Parameter(name, ast.parse(kind, mode="eval").body, None, 0) for name, kind in fields.items()
     }
     return Signature(owner, Source(Path(owner), ast.Module([], [])), parameters)
+
+
+def _parameter(arg: ast.arg, default: ast.expr | None, doc: str) -> Parameter:
+    """A parameter; `param(...)` around its default says where to search for a better one."""
+    if not isinstance(default, ast.Call) or not default.args:
+        return Parameter(arg.arg, arg.annotation, default, arg.lineno, doc)
+    if dotted_name(default.func).rpartition(".")[2] != "param":
+        return Parameter(arg.arg, arg.annotation, default, arg.lineno, doc)
+    space = read_space(arg.arg, {k.arg: k.value for k in default.keywords if k.arg}, arg.annotation)
+    return Parameter(arg.arg, arg.annotation, default.args[0], arg.lineno, doc or space.text, space)
 
 
 def _of_dataclass(node: ast.ClassDef, source: Source) -> Signature:

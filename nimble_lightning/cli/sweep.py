@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nimble_lightning.cli.task import Outcome, objective
+from nimble_lightning.cli.task import Outcome
+from nimble_lightning.ops.figures import objective
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

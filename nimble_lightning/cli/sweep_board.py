@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -20,14 +20,14 @@ class Board:
     """Shows a sweep on the terminal.
 
     Args:
-        members: What is varied in each member.
+        most: How many members there are going to be.
         console: Where to show it; standard output unless given.
     """
 
-    def __init__(self, members: Mapping[int, tuple[str, ...]], console: Console | None = None) -> None:
-        self._members = members
+    def __init__(self, most: int, console: Console | None = None) -> None:
+        self._most = most
         self._console = console or Console(highlight=False, soft_wrap=True)
-        self._since: dict[int, float] = {}
+        self._running: dict[int, tuple[float, str]] = {}
         self._done = self._failed = 0
         self._next = 0.0
         # It redraws when told to: a thread that does would not survive the forks of the members.
@@ -43,22 +43,21 @@ class Board:
     ) -> None:
         self._live.stop()
 
-    def started(self, number: int) -> None:
-        self._since[number] = time.monotonic()
+    def started(self, number: int, words: Sequence[str]) -> None:
+        self._running[number] = (time.monotonic(), " ".join(words))
         if not self._console.is_terminal:
-            self._console.print(f"Job {number}: {' '.join(self._members[number])}", markup=False)
+            self._console.print(f"Job {number}: {' '.join(words)}", markup=False)
 
-    def ended(self, number: int, answer: Outcome | None) -> None:
+    def ended(self, outcome: Outcome) -> None:
+        failed = outcome.exit_code != 0
         self._done += 1
-        self._failed += answer is None or answer.exit_code != 0
-        self._since.pop(number, None)
+        self._failed += failed
+        self._running.pop(outcome.number or 0, None)
         self._next = 0.0
-        text = told(answer) if answer is not None else f"Job {number}: its process was killed again and again"
-        failed = answer is None or answer.exit_code != 0
         if failed and not self._console.is_terminal:
-            print(text, file=sys.stderr, flush=True)
+            print(told(outcome), file=sys.stderr, flush=True)
         else:
-            self._console.print(text, markup=False, style="red" if failed else None)
+            self._console.print(told(outcome), markup=False, style="red" if failed else None)
 
     def look(self, steps: Mapping[int, int | None]) -> None:
         now = time.monotonic()
@@ -66,10 +65,9 @@ class Board:
             return
         self._next = now + _REDRAW_SECONDS
         table = Table(box=None, pad_edge=False, show_header=False)
-        for number, step in steps.items():
-            seconds = now - self._since.get(number, now)
-            how_far = "starting" if not step else f"step {step}"
-            table.add_row(f"job {number}", " ".join(self._members[number]), how_far, f"{seconds:.0f} s")
+        for number, (since, words) in self._running.items():
+            how_far = f"step {steps[number]}" if steps.get(number) else "starting"
+            table.add_row(f"job {number}", words, how_far, f"{now - since:.0f} s")
         failed = f", {self._failed} failed" if self._failed else ""
-        table.add_row("", f"{self._done} of {len(self._members)} done{failed}")
+        table.add_row("", f"{self._done} of {self._most} done{failed}")
         self._live.update(table, refresh=True)

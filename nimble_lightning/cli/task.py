@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, open_dict
 from nimble_lightning.cli import schema
 from nimble_lightning.cli.plan import Source, find_source
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.figures import evaluated, objective
 
 _STOPPED = (130, 143)
 
@@ -55,7 +56,7 @@ class Task:
         hydra = HydraConfig.get()
         member = hydra.job.num if hydra.mode == RunMode.MULTIRUN else None
         folder = Path(hydra.runtime.output_dir)
-        overrides = self._varied_of(hydra.overrides.task)
+        overrides = self.varied(hydra.overrides.task)
         if member is not None:
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
         try:
@@ -74,9 +75,14 @@ class Task:
             raise failure
         return outcome.metric[1] if outcome.metric else None
 
-    def varied(self, config: DictConfig) -> tuple[str, ...]:
+    def varied(self, overrides: Sequence[Any]) -> tuple[str, ...]:
         """What a member of a sweep has that the others may not have."""
-        return self._varied_of(config.hydra.overrides.task)
+        words = [str(word).lstrip("+") for word in overrides]
+        return tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
+
+    def vary(self, keys: Collection[str]) -> None:
+        """A sweeper says which keys it varies."""
+        self._varied |= set(keys)
 
     def failure(self, outcome: Outcome, sweeper: str) -> NimbleError | None:
         """What to raise for a member that failed; only a sweeper that searches has to see it."""
@@ -84,28 +90,12 @@ class Task:
             return None
         return NimbleError(outcome.message or f"job {outcome.number} failed")
 
-    def _varied_of(self, overrides: Sequence[Any]) -> tuple[str, ...]:
-        words = [str(word).lstrip("+") for word in overrides]
-        return tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
-
 
 def complete(config: DictConfig, source: Source) -> None:
     """Check a job's configuration as a whole and write the trainer's defaults into it."""
     schema.check(config, source.signatures)
     schema.check_required(config, source.signatures)
     schema.fill_defaults(config, source.signatures)
-
-
-def evaluated(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The figures of the evaluation, without those that say how the training went."""
-    return {k: float(v) for k, v in metrics.items() if k != "global_step" and not k.startswith("train_")}
-
-
-def objective(metrics: Mapping[str, Any], monitor: str | None) -> tuple[str, float] | None:
-    """How good a run is: the monitored figure, else `val_loss`, else the first of the evaluation."""
-    candidates = [monitor] if monitor else ["val_loss", *evaluated(metrics)]
-    name = next((name for name in candidates if name in metrics), None)
-    return None if name is None else (name, float(metrics[name]))
 
 
 def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:

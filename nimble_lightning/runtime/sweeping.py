@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,11 +25,26 @@ LOOK_SECONDS = 0.1
 MOST_STARTS = 6
 
 
+@dataclass(frozen=True)
+class Job:
+    """What one member does.
+
+    Attributes:
+        number: Of the member in its sweep.
+        folder: Of its run.
+        work: Done in a process of its own; what it returns is the answer.
+    """
+
+    number: int
+    folder: Path
+    work: Callable[[], Any]
+
+
 class Watcher(Protocol):
     """Who shows how a sweep goes."""
 
-    def started(self, number: int) -> None: ...
-    def ended(self, number: int, answer: Any) -> None: ...
+    def started(self, job: Job) -> None: ...
+    def ended(self, job: Job, answer: Any) -> None: ...
     def look(self, steps: Mapping[int, int | None]) -> None: ...
 
 
@@ -49,7 +66,9 @@ class Sweep:
         self._watcher = watcher
         self._signals: list[signal.Signals] = []
         self._passed_on = 0
-        self._running: list[Member] = []
+        self._running: dict[Member, Job] = {}
+        self._again: list[Job] = []
+        self._starts: Counter[int] = Counter()
 
     @property
     def exit_code(self) -> int | None:
@@ -58,38 +77,46 @@ class Sweep:
             return None
         return result.INTERRUPTED if self._signals[0] == signal.SIGINT else result.TERMINATED
 
-    def run(self, work: Mapping[int, Callable[[], Any]], folders: Mapping[int, Path]) -> dict[int, Any]:
+    def run(self, jobs: Iterator[Job]) -> dict[int, Any]:
         """The answer of every member that was started, by its number.
+
+        Args:
+            jobs: Asked for the next one when there is room for it, and not before.
 
         Raises:
             RequestError: The sweep is already going on.
         """
-        waiting, answers, starts = list(work), {}, dict.fromkeys(work, 0)
+        answers: dict[int, Any] = {}
         with RunLock(self._folder / "sweep.lock"), self._listening():
-            while self._running or (waiting and not self._signals):
-                while waiting and self._free and not self._signals:
-                    number = waiting.pop(0)
-                    starts[number] += 1
-                    self._start(number, folders[number], work[number])
-                for member in ended(self._running, LOOK_SECONDS):
-                    answer = self._end(member)
-                    if answer is None and not self._signals and starts[member.number] < MOST_STARTS:
-                        waiting.insert(0, member.number)
+            while self._fill(jobs) or self._running:
+                for member in ended(list(self._running), LOOK_SECONDS):
+                    job, answer = self._end(member)
+                    if answer is None and not self._signals and self._starts[job.number] < MOST_STARTS:
+                        self._again.append(job)
                         continue
-                    answers[member.number] = answer
-                    self._watcher.ended(member.number, answer)
+                    answers[job.number] = answer
+                    self._watcher.ended(job, answer)
                 self._pass_on()
                 self._watcher.look({member.number: _step(member.folder) for member in self._running})
         return answers
 
-    def _start(self, number: int, folder: Path, work: Callable[[], Any]) -> None:
-        self._running.append(Member(number, folder, work, self._free.pop(0)))
-        self._watcher.started(number)
+    def _fill(self, jobs: Iterator[Job]) -> bool:
+        """Start as many members as there is room for; whether any was started."""
+        started = False
+        while self._free and not self._signals:
+            job = self._again.pop() if self._again else next(jobs, None)
+            if job is None:
+                break
+            self._starts[job.number] += 1
+            member = Member(job.number, job.folder, job.work, self._free.pop(0))
+            self._running[member] = job
+            self._watcher.started(job)
+            started = True
+        return started
 
-    def _end(self, member: Member) -> Any:
-        self._running.remove(member)
+    def _end(self, member: Member) -> tuple[Job, Any]:
         self._free.insert(0, member.share)
-        return member.answer()
+        return self._running.pop(member), member.answer()
 
     def _pass_on(self) -> None:
         """What the members are to know of what was asked of the command: all but a first Ctrl-C."""

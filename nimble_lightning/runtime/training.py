@@ -28,6 +28,7 @@ from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.judging import Judge
 from nimble_lightning.runtime.meter import Meter
+from nimble_lightning.runtime.pruning import Pruning, trial_of
 from nimble_lightning.runtime.pulse import Pulse
 from nimble_lightning.runtime.secret_references import mask_hyper_parameters
 
@@ -64,7 +65,7 @@ class Training:
         self.config = job.resolved()
         self.trainer: L.Trainer | None = None
         self._pulse = [] if heart is None else [Pulse(heart)]
-        self._judge = Judge(self.config, job.folder.path, self._pulse)
+        self._judge = Judge(self.config, job.folder.path, heart)
 
     def run(self, target: Any = None) -> None:
         """Train to the end, then leave the finished flag; it is the only sign that a run is done.
@@ -78,7 +79,10 @@ class Training:
         context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
         parts = build_parts(self.config, context, target)
         exporting = AtEnd(self.job, self.rank)
+        self._trial = trial_of(self.config)
         if parts.user is not None:
+            if self._trial is not None:
+                parts.user.object.trial = self._trial
             self._prepare_in_turn(parts)
             exporting.see(parts.user.object)
             if parts.user.trains_by_itself:
@@ -138,6 +142,8 @@ class Training:
         meter = Meter(self.job.run_id, self.attempt)
         extra: list[L.Callback] = [Agreement(self.config), meter, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
+        if self._trial is not None and self.config["trial"]["prunes"]:
+            extra.append(Pruning(self._trial, self.config["monitor"]))
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         mask_hyper_parameters(parts.module, parts.data)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)

@@ -112,7 +112,7 @@ def test_devices_of_the_machine_that_are_not_trained_on_are_left_alone(tmp_path:
     callback = info()
     with FakeNVML(FakeGPU()):
         fit(callback, default_root_dir=tmp_path)
-    assert "no GPU in use (not asked for)" in said(callback)
+    assert "no GPU in use (none asked for)" in said(callback)
     assert all(sample["devices"] == [] for sample in lines(tmp_path / "gpu.jsonl"))
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from nimble_lightning.cli.sweep import exit_code, from_folders, table
-from nimble_lightning.cli.task import Outcome, objective
+from nimble_lightning.cli.task import Outcome
+from nimble_lightning.ops.figures import objective
 
 
 def job(number: int, code: int = 0, words: tuple[str, ...] = ()) -> Outcome:

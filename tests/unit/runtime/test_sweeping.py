@@ -14,7 +14,7 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.members import Share
-from nimble_lightning.runtime.sweeping import MOST_STARTS, Sweep, room
+from nimble_lightning.runtime.sweeping import MOST_STARTS, Job, Sweep, room
 
 ONE = Share(None, 1)
 
@@ -27,13 +27,13 @@ class Notes:
         self.ends: list[tuple[int, Any]] = []
         self._at_first = at_first
 
-    def started(self, number: int) -> None:
-        self.starts.append(number)
+    def started(self, job: Job) -> None:
+        self.starts.append(job.number)
         if len(self.starts) == 1:
             self._at_first()
 
-    def ended(self, number: int, answer: Any) -> None:
-        self.ends.append((number, answer))
+    def ended(self, job: Job, answer: Any) -> None:
+        self.ends.append((job.number, answer))
 
     def look(self, steps: Any) -> None:
         pass
@@ -41,7 +41,8 @@ class Notes:
 
 def sweep(folder: Path, work: dict[int, Callable[[], Any]], at_once: int, notes: Notes) -> tuple[Sweep, dict]:
     running = Sweep(folder, [ONE] * at_once, notes)
-    return running, running.run(work, {number: folder / str(number) for number in work})
+    jobs = [Job(number, folder / str(number), task) for number, task in work.items()]
+    return running, running.run(iter(jobs))
 
 
 def test_every_member_answers_once(tmp_path: Path) -> None:

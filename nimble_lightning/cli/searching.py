@@ -1,0 +1,188 @@
+"""Hydra's sweeper for searches here: each member a trial of an Optuna study that can be continued."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from nimble_lightning.cli.composing import as_value
+from nimble_lightning.cli.launcher import SideBySide
+from nimble_lightning.cli.plan import find_source
+from nimble_lightning.cli.request import candidates
+from nimble_lightning.cli.space import Space, make_space
+from nimble_lightning.cli.task import Outcome, Task
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import studies
+from nimble_lightning.ops.figures import direction, objective
+
+if TYPE_CHECKING:
+    import optuna
+
+
+class Search(Sweeper):
+    """Proposes the values of each member from what came of the earlier ones.
+
+    Args:
+        trials: How many there are to be, those of earlier starts among them.
+        sampler: Who proposes: tpe, random, cmaes, gp or grid.
+        pruner: Who ends hopeless ones: median, hyperband, or None for nobody.
+        objectives: Figures with minimize or maximize; None for the monitored one.
+        storage: Optuna's address of the study; None for a file in the sweep's folder.
+        space: Where to search, by the names of keys.
+    """
+
+    def __init__(
+        self,
+        trials: int = 20,
+        sampler: str = "tpe",
+        pruner: str | None = None,
+        objectives: Mapping[str, str] | None = None,
+        storage: str | None = None,
+        space: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._trials, self._storage = trials, storage
+        self._sampler, self._pruner = sampler, pruner
+        self._objectives = dict(objectives or {})
+        self._space = {str(name): make_space(str(name), dict(given)) for name, given in (space or {}).items()}
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self._config, self._task = config, cast(Task, task_function)
+        self._launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        overrides = OverridesParser.create().parse_overrides(arguments)
+        self._fixed = [str(o.input_line) for o in overrides if not o.is_sweep_override()]
+        self._spaces = self._all_spaces(overrides)
+        if not self._spaces:
+            raise RequestError(
+                "There is nothing to search for. Say where, in the trainer's file: lr: float = param(1e-3, "
+                "low=1e-5, high=1e-1), or here: 'params.lr=interval(1e-5,1e-1)'."
+            )
+        folder = Path(str(self._config.hydra.sweep.dir))
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._address = self._storage or f"sqlite:///{folder.absolute()}/study.db"
+        self._study = studies.open_study(
+            self._address,
+            sampler=studies.sampler(self._sampler, int(self._config.seed), self._grid()),
+            pruner=studies.pruner(self._pruner),
+            directions=list(self._objectives.values()) or [self._direction()],
+        )
+        self._task.vary(self._spaces)
+        if isinstance(self._launcher, SideBySide):
+            self._launcher.stream(self._asked(), self._trials, self._told)
+        else:
+            self._one_by_one()
+        self._say_best()
+
+    # --- what is tried ------------------------------------------------------------------------
+
+    def _asked(self) -> Iterator[tuple[int, list[str]]]:
+        """The trials an earlier start was interrupted in, then new ones."""
+        for trial in studies.interrupted(self._study):
+            yield trial.number, self._words(trial)
+        while len(self._study.trials) < self._trials:
+            trial = self._study.ask()
+            yield trial.number, self._words(trial)
+
+    def _words(self, trial: optuna.Trial) -> list[str]:
+        """The overrides of a member; values that are proposed already stay what they are."""
+        values: dict[str, Any] = {}
+        for name, space in self._spaces.items():
+            if all(values.get(_full(key)) == wanted for key, wanted in space.when.items()):
+                values[name] = space.suggest(trial, name)
+        where = {"id": trial._trial_id, "storage": self._address, "prunes": self._pruner is not None}
+        return [
+            *self._fixed,
+            *(f"++{k}={as_value(v)}" for k, v in values.items()),
+            f"++trial={as_value(where)}",
+        ]
+
+    def _one_by_one(self) -> None:
+        """For launchers that know nothing of trials: a batch of one after the other."""
+        for number, words in self._asked():
+            self._launcher.launch([words], initial_job_idx=number)
+            self._told(self._task.outcomes[-1])
+
+    def _all_spaces(self, overrides: Sequence[Override]) -> dict[str, Space]:
+        source = find_source(str(self._config.trainer), self._config.datamodule)
+        found = {
+            f"params.{name}": parameter.space
+            for signature in source.signatures
+            for name, parameter in signature.parameters.items()
+            if parameter.space is not None
+        }
+        found.update(self._space)
+        for override in overrides:
+            found.pop(override.key_or_group, None)
+            if override.is_sweep_override():
+                found[override.key_or_group] = _swept(override)
+        return found
+
+    def _grid(self) -> dict[str, list[Any]]:
+        grid = {name: space.grid for name, space in self._spaces.items()}
+        if self._sampler == "grid" and (endless := [name for name, values in grid.items() if not values]):
+            raise RequestError(f"{endless[0]} has no end of values; a grid needs choices, or a step.")
+        return grid
+
+    def _direction(self) -> str:
+        mode = self._config.mode or direction(self._config.monitor or "val_loss")
+        return "minimize" if mode == "min" else "maximize"
+
+    # --- what came of it ----------------------------------------------------------------------
+
+    def _told(self, outcome: Outcome) -> None:
+        """Tell the study; a member that was stopped goes on in the next start and is told of then."""
+        if outcome.exit_code in (130, 143) or (number := outcome.number) is None:
+            return
+        values = self._values(outcome)
+        if values is None:
+            studies.failed(self._study, number)
+        else:
+            studies.finished(self._study, number, values)
+
+    def _values(self, outcome: Outcome) -> list[float] | None:
+        """What a member reached; None where it failed or did not measure it."""
+        if outcome.exit_code not in (0, 3):
+            return None
+        metrics = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8"))["metrics"]
+        if self._objectives:
+            missing = [name for name in self._objectives if name not in metrics]
+            if missing:
+                raise RequestError(f"There is no figure {missing[0]}; there are {', '.join(metrics)}.")
+            return [float(metrics[name]) for name in self._objectives]
+        best = objective(metrics, self._config.monitor)
+        return None if best is None else [best[1]]
+
+    def _say_best(self) -> None:
+        for trial in studies.best(self._study):
+            figures = "  ".join(f"{value:.6g}" for value in trial.values)
+            values = " ".join(f"{name}={value}" for name, value in trial.params.items())
+            print(f"best: job {trial.number}  {figures}  {values}", flush=True)
+
+
+def _swept(override: Override) -> Space:
+    """The space of `key=interval(...)`, `range(...)`, `choice(...)` or `1,2,3` on a command line."""
+    sweep: Any = override.value()
+    if isinstance(sweep, IntervalSweep):
+        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int) or "int" in sweep.tags
+        return make_space(
+            override.key_or_group,
+            {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags, "whole": whole},
+        )
+    return make_space(override.key_or_group, {"choices": candidates(override)})
+
+
+def _full(key: str) -> str:
+    """`params.optim` of `optim`, as a condition in the trainer's file spells it."""
+    return key if "." in key else f"params.{key}"

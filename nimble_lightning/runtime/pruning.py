@@ -1,0 +1,55 @@
+"""The trial of a search that a run is: the trainer can see it, and a hopeless one ends early."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
+from typing_extensions import override
+
+from nimble_lightning.ops import studies
+from nimble_lightning.ops.figures import objective
+from nimble_lightning.ranks import everyones
+
+log = logging.getLogger(__name__)
+
+
+def trial_of(config: Mapping[str, Any]) -> Any:
+    """Optuna's trial, as the search asked for it; None where nobody searches."""
+    where = config.get("trial")
+    return None if not where else studies.open_trial(where["storage"], where["id"])
+
+
+class Pruning(L.Callback):
+    """Tells the study how a trial does at every validation, and ends it when the study has seen enough.
+
+    Args:
+        trial: Of Optuna.
+        monitor: The figure to tell; None as everywhere: `val_loss`, else the first of the evaluation.
+    """
+
+    def __init__(self, trial: Any, monitor: str | None) -> None:
+        self._trial = trial
+        self._monitor = monitor
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+            return
+        hopeless = False
+        best = objective(trainer.callback_metrics, self._monitor)
+        if trainer.is_global_zero and best is not None:
+            with warnings.catch_warnings():
+                # A step that is trained again after a kill was told of before.
+                warnings.simplefilter("ignore")
+                self._trial.report(best[1], trainer.global_step)
+            hopeless = self._trial.should_prune()
+            if hopeless:
+                self._trial.set_user_attr(studies.PRUNED, trainer.global_step)
+                log.info("the search ends this trial: others did better by step %d", trainer.global_step)
+        # One rank asks, for the study may have heard of more by the time another does.
+        trainer.should_stop = trainer.should_stop or any(everyones(hopeless))

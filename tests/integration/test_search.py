@@ -1,0 +1,132 @@
+"""A search proposes, learns, ends what is hopeless, and goes on after it was killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from nimble_lightning.ops import studies
+
+pytest.importorskip("optuna")
+
+TRAINER = """
+import time
+import torch
+from nimble_lightning import NimbleTrainer, param
+
+class MyTrainer(NimbleTrainer):
+    def pre_process(
+        self,
+        *,
+        kind: str = param("near", choices=["near", "far"]),
+        distance: float = param(1.0, low=0.0, high=10.0, when={"kind": "far"}),
+        fail: bool = False,
+        wait: float = 0.0,
+    ):
+        assert not fail, "asked to fail"
+        self.distance, self.wait = (distance if kind == "far" else 0.0), wait
+        self.number = self.trial.number if self.trial else -1
+        x = torch.zeros(8, 1)
+        self.train_data = self.eval_data = (x, x)
+        self.model = torch.nn.Linear(1, 1)
+
+    def train(self, batch):
+        time.sleep(self.wait)
+        return self.model(batch[0]).square().mean()
+
+    def evaluate(self, batch):
+        return {"distance": self.distance, "trial": float(self.number)}
+"""
+SETTINGS = [
+    "trainer=my_trainer.py",
+    "hydra/sweeper=search",
+    "sweep_id=s",
+    "monitor=distance",
+    "mode=min",
+    "lightning.accelerator=cpu",
+    "lightning.max_epochs=2",
+    "callbacks=none",
+    "launch.jobs=2",
+]
+SWEEP = Path("outputs/my_trainer/s")
+
+
+@pytest.fixture(autouse=True)
+def trainer_file() -> None:
+    Path("my_trainer.py").write_text(dedent(TRAINER))
+
+
+def start(*more: str) -> subprocess.Popen[str]:
+    words = [sys.executable, "-m", "nimble_lightning", "-m", *SETTINGS, *more]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def search(*more: str, code: int = 0) -> str:
+    command = start(*more)
+    text, _ = command.communicate(timeout=150)
+    assert command.returncode == code, text
+    return text
+
+
+def trials() -> list[Any]:
+    address = f"sqlite:///{SWEEP.absolute()}/study.db"
+    return list(studies.optuna().load_study(study_name=studies.NAME, storage=address).trials)
+
+
+def metrics(number: int) -> dict[str, float]:
+    return json.loads((SWEEP / str(number) / "run.json").read_text())["metrics"]
+
+
+def test_what_the_file_declares_is_searched_and_every_member_is_the_trial_it_says() -> None:
+    text = search("hydra.sweeper.trials=4")
+    found = trials()
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 4
+    for trial in found:
+        assert ("params.distance" in trial.params) == (trial.params["params.kind"] == "far")
+        assert metrics(trial.number)["distance"] == trial.value
+        assert metrics(trial.number)["trial"] == trial.number
+    assert "best: job" in text
+
+
+def test_a_search_that_is_killed_goes_on_and_asks_for_no_more_than_it_was_to() -> None:
+    command = start("hydra.sweeper.trials=4", "params.wait=0.1")
+    until = time.monotonic() + 60
+    while len(list(SWEEP.glob("*/finished.json"))) < 1 and time.monotonic() < until:
+        time.sleep(0.02)
+    command.kill()
+    command.communicate()
+    search("hydra.sweeper.trials=4", "params.wait=0.1")
+    found = trials()
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 4
+    assert [metrics(trial.number)["distance"] for trial in found] == [trial.value for trial in found]
+
+
+def test_what_the_command_line_fixes_is_not_searched_and_what_it_opens_is() -> None:
+    search("hydra.sweeper.trials=2", "params.kind=far", "params.distance=interval(2.0,3.0)")
+    for trial in trials():
+        assert list(trial.params) == ["params.distance"]
+        assert 2.0 <= trial.params["params.distance"] <= 3.0
+
+
+def test_a_failed_member_does_not_end_the_search() -> None:
+    text = search("hydra.sweeper.trials=2", "params.fail=choice(true)", code=1)
+    assert "asked to fail" in text
+    assert [trial.state.name for trial in trials()] == ["FAIL"] * 2
+
+
+def test_where_there_is_nothing_to_search_that_is_said() -> None:
+    Path("my_trainer.py").write_text(
+        dedent(TRAINER).replace('param("near", choices=["near", "far"])', '"near"')
+    )
+    text = Path("my_trainer.py").read_text()
+    Path("my_trainer.py").write_text(
+        text.replace('param(1.0, low=0.0, high=10.0, when={"kind": "far"})', "1.0")
+    )
+    assert "nothing to search for" in search(code=2)
