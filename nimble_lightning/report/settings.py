@@ -41,7 +41,7 @@ def differences(job: Mapping[str, Any]) -> list[Difference]:
     choice = _choices(job)
     found = [Difference(group, name, shipped.chosen().get(group, "")) for group, name in choice.items()]
     usual = dict(shipped.leaves(shipped.defaults(choice)))
-    asked = dict(shipped.leaves(_without_identity(job)))
+    asked = {path: v for path, v in shipped.leaves(_without_identity(job)) if not _is_off(path, v)}
     found += [
         Difference(".".join(path), shown(value), shown(usual[path]) if path in usual else "")
         for path, value in asked.items()
@@ -65,21 +65,21 @@ def overrides(job: Mapping[str, Any]) -> list[str]:
             base = shipped.merged(base, shipped.block("logger", name))
     usual = dict(shipped.leaves(base))
     for path, setting in shipped.leaves(_without_identity(job)):
-        if usual.get(path, _GONE) != setting and not (path[0] == "callbacks" and setting is None):
+        if usual.get(path, _GONE) != setting and not _is_off(path, setting):
             words.append(f"{'' if path in usual else '++'}{'.'.join(path)}={value(setting)}")
     return words
 
 
 def classes(job: Mapping[str, Any]) -> dict[str, str]:
-    """The choice in each group whose files are one class each: the usual one, if it fits."""
+    """The choice in each group whose files are one thing each: the usual one, if it fits."""
     found = {}
     for group in shipped.groups():
         section = job.get(group)
-        target = section.get("_target_") if isinstance(section, Mapping) else None
-        if target is None or group in _BY_NAME:
+        if not isinstance(section, Mapping) or group in _BY_NAME:
             continue
+        mark = "_target_" if "_target_" in section else "name"
         blocks = {choice: shipped.block(group, choice).get(group, {}) for choice in shipped.choices(group)}
-        fitting = [choice for choice, block in blocks.items() if block.get("_target_") == target]
+        fitting = [c for c, block in blocks.items() if mark in block and block[mark] == section.get(mark)]
         if fitting:
             usual = shipped.chosen().get(group, "")
             found[group] = usual if usual in fitting else fitting[0]
@@ -121,6 +121,11 @@ def value(setting: Any) -> str:
 def shown(setting: Any) -> str:
     """A setting as a person reads it."""
     return setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False, default=str)
+
+
+def _is_off(path: tuple[str, ...], setting: Any) -> bool:
+    """Whether it is a callback or logger that was turned off by name."""
+    return len(path) == 2 and path[0] in _BY_NAME and setting is None
 
 
 def _without_identity(job: Mapping[str, Any]) -> dict[str, Any]:
