@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
 from nimble_lightning.checkpoint.manifest import FileRecord
 from nimble_lightning.proof.report import Problem
@@ -20,7 +20,10 @@ def explain(
         strangers: Files that the statement does not name.
     """
     found = []
-    owners = {record.sha256: name for name, record in claimed.items() if record.size}
+    owners: dict[str, list[str]] = defaultdict(list)
+    for name, record in claimed.items():
+        if record.size:
+            owners[record.sha256].append(name)
     added = {r.sha256: name for name in strangers if isinstance(r := present.get(name), FileRecord)}
     for name, record in claimed.items():
         now = present.get(name)
@@ -29,7 +32,7 @@ def explain(
         elif isinstance(now, OSError):
             found.append(Problem("altered", name, f"cannot be read: {now.strerror or now}"))
         elif now != record:
-            found.append(_changed(name, record, now, claimed, present, owners))
+            found.append(_changed(name, record, now, present, owners.get(now.sha256, [])))
     moved = {problem.text.rpartition(" ")[2] for problem in found if problem.kind == "renamed"}
     for name in strangers:
         if name not in moved:
@@ -47,17 +50,19 @@ def _changed(
     name: str,
     record: FileRecord,
     now: FileRecord,
-    claimed: Mapping[str, FileRecord],
     present: Mapping[str, FileRecord | OSError],
-    owners: Mapping[str, str],
+    owners: Sequence[str],
 ) -> Problem:
-    other = owners.get(now.sha256)
-    if other is not None and present.get(other) == record:
-        return Problem("swapped", name, f"was swapped with {other}")
-    if other is not None and PurePosixPath(other).parts[:1] == ("checkpoints",):
-        return Problem("rolled_back", name, f"holds the content of {other}: it was replaced or rolled back")
-    if other is not None:
-        return Problem("altered", name, f"holds the content of {other}")
+    """What became of a file that now holds what `owners` should hold, if anything does."""
+    for other in owners:
+        if present.get(other) == record:
+            return Problem("swapped", name, f"was swapped with {other}")
+    for other in owners:
+        if other.startswith("checkpoints/"):
+            text = f"holds the content of {other}: it was replaced or rolled back"
+            return Problem("rolled_back", name, text)
+    if owners:
+        return Problem("altered", name, f"holds the content of {owners[0]}")
     if now.size != record.size:
         return Problem("size", name, f"has {now.size} bytes, the statement says {record.size}")
     return Problem("altered", name, "has the right size, but its content was altered (sha256)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from nimble_lightning.proof.keys import read_pem, read_private, resolve
 from nimble_lightning.proof.small import write_whole
 
 _INSTALL = 'OMS signatures need model-signing: pip install "nimble-lightning[sign-oms]"'
+# In what model signing says: changed files one by one, missing and additional ones as a list.
+_NAMES = re.compile(r"(?:Hash mismatch for |(?:Extra|Missing) files [^:]*: )\\?'?([^'\"\\\]]+)")
 # What comes and goes, written into the bundle, so that its own tools leave it out as well.
 _IGNORED = (BUNDLE, "outbox", "run.lock", "save_now")
 
@@ -86,7 +89,8 @@ def check(folder: Path, key: str) -> None:
     except (InvalidSignature, ValueError, KeyError, IndexError, OSError) as error:
         if "Key mismatch" in str(error):
             raise CheckpointError("another key signed it") from None
-        text = str(error) or "it was altered"
+        files = _NAMES.findall(str(error)) if "Signature mismatch" in str(error) else []
+        text = f"these files are not as signed: {', '.join(sorted(files))}" if files else "it was altered"
         raise CheckpointError(f"the OMS signature does not hold: {text}") from None
 
 

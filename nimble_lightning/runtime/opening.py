@@ -39,8 +39,8 @@ def load(
         path: A run folder, or a checkpoint.
         key: The public half of the key that has to have signed the run. Without it the model is loaded all
             the same, with a warning.
-        trainer: The trainer's file, where it is not where the run had it. It is run to build the model; with a
-            key it has to be the one that was signed.
+        trainer: The trainer's file, where it is not where the run had it. It is run to build the model; with
+            a key it has to be the one that was signed.
         unpickle: Also load a checkpoint that is more than tensors and plain values. It may run any code.
 
     Raises:
@@ -85,7 +85,7 @@ def _check_trainer(spec: str, claims: Mapping[str, Any]) -> None:
     signed = ((claims.get("code") or {}).get("trainer") or {}).get("sha256")
     if signed is not None and digest_of(file).sha256 != signed:
         raise CheckpointError(
-            f"{file} is not the trainer that was signed; give the right one as trainer=FILE"
+            f"{file} is not the trainer that was signed; give that one: trainer=FILE"
         )
 
 

@@ -164,8 +164,8 @@ def _trainer(claims: Mapping[str, Any], terms: Terms) -> str:
     path = file_of(spec)
     if path is None:
         raise RequestError(f"The trainer {spec} is not here; say where it is: --trainer FILE")
-    signed = ((claims.get("code") or {}).get("trainer") or {}).get("sha256")
-    if not terms.any_trainer and signed is None:
+    signed = str(((claims.get("code") or {}).get("trainer") or {}).get("sha256") or "")
+    if not terms.any_trainer and not signed:
         raise RequestError(
             "The statement does not say which trainer it was: the run was signed only afterwards. "
             "--other-trainer takes this one all the same."
