@@ -75,4 +75,4 @@ def _about_numbers(found: Sequence[Condition]) -> list[str]:
 
 def _hidden() -> str:
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return "not asked for" if shown is None else f"CUDA_VISIBLE_DEVICES={shown}"
+    return "none asked for" if shown is None else f"CUDA_VISIBLE_DEVICES={shown}"
