@@ -19,7 +19,8 @@ from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.folders import record, seal_folder, staging_folder
 from nimble_lightning.checkpoint.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.io import local
-from nimble_lightning.checkpoint.manifest import FileRecord
+from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
+from nimble_lightning.checkpoint.pickles import refuse_pickled_code
 from nimble_lightning.checkpoint.retention import prune_retired
 from nimble_lightning.checkpoint.safety import check_step, refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.stages import reach
@@ -90,7 +91,7 @@ class Shards:
         """Nothing is read by anybody before the first rank has found it whole."""
         refuse_code(weights_only)
         path = local(self._strategy.broadcast(checkpoint_path))
-        manifest = first_alone(lambda: verify(path))
+        manifest = first_alone(lambda: _checked(path))
         checkpoint = self._load(path, weights_only=True)
         check_step(checkpoint, manifest, path)
         self._parent = self._parent or manifest.digest
@@ -110,6 +111,13 @@ class Shards:
         manifest = seal_folder(path, facts, staged=staged, parent=self._parent, shards=shards)
         prune_retired(path.parent)
         return manifest.digest
+
+
+def _checked(path: Path) -> Manifest:
+    manifest = verify(path)
+    if path.is_dir():
+        refuse_pickled_code(path, manifest.files)
+    return manifest
 
 
 def _cuts_up(strategy: FSDPStrategy | ModelParallelStrategy) -> bool:

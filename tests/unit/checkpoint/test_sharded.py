@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,15 @@ from lightning.pytorch.strategies import (
 )
 from typing_extensions import override
 
-from nimble_lightning.checkpoint import NimbleCheckpointIO, commit_shards, newest_whole, stages, verify
+from nimble_lightning.checkpoint import (
+    NimbleCheckpointIO,
+    RunFacts,
+    commit_shards,
+    newest_whole,
+    seal_folder,
+    stages,
+    verify,
+)
 from nimble_lightning.checkpoint.sharded import Shards
 from nimble_lightning.errors import CheckpointError, RequestError
 
@@ -98,6 +108,45 @@ def test_nothing_is_read_from_a_damaged_one(tmp_path: Path, strategy: Alone, nam
     with pytest.raises(CheckpointError, match=f"{name} was altered"):
         strategy.load_checkpoint(tmp_path / "1.ckpt")
     assert strategy.loaded == []
+
+
+class Code:
+    """Runs when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("where", ["index", "value"])
+def test_code_is_refused_though_the_manifest_speaks_for_it(
+    tmp_path: Path, strategy: Alone, where: str
+) -> None:
+    path = tmp_path / "1.ckpt"
+    if where == "value":
+        strategy.save_checkpoint(state(1, optimizer_states=[{"a": Code()}]), path)
+    else:
+        strategy.save_checkpoint(state(1), path)
+        (path / ".metadata").write_bytes(pickle.dumps(Code()))
+        (path / "manifest.json").unlink()
+        seal_folder(path, RunFacts(step=1))
+    assert verify(path).step == 1
+    with pytest.raises(CheckpointError, match="weights_only=True"):
+        strategy.load_checkpoint(path)
+    assert strategy.loaded == []
+    assert not Path("ran").exists()
+
+
+def test_an_index_that_points_out_of_the_folder_is_refused(tmp_path: Path, strategy: Alone) -> None:
+    path = tmp_path / "1.ckpt"
+    strategy.save_checkpoint(state(1), path)
+    index = pickle.loads((path / ".metadata").read_bytes())
+    for place in index.storage_data.values():
+        place.relative_path = "../elsewhere"
+    (path / ".metadata").write_bytes(pickle.dumps(index))
+    (path / "manifest.json").unlink()
+    seal_folder(path, RunFacts(step=1))
+    with pytest.raises(CheckpointError, match="elsewhere"):
+        strategy.load_checkpoint(path)
 
 
 def test_one_that_was_never_committed_is_refused(tmp_path: Path, strategy: Alone) -> None:

@@ -1,0 +1,81 @@
+"""What torch unpickles from a sharded checkpoint, looked at beforehand.
+
+Torch reads tensors of such folders safely, but their index, and values that are no tensors, as whoever wrote
+them wants. Digests keep out damage; this keeps out code, also from one who wrote a manifest to go with it.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
+
+from nimble_lightning.checkpoint.disk import open_plain
+from nimble_lightning.errors import CheckpointError
+
+INDEX = ".metadata"
+
+_METADATA = "torch.distributed.checkpoint.metadata"
+_KNOWN = {
+    *((_METADATA, name) for name in ("Metadata", "MetadataIndex", "StorageMeta", "TensorProperties")),
+    *((_METADATA, f"{kind}StorageMetadata") for kind in ("Bytes", "Chunk", "Tensor")),
+    (_METADATA, "_MEM_FORMAT_ENCODING"),
+    ("torch.distributed.checkpoint.filesystem", "_StorageInfo"),
+    ("torch.serialization", "_get_layout"),
+    ("torch", "Size"),
+    ("collections", "OrderedDict"),
+    *((module, "PosixPath") for module in ("pathlib", "pathlib._local")),
+}
+
+
+def refuse_pickled_code(folder: Path, files: Iterable[str]) -> None:
+    """Raise if loading the sharded checkpoint ``folder``, which consists of ``files``, could run code."""
+    if INDEX not in files:
+        raise CheckpointError(f"Checkpoint {folder} has no {INDEX}, so torch did not write it.")
+    try:
+        index = _read_index(folder / INDEX)
+        for key, place in index.storage_data.items():
+            if isinstance(index.state_dict_metadata[key.fqn], BytesStorageMetadata):
+                _read_value(folder, key.fqn, place, set(files))
+    except (
+        pickle.UnpicklingError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+        EOFError,
+        RuntimeError,
+    ) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"Checkpoint {folder} does not load with weights_only=True: {reason}"
+        ) from error
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        is_dtype = module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)
+        if is_dtype or (module, name) in _KNOWN:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"its index refers to {module}.{name}")
+
+
+def _read_index(path: Path) -> Metadata:
+    with open_plain(path) as file:
+        index = _Unpickler(file).load()
+    if not isinstance(index, Metadata):
+        raise pickle.UnpicklingError(f"its index is a {type(index).__name__}")
+    return index
+
+
+def _read_value(folder: Path, name: str, place: Any, files: set[str]) -> None:
+    if place.relative_path not in files or place.transform_descriptors:
+        raise pickle.UnpicklingError(f"its index looks for {name} in {place.relative_path}")
+    with open_plain(folder / place.relative_path) as file:
+        file.seek(place.offset)
+        torch.load(io.BytesIO(file.read(place.length)), weights_only=True)
