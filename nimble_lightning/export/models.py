@@ -91,9 +91,7 @@ def _has_weights(module: nn.Module) -> bool:
 
 def _is_part(name: str, module: nn.Module, others: Mapping[str, nn.Module]) -> bool:
     """Whether it is inside another one, or a second name of one that came before."""
-    for other_name, other in others.items():
-        if other is module:
-            return other_name != name
-        if any(part is module for part in other.modules()):
-            return True
-    return False
+    if next(other_name for other_name, other in others.items() if other is module) != name:
+        return True
+    whole = (other for other in others.values() if other is not module)
+    return any(part is module for other in whole for part in other.modules())

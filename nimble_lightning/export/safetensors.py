@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_model, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nimble_lightning.export.models import Model, is_hugging_face
@@ -83,7 +83,7 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
 
 def load_into(module: nn.Module, path: Path) -> None:
     """Give a module of the same shape the weights of a file."""
-    load_model(module, str(path))
+    module.load_state_dict(tensors_of(path))
 
 
 def from_pretrained(kind: Any, folder: Path) -> nn.Module:

@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {"transfer": "basic", "objects": answers})
 
     def _put(self, body: bytes, oid: str) -> None:
-        self.hub.large[oid] = body[:-1] + b"?" if self.hub.corrupt else body
+        self.hub.large[oid] = body[:-1] + bytes([body[-1] ^ 1]) if self.hub.corrupt else body
         self._send(200, {})
 
     def _verify(self, body: bytes) -> None:

@@ -1,0 +1,137 @@
+"""Pushes to a Hub on this machine: what arrives, what is tried again, what a failure costs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakehub
+import pytest
+
+TRAINERS = Path(__file__).with_name("exported.py")
+NIMBLE_CLI = Path(sys.executable).with_name("nimble-cli")
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[fakehub.FakeHub]:
+    with fakehub.running() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_wrong(hub: fakehub.FakeHub) -> None:
+    hub.fail, hub.corrupt = [], False
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+def nimble(hub: fakehub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(NIMBLE_CLI), *map(str, words)],
+        env={**os.environ, **hub.environment(home)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+
+
+def train(hub: fakehub.FakeHub, home: Path, kind: str, *words: str) -> tuple[Path, str]:
+    options = [f"run_id={kind}", f"output_dir={home}", "launch=inline", "lightning.max_epochs=3"]
+    done = nimble(hub, home, "train", f"{TRAINERS}:{kind}", "callbacks=[default,hub_push]", *options, *words)
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = home / "exported" / kind
+    return run, (run / "log.txt").read_text() + done.stderr
+
+
+@pytest.fixture(scope="module")
+def pushed(hub: fakehub.FakeHub, home: Path) -> Path:
+    run, _ = train(
+        hub,
+        home,
+        "Decoder",
+        "callbacks.hub_push.repo=me/live",
+        "callbacks.hub_push.strategy=all_checkpoints",
+        "callbacks.auto_retry.save_every_n_steps=1",
+    )
+    return run
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
+
+
+def test_a_run_pushes_its_checkpoints_and_in_the_end_its_best_weights_with_a_card(
+    hub: fakehub.FakeHub, pushed: Path
+) -> None:
+    repo, best = hub.repos["me/live"], files(pushed / "best")
+    assert {name: repo[name] for name in best} == best
+    assert b"val_loss" in best["README.md"]
+    checkpoints = files(pushed / "checkpoints/steps")
+    newest = max(name for name in checkpoints if name.endswith(".ckpt"))
+    assert [name for name in repo if name.startswith("last-")] == [
+        f"last-checkpoint/{newest}",
+        f"last-checkpoint/{newest}.manifest.json",
+    ]
+    assert repo[f"checkpoints/{newest}"] == checkpoints[newest]
+    assert hub.commits[-1] == "Run Decoder"
+    assert any(path.endswith("/info/lfs/objects/batch") for _, path in hub.requests)
+    assert not (pushed / ".hub").exists()
+
+
+def test_what_was_pushed_loads_by_its_name(hub: fakehub.FakeHub, home: Path, pushed: Path) -> None:
+    code = """
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model, here = (AutoModelForCausalLM.from_pretrained(place) for place in ("me/live", {here!r}))
+assert all(a.equal(b) for a, b in zip(model.state_dict().values(), here.state_dict().values(), strict=True))
+assert AutoTokenizer.from_pretrained("me/live")("hello world")["input_ids"] == [5, 6]
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(here=str(pushed / "best"))],
+        env={**os.environ, **hub.environment(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_command_pushes_what_was_checked_before_and_tries_again(
+    hub: fakehub.FakeHub, home: Path, pushed: Path
+) -> None:
+    hub.fail = [503, 200]
+    done = nimble(hub, home, "export", pushed, "--to", "hub", "--repo", "me/again")
+    assert done.returncode == 0, done.stderr
+    assert "/me/again/commit/" in done.stdout
+    assert {name: hub.repos["me/again"][name] for name in files(pushed / "best")} == files(pushed / "best")
+
+
+def test_a_refusal_and_a_damaged_upload_are_errors_and_cost_no_local_file(
+    hub: fakehub.FakeHub, home: Path, pushed: Path
+) -> None:
+    before = files(pushed)
+    hub.fail = [403]
+    done = nimble(hub, home, "export", pushed, "--to", "hub", "--repo", "me/refused")
+    assert (done.returncode, hub.repos["me/refused"]) == (1, {})
+    assert "Pushing to me/refused failed" in done.stderr
+    hub.corrupt = True
+    hub.large.clear()
+    done = nimble(hub, home, "export", pushed, "--to", "hub", "--repo", "me/damaged")
+    assert (done.returncode, hub.repos["me/damaged"]) == (1, {})
+    assert files(pushed) == before
+
+
+def test_a_run_that_cannot_push_is_finished_and_says_how_to_push_later(
+    hub: fakehub.FakeHub, home: Path
+) -> None:
+    hub.fail = [403] * 20
+    run, said = train(hub, home, "Mlp", "callbacks.hub_push.repo=me/never")
+    assert f"nimble-cli export {run} --to hub --repo me/never" in said
+    assert (run / "best/model.safetensors").exists()
+    assert hub.repos["me/never"] == {}
