@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+from typing_extensions import override
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime.asked_validator import made_validator
 from nimble_lightning.runtime.building import Parts
+from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.validators.early import KnownMetrics
 from nimble_lightning.validators.run import Run
 from nimble_lightning.validators.verdict import as_verdict
+
+
+class Patience(L.Callback):
+    """Signs of life while a validator evaluates; between evaluations it may take its time."""
+
+    def __init__(self, heart: Heart) -> None:
+        self._heart = heart
+
+    @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning has put a handler of its own in front of ours.
+        asked.obey()
+        self._heart.beat(trainer.global_step, Phase.ENDING)
+
+    @override
+    def on_validation_batch_end(self, trainer: L.Trainer, *details: Any) -> None:
+        self._heart.beat(trainer.global_step, Phase.ENDING)
 
 
 class Judge:
@@ -23,13 +43,14 @@ class Judge:
     Args:
         config: The run's, references resolved.
         folder: The run folder.
-        keep: Callbacks that every evaluation needs.
+        heart: Where to give signs of life, when somebody looks.
     """
 
-    def __init__(self, config: Mapping[str, Any], folder: Path, keep: Sequence[L.Callback] = ()) -> None:
+    def __init__(self, config: Mapping[str, Any], folder: Path, heart: Heart | None = None) -> None:
         self.validator = made_validator(config)
         self.watching: list[L.Callback] = []
-        self._run = Run(folder, config, keep=tuple(keep))
+        self._heart = heart
+        self._run = Run(folder, config, keep=() if heart is None else (Patience(heart),))
 
     def begin(self, user: UserTrainer | None, parts: Parts | None = None) -> None:
         """Let the validator look at the run before its training.
@@ -51,5 +72,7 @@ class Judge:
     def verdict(self, trainer: L.Trainer | None, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What run.json says. Every rank has to ask, since evaluations need them all."""
         name = type(self.validator).__name__
+        if self._heart is not None and trainer is not None:
+            self._heart.beat(trainer.global_step, Phase.ENDING)
         answer = self.validator.judge(self._run.ended(trainer, metrics))
         return as_verdict(answer, name).as_json(name)

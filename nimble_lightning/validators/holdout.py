@@ -55,6 +55,9 @@ class Holdout:
             raise RequestError(
                 "validator=holdout needs an evaluate(self, batch); here train does everything itself."
             )
+        if not run.evaluates:
+            # No validation before the end will show which metrics there are.
+            self.metrics = ()
 
     def judge(self, run: Run) -> Verdict:
         # Reading is one rank's work, and all have to say the same about it.

@@ -36,6 +36,8 @@ class References:
 
     def begin(self, run: Run) -> None:
         """Refuse what cannot be found; keep the untrained model where it is what counts."""
+        if run.module is not None and not run.evaluates:
+            raise RequestError("There is no data to compare on. Set self.eval_data in pre_process.")
         for name in self.names:
             if name == BASELINE:
                 self._begin_baseline(run)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 
 from nimble_lightning.adapters import NimbleData, UserTrainer
@@ -50,6 +51,13 @@ class Run:
         if self.user is not None:
             return self.user.modules()
         return {} if self.module is None else {"": self.module}
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there is data to evaluate on."""
+        if isinstance(self.data, NimbleData):
+            return self.data.has_eval_data
+        return self.module is not None and is_overridden("validation_step", self.module)
 
     @property
     def main(self) -> str:

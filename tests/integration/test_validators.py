@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import nimble_lightning as nl
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.testing import TinyTrainer
 from nimble_lightning.validators import Run, Verdict
 
@@ -189,6 +189,27 @@ def test_a_trainer_says_itself_what_to_compare_with() -> None:
     assert module.verdict["comparisons"][0]["samples"] == 32
 
 
+class Blind(TinyTrainer):
+    def pre_process(self) -> None:  # type: ignore[override]
+        super().pre_process()
+        self.eval_data = None
+
+
+def test_without_data_to_compare_on_a_baseline_is_refused_before_training() -> None:
+    with pytest.raises(RequestError, match="eval_data"):
+        trained(Blind, validator="baseline")
+
+
+class Wrong(TinyTrainer):
+    def baseline(self) -> dict[str, Any]:
+        return {"accuracy": torch.ones(5)}
+
+
+def test_values_for_other_samples_cannot_be_compared() -> None:
+    with pytest.raises(TrainerError, match="5 values of accuracy for 32 samples"):
+        trained(Wrong, validator="baseline", monitor="accuracy")
+
+
 def test_a_criterion_may_ask_for_the_best_of_references() -> None:
     asked = {"_target_": f"{OURS}Threshold", "criteria": ["val_loss < best_of(baseline) * 0.98"]}
     result = trained(validator=asked)
@@ -279,6 +300,49 @@ def test_trainers_that_do_everything_themselves_are_judged_by_their_figures() ->
     better = trained(ByItselfBetter, validator="baseline")
     assert better.verdict["passed"] is True
     assert "slope better than baseline() by 1" in better.message
+
+
+class Texts(nl.NimbleTrainer):
+    """Tells even from odd first tokens by a model of transformers."""
+
+    def pre_process(self) -> None:  # type: ignore[override]
+        torch.manual_seed(0)
+        tokens = torch.randint(2, 20, (96, 4))
+        self.train_data = {"input_ids": tokens[:64], "labels": tokens[:64, 0] % 2}
+        self.eval_data = {"input_ids": tokens[64:], "labels": tokens[64:, 0] % 2}
+        self.model = small_bert(16)
+        self.lr = 1e-2
+
+    def train(self, batch: Any) -> torch.Tensor:  # type: ignore[override]
+        return self.model(**batch).loss
+
+    def evaluate(self, batch: Any) -> dict[str, Any]:  # type: ignore[override]
+        return {"accuracy": self.model(**batch).logits.argmax(-1) == batch["labels"]}
+
+
+def small_bert(width: int) -> Any:
+    from transformers import BertConfig, BertForSequenceClassification
+
+    config = BertConfig(
+        hidden_size=width,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=width,
+        vocab_size=20,
+        num_labels=2,
+    )
+    return BertForSequenceClassification(config)
+
+
+def test_a_named_model_of_hugging_face_is_a_reference() -> None:
+    small_bert(8).save_pretrained("smaller")
+    nl.models.add("smaller-bert", Path("smaller").resolve())
+    asked = {"_target_": f"{OURS}Baseline", "reference": ["smaller-bert"]}
+    result = trained(Texts, validator=asked, lightning={"max_epochs": 12, "accelerator": "cpu"})
+    (comparison,) = result.verdict["comparisons"]
+    assert (comparison["reference"], comparison["samples"], comparison["share"]) == ("smaller-bert", 32, True)
+    assert comparison["value"] == pytest.approx(result.metrics["accuracy"], abs=1e-6)
+    assert result.verdict["passed"] is True, result.message
 
 
 MODULE = """
