@@ -82,7 +82,7 @@ class Spending:
         self._stopped = True
         trainer = self._trainer
         path = self._books.place.folder / "checkpoints" / f"budget-step={trainer.global_step}.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             log.warning("%s: saved as %s", reason, path)
         trainer.should_stop = True

@@ -64,8 +64,8 @@ def cost(prices: Prices, device_seconds: float, together: Figure) -> dict[str, A
         amount += prices.kwh * kwh
         parts.append(f"{kwh:.4g} kWh at {prices.kwh:g}")
     if not parts:
-        return {"amount": figure(None, "assumed", "no prices were given"), "currency": prices.currency}
-    return {"amount": figure(amount, "assumed", " and ".join(parts)), "currency": prices.currency}
+        return {"amount": figure(None, "assumed", "no prices were given"), "currency": prices.currency or ""}
+    return {"amount": figure(amount, "assumed", " and ".join(parts)), "currency": prices.currency or ""}
 
 
 def carbon(asked: float | str | None, together: Figure) -> Figure:
