@@ -17,6 +17,7 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
+from nimble_lightning.callbacks._boundary import vote_alone, vote_with_others
 from nimble_lightning.callbacks._foreign import Foreign
 from nimble_lightning.callbacks._whole import Whole
 from nimble_lightning.checkpoint import prune
@@ -102,6 +103,7 @@ class AutoRetry(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Later than Lightning's own handlers, one of which starts a collective.
         asked.listen()
+        vote_alone(trainer)
         self._saved_at, self._seen = trainer.global_step, -1
         if not (asked.supervised or self._foreign or trainer.ckpt_path):
             # What an earlier run left in this folder is not ours to clear away.
@@ -138,13 +140,13 @@ class AutoRetry(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.global_step > self._saved_at:
             self._commit(trainer, trainer.global_step)
-        asked.release()
+        self._listen_no_more(trainer)
 
     @override
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        asked.release()
+        self._listen_no_more(trainer)
         if self._foreign is not None:
             self._foreign.note(exception)
             return
@@ -205,6 +207,10 @@ class AutoRetry(L.Callback):
             poll()
         except OSError as error:
             log.error("a checkpoint could not be saved, training goes on: %s", error)
+
+    def _listen_no_more(self, trainer: L.Trainer) -> None:
+        asked.release()
+        vote_with_others(trainer)
 
     def _folder(self, trainer: L.Trainer) -> Path:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -161,6 +162,21 @@ def test_handlers_are_those_from_before_after_a_fit_and_after_an_error() -> None
     finally:
         signal.signal(signal.SIGTERM, before)
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("ends_well", [True, False])
+def test_lightning_asks_all_ranks_for_a_signal_only_where_its_own_handler_hears_it(ends_well: bool) -> None:
+    trainer, spared = trainer_with(every(5)), []
+
+    def look() -> None:
+        spared.append("_broadcast_sigterm_tensor" in vars(trainer.fit_loop.epoch_loop))
+        if not ends_well:
+            raise RuntimeError("boom")
+
+    with contextlib.suppress(RuntimeError):
+        trainer.fit(Model({3: look}))
+    assert spared == [True]
+    assert "_broadcast_sigterm_tensor" not in vars(trainer.fit_loop.epoch_loop)
 
 
 def test_a_handler_for_sigusr1_is_left_to_its_owner() -> None:
