@@ -37,7 +37,8 @@ class Failure:
 
 def attempts(run: Mapping[str, Any]) -> tuple[list[Attempt], int]:
     """The newest attempts, and how many there were before them."""
-    given = [entry for entry in run.get("attempts") or [] if isinstance(entry, Mapping)]
+    listed = run.get("attempts")
+    given = [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
     return [_attempt(entry) for entry in given[-_MOST_ATTEMPTS:]], max(0, len(given) - _MOST_ATTEMPTS)
 
 

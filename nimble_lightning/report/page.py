@@ -40,7 +40,7 @@ def content(source: Source) -> dict[str, Any]:
     """What the template `run.html` shows."""
     run, job = source.run, source.job
     curves = _curves(source)
-    attempts = [entry for entry in run.get("attempts") or [] if isinstance(entry, Mapping)]
+    attempts = [entry for entry in _list(run.get("attempts")) if isinstance(entry, Mapping)]
     began = _began(run, attempts)
     events = marks.of_steps(attempts, source.events)
     charts, listed = panels.plots(curves, events)
@@ -48,7 +48,9 @@ def content(source: Source) -> dict[str, Any]:
     starts, omitted = failures.attempts(run)
     return {
         "name": source.name,
-        "run": run,
+        "run_id": str(run.get("run_id") or ""),
+        "started": words.clock(run["started"]) if run.get("started") else "",
+        "message": str(run.get("message") or ""),
         "status": str(run.get("status") or ""),
         "verdict": _verdict(run),
         "headlines_": _headlines(source, curves),
@@ -70,7 +72,7 @@ def content(source: Source) -> dict[str, Any]:
         "environment": _environment(run),
         "recorded": _recorded(source.provenance),
         "commands": commands.commands(
-            job, run, source.folder, signed=bool((job.get("signature") or {}).get("_target_"))
+            job, run, source.folder, signed=bool(settings.section(job, "signature").get("_target_"))
         ),
     }
 
@@ -123,7 +125,7 @@ def _verdict(run: Mapping[str, Any]) -> dict[str, Any] | None:
     verdict = run.get("verdict")
     if not isinstance(verdict, Mapping) or (verdict.get("passed") is None and not verdict.get("validator")):
         return None
-    criteria = [c for c in verdict.get("criteria") or [] if isinstance(c, Mapping)]
+    criteria = [c for c in _list(verdict.get("criteria")) if isinstance(c, Mapping)]
     return {
         "passed": verdict.get("passed"),
         "summary": str(verdict.get("summary") or ""),
@@ -154,3 +156,7 @@ def _recorded(provenance: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, 
                 (title, [(name, text) for name, text in known if text not in ("null", "")][:_MOST_FACTS])
             )
     return found
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

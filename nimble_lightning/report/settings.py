@@ -53,12 +53,12 @@ def differences(job: Mapping[str, Any]) -> list[Difference]:
 
 def overrides(job: Mapping[str, Any]) -> list[str]:
     """What to write on a command line to ask for the same again."""
-    words = [f"params.{name}={value(v)}" for name, v in (job.get("params") or {}).items()]
+    words = [f"params.{name}={value(v)}" for name, v in section(job, "params").items()]
     choice = _choices(job)
     base = shipped.defaults(choice)
     words += [f"{group}={name}" for group, name in choice.items()]
     words += _named("callbacks", job, base)
-    loggers = list(job.get("logger") or {})
+    loggers = list(section(job, "logger"))
     if loggers != list(base.get("logger", {})) and set(loggers) <= set(shipped.choices("logger")):
         words.append(f"logger=[{','.join(loggers)}]" if loggers else "logger=none")
         for name in loggers:
@@ -97,6 +97,12 @@ def told(job: Mapping[str, Any]) -> dict[str, Any]:
         {name: node for name, node in job.items() if name not in _IDENTITY or name == "params"}
     )
     return {**choice, **{".".join(path): v for path, v in asked if part.get(path, _GONE) != v}}
+
+
+def section(job: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A part of the configuration; empty where it is none."""
+    node = job.get(name)
+    return node if isinstance(node, Mapping) else {}
 
 
 def value(setting: Any) -> str:
@@ -152,7 +158,7 @@ def _strategy(job: Mapping[str, Any]) -> dict[str, str]:
 
 def _named(group: str, job: Mapping[str, Any], base: dict[str, Any]) -> list[str]:
     """Members of a group that are on or off against the usual; those that are on join the base."""
-    asked = {name: node for name, node in (job.get(group) or {}).items() if node is not None}
+    asked = {name: node for name, node in section(job, group).items() if node is not None}
     usual = list(base.get(group, {}))
     words = [f"{group}.{name}=null" for name in usual if name not in asked]
     for name in asked:
