@@ -87,6 +87,7 @@ def _start(request: Request, plan: Plan) -> int:
             if outcomes:
                 print(f"\n{sweep.table(outcomes)}", flush=True)
                 sweep.write_page(outcomes, wanted=plan.config.report)
+                sweep.tell(outcomes, plan.config)
     if request.multirun:
         return code or sweep.exit_code(outcomes)
     return code or (task.outcomes[-1].exit_code if task.outcomes else 1)
@@ -120,9 +121,11 @@ def _as_yaml(plan: Plan, package: str | None, resolve: bool) -> str:
         raise RequestError(f"--package {package}: there is no such section")
     if not isinstance(part, DictConfig):
         return f"{part}\n"
-    if resolve:
-        OmegaConf.resolve(part)
-    return OmegaConf.to_yaml(part)
+    if not resolve:
+        return OmegaConf.to_yaml(part)
+    from nimble_lightning.runtime.secret_references import resolved_for_people
+
+    return resolved_for_people(part)
 
 
 def _sweep_folder(overrides: Sequence[str]) -> Path:

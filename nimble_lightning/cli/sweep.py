@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from nimble_lightning.cli.task import Outcome
 from nimble_lightning.ops.figures import objective
+
+# More jobs than these are only counted in a message.
+_TOLD = 20
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -38,6 +44,17 @@ def write_page(outcomes: Sequence[Outcome], *, wanted: bool | float | None) -> N
         print(_shown(build_sweep(outcomes[0].folder.parent)), flush=True)
     except Exception as error:  # a page is never worth a sweep
         print(f"the page could not be written: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def tell(outcomes: Sequence[Outcome], config: DictConfig) -> None:
+    """Tell whoever is told of its runs that a sweep is over."""
+    from nimble_lightning.runtime.notifying import tell_sweep
+
+    counts = Counter(outcome.status for outcome in outcomes)
+    text = ", ".join(f"{count} {status}" for status, count in counts.items())
+    if len(outcomes) <= _TOLD:
+        text += f"\n{table(outcomes)}"
+    tell_sweep(outcomes[0].folder.parent, config, name=str(config.name or "sweep"), message=text)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

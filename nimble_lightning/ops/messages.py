@@ -124,7 +124,7 @@ def _metric(metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, A
 
 def _reason(facts: Mapping[str, Any]) -> str:
     """Why, once: the message of an end tells the reason already."""
-    text = str(facts.get("message") or facts.get("reason") or "")
+    text = str(facts.get("message") or facts.get("reason") or facts.get("text") or "")
     return "" if text in ("finished", "") else text
 
 

@@ -19,6 +19,7 @@ _URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
 # What is in an address and tells nobody anything: hosts, plain words, short numbers.
 _PLAIN = re.compile(r"[a-z]{1,12}|[A-Z]{1,6}|\d{1,5}|(?:[\w-]+\.)+[\w-]+(?::\d+)?|[\d.:]+")
 _SHORTEST = 6
+_PATH = re.compile(r"/[^\s:]*")
 
 # Addresses nobody has named to us, as they stand in tracebacks and messages of libraries.
 _PATTERNS = (
@@ -58,12 +59,12 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any) -> Any:
-    """Plain data with the secrets in its texts masked."""
+    """Plain data with the secrets in its texts masked. A path is read again by programs, and left alone."""
     redactor = Redactor()
 
     def clean(item: Any) -> Any:
         if isinstance(item, str):
-            return redactor(item)
+            return item if _PATH.fullmatch(item) else redactor(item)
         if isinstance(item, dict):
             return {clean(key): clean(entry) for key, entry in item.items()}
         if type(item) in (list, tuple, set):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shlex
 import sys
@@ -9,7 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nimble_lightning.ops import addresses, secrets
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import addresses, events, secrets
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.sender import Settings
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
@@ -40,6 +45,16 @@ def telling(job: Job) -> Iterator[None]:
     finally:
         if sender is not None:
             sender.close()
+
+
+def tell_sweep(folder: Path, config: DictConfig, **facts: object) -> None:
+    """Tell that a sweep is over, from an outbox of its own. Costs it nothing, whatever comes of it."""
+    block = OmegaConf.select(config, "callbacks.notification")
+    if not block:
+        return
+    with contextlib.suppress(OSError, OmegaConfBaseException, RequestError):
+        events.append(folder, "sweep_finished", run=folder.name, **facts)
+        SenderProcess(folder, settings_of(OmegaConf.to_container(block, resolve=True))).close()  # type: ignore[arg-type]
 
 
 def resume_command(job: Job) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import secrets, services
 
+_VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)")
+# Variables that say where and who, in names and paths that must stay as they are.
+_PUBLIC = re.compile(r"(USER|LOGNAME|HOME|HOST|HOSTNAME|PWD|TMPDIR)$|(SLURM|PBS|LSB|CUDA|XDG)_")
 _TELLING = "callbacks.notification."
 
 
@@ -50,8 +54,17 @@ def learn_secrets(given: Any, resolved: Any) -> None:
     """
     values = dict(_texts(resolved, ""))
     for key, text in _texts(given, ""):
-        if "${oc.env:" in text and key in values:
+        variables = _VARIABLE.findall(text)
+        if key in values and any(not _PUBLIC.match(name) for name in variables):
             secrets.learn([values[key]])
+
+
+def resolved_for_people(config: DictConfig) -> str:
+    """YAML with references resolved, less those that stand for a secret."""
+    given = OmegaConf.to_container(config, resolve=False)
+    OmegaConf.resolve(config)
+    learn_secrets(given, OmegaConf.to_container(config))
+    return secrets.redact(OmegaConf.to_yaml(config))
 
 
 def mask_hyper_parameters(*objects: Any) -> None:

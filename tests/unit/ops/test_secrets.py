@@ -90,3 +90,11 @@ def test_a_stream_learns_while_it_is_open() -> None:
     assert stream.write("say abc-123\n") == len("say abc-123\n")
     assert out.getvalue() == "say ***\n"
     assert not stream.isatty()
+
+
+def test_a_path_stays_a_path_whatever_is_in_it() -> None:
+    secrets.learn(["Kj3ksWq0"])
+    assert secrets.redacted({"at": "/home/Kj3ksWq0/x.ckpt", "why": "in /home/Kj3ksWq0/x"}) == {
+        "at": "/home/Kj3ksWq0/x.ckpt",
+        "why": "in /home/***/x",
+    }

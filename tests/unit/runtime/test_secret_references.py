@@ -11,7 +11,11 @@ from omegaconf import OmegaConf
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import secrets
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.secret_references import mask_hyper_parameters, refuse_secrets
+from nimble_lightning.runtime.secret_references import (
+    mask_hyper_parameters,
+    refuse_secrets,
+    resolved_for_people,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +70,17 @@ def test_loggers_are_told_masked_hyper_parameters_and_the_module_keeps_its_own()
     mask_hyper_parameters(module, None)
     assert module._hparams_initial == {"token": "***", "lr": 0.1}
     assert module.hparams == {"token": "Kj3ksWq0"}
+
+
+def test_who_and_where_are_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USER", "Somebody-7")
+    job(tmp_path, name="${oc.env:USER}", optim="${oc.env:USER}").resolved()
+    assert secrets.redact("Somebody-7") == "Somebody-7"
+
+
+def test_a_configuration_shown_resolved_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOMETHING", "Kj3ksWq0")
+    shown = resolved_for_people(
+        OmegaConf.create({"token": "${oc.env:SOMETHING}", "lr": 0.1, "same": "${lr}"})
+    )
+    assert shown == "token: '***'\nlr: 0.1\nsame: 0.1\n" or shown == "token: ***\nlr: 0.1\nsame: 0.1\n"
