@@ -78,7 +78,7 @@ class Training:
             os.environ.update(compile_cache(Path.home() / ".cache" / "nimble_lightning" / "compiled"))
         context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
         parts = build_parts(self.config, context, target)
-        exporting = AtEnd(self.job, self.rank)
+        exporting = AtEnd(self.job, self.rank, self.heart)
         self._trial = trial_of(self.config)
         if parts.user is not None:
             if self._trial is not None:

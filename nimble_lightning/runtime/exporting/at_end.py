@@ -21,6 +21,7 @@ from nimble_lightning.export.weights import fingerprint
 from nimble_lightning.runtime.building import Parts
 from nimble_lightning.runtime.exporting.facts import facts_of
 from nimble_lightning.runtime.exporting.place import folder_for, wanted
+from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.job import Job
 
 log = logging.getLogger(__name__)
@@ -32,10 +33,12 @@ class AtEnd:
     Args:
         job: What was asked; nothing is done where its `export` does not name safetensors.
         rank: The first one exports.
+        heart: Where to ask for patience: large weights take their time, and other ranks wait for them.
     """
 
-    def __init__(self, job: Job, rank: int) -> None:
+    def __init__(self, job: Job, rank: int, heart: Heart | None = None) -> None:
         self._job = job
+        self._heart = heart
         self._on = rank == 0 and "safetensors" in wanted(job.config)
         self._bases: dict[str, dict[str, int]] = {}
 
@@ -46,6 +49,8 @@ class AtEnd:
 
     def export(self, owner: Any, best: str | None, step: int | None) -> None:
         """Write `best/`. A run does not fail for it: what cannot be exported is a warning with a command."""
+        if self._heart is not None:
+            self._heart.beat(step or 0, Phase.SAVING)
         if self._on:
             self._guarded(lambda: self._export(owner, best, step), self._say)
 
