@@ -48,6 +48,8 @@ def test_an_older_kernels_limit_counts_as_well(tmp_path: Path) -> None:
         "groups/memory/memory.stat": "inactive_file 1\ntotal_inactive_file 50000\n",
     }
     assert machine(tmp_path, **old).read()["ram_used"] == 250000
+    (tmp_path / "groups" / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert machine(tmp_path).read()["ram_used"] == 600 * 1024, "no limit is written as a very high one"
 
 
 def test_what_the_kernel_does_not_tell_is_unknown(tmp_path: Path) -> None:
