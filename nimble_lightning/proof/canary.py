@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nimble_lightning.checkpoint.disk import open_plain
+from nimble_lightning.ops.secrets import known
 
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*['\"]?([A-Za-z_]\w*)|(?<![\w.])env:([A-Za-z_]\w*)")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
@@ -20,9 +21,12 @@ _HARMLESS = ("HOME", "PWD", "USER", "LOGNAME", "HOSTNAME", "PATH", "SHELL", "TMP
 
 
 def secrets_of(config: str, environment: Mapping[str, str] = os.environ) -> dict[str, bytes]:
-    """What the references to the environment in a configuration stand for, by name."""
+    """What the references to the environment in a configuration stand for, and what else is known as secret,
+    by what it is called."""
     names = {first or second for first, second in _REFERENCE.findall(config)}
     values = {name: environment.get(name, "").strip() for name in sorted(names) if name not in _HARMLESS}
+    others = sorted(known() - set(values.values()))
+    values.update({f"secret {number}": value for number, value in enumerate(others, start=1)})
     return {name: v.encode() for name, v in values.items() if len(v) >= _SHORTEST and not os.path.exists(v)}
 
 

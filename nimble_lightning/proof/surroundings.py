@@ -46,6 +46,12 @@ def file_of(trainer: str) -> Path | None:
     return Path(found.origin) if found and found.origin and os.path.isfile(found.origin) else None
 
 
+def moved(trainer: str, file: str) -> str:
+    """The same trainer where its file is elsewhere now."""
+    _, found, name = trainer.rpartition(".py:")
+    return f"{Path(file).expanduser().resolve()}{':' + name if found else ''}"
+
+
 def environment() -> dict[str, Any]:
     """Every installed package by its version, and one digest over them all."""
     names = {d.name: d.version for d in metadata.distributions() if d.metadata is not None and d.name}

@@ -23,7 +23,7 @@ from nimble_lightning.runtime.supervisor import supervise
 from nimble_lightning.runtime.worker import IN_WORKER
 
 # Sections that take more than their files list.
-_OPEN = ("params", "lightning", "callbacks", "validator")
+_OPEN = ("params", "lightning", "callbacks", "validator", "signature")
 
 
 def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: Any) -> Result:

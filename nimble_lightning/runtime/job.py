@@ -91,3 +91,8 @@ def short_name(trainer: str) -> str:
     if not place:
         place, name = name, ""
     return Path(place).stem if place.endswith(".py") else name or place.rpartition(".")[2]
+
+
+def signature_wanted(job: Job) -> bool:
+    """Whether the run will be signed when it has ended."""
+    return bool((job.config.get("signature") or {}).get("_target_"))

@@ -17,7 +17,7 @@ from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.proof.digests import digest_of
-from nimble_lightning.proof.surroundings import file_of
+from nimble_lightning.proof.surroundings import file_of, moved
 from nimble_lightning.proof.verifying import verify
 from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.folder import read_json
@@ -58,8 +58,7 @@ def load(
     claims = _verified(place, key)
     job = Job.load(place)
     if trainer is not None:
-        name = str(job.config.trainer).rpartition(":")[2]
-        job.config.trainer = f"{Path(trainer).expanduser().resolve()}:{name}"
+        job.config.trainer = moved(str(job.config.trainer), trainer)
     _check_trainer(str(job.config.trainer), claims)
     parts = _built(job)
     weights = _weights(place, claims)["state_dict"]
@@ -84,9 +83,7 @@ def _check_trainer(spec: str, claims: Mapping[str, Any]) -> None:
         raise RequestError(f"The trainer {spec} is not here; say where it is: nl.load(..., trainer=FILE)")
     signed = ((claims.get("code") or {}).get("trainer") or {}).get("sha256")
     if signed is not None and digest_of(file).sha256 != signed:
-        raise CheckpointError(
-            f"{file} is not the trainer that was signed; give that one: trainer=FILE"
-        )
+        raise CheckpointError(f"{file} is not the trainer that was signed; give that one: trainer=FILE")
 
 
 def _built(job: Job) -> Parts:

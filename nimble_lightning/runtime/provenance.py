@@ -12,7 +12,7 @@ from nimble_lightning.adapters import NimbleModule, UserTrainer
 from nimble_lightning.proof import surroundings
 from nimble_lightning.proof.fingerprint import fingerprint
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
-from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.job import Job, signature_wanted
 from nimble_lightning.runtime.keeping import KeepStretches
 
 _NAMES = {
@@ -39,16 +39,11 @@ class Provenance(L.Callback):
 
 def callbacks(job: Job, attempt: int) -> list[L.Callback]:
     """What a run that will be signed does besides: note where it came from, keep commits to train between."""
-    if not wanted(job):
+    if not signature_wanted(job):
         return []
     keep = int(job.config.signature.get("keep_stretches") or 0)
     noting = Provenance(job.folder, str(job.config.trainer), attempt)
     return [noting, KeepStretches(job.folder, keep)] if keep else [noting]
-
-
-def wanted(job: Job) -> bool:
-    """Whether this run will be signed."""
-    return bool((job.config.get("signature") or {}).get("_target_"))
 
 
 def write(
@@ -72,7 +67,7 @@ def write(
 
 def of_whole_run(job: Job, attempt: int, user: UserTrainer, rank: int) -> None:
     """The same for a trainer whose `train` did everything itself."""
-    if wanted(job) and rank == 0:
+    if signature_wanted(job) and rank == 0:
         data = {name: fingerprint(source) for name, source in _of_user(user).items()}
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
         machine = surroundings.hardware(device, 1, torch.are_deterministic_algorithms_enabled())

@@ -17,7 +17,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.proof.comparing import first_difference, largest_difference
 from nimble_lightning.proof.digests import digest_of
 from nimble_lightning.proof.report import Report
-from nimble_lightning.proof.surroundings import file_of, same_class
+from nimble_lightning.proof.surroundings import file_of, moved, same_class
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -160,7 +160,7 @@ def _trainer(claims: Mapping[str, Any], terms: Terms) -> str:
     """Where the trainer is now; refused if it is not the one that was signed."""
     spec = str(claims["config"]["trainer"])
     if terms.trainer is not None:
-        spec = f"{Path(terms.trainer).expanduser().resolve()}:{spec.rpartition(':')[2]}"
+        spec = moved(spec, terms.trainer)
     path = file_of(spec)
     if path is None:
         raise RequestError(f"The trainer {spec} is not here; say where it is: --trainer FILE")

@@ -18,17 +18,13 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.proof import canary
 from nimble_lightning.proof.ed25519 import Seal
 from nimble_lightning.proof.signing import sign
-from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.job import Job, signature_wanted
 from nimble_lightning.runtime.withholding import withheld
 
 log = logging.getLogger(__name__)
 
 # What runs that go on in this process will be signed with, and what must not be found in their folders.
 _ready: dict[Path, tuple[Seal, Mapping[str, str]]] = {}
-
-
-def wanted(job: Job) -> bool:
-    return bool((job.config.get("signature") or {}).get("_target_"))
 
 
 @contextmanager
@@ -38,7 +34,9 @@ def ready(job: Job) -> Iterator[None]:
     Raises:
         RequestError: There is no such key, or it does not open.
     """
-    if not wanted(job):
+    if not signature_wanted(job):
+        if job.config.get("signature"):
+            raise RequestError("There are settings for a signature, but none is asked for: signature=ed25519")
         yield
         return
     backend = _backend(job)
@@ -53,7 +51,7 @@ def ready(job: Job) -> Iterator[None]:
 
 def complete(job: Job) -> None:
     """Sign a run that has ended. One that cannot be signed has ended all the same."""
-    if not wanted(job):
+    if not signature_wanted(job):
         return
     try:
         backend = _backend(job)
