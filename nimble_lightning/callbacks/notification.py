@@ -104,7 +104,7 @@ class Notification(L.Callback):
         steps = trainer.estimated_stepping_batches
         self._total = int(steps) if 0 < steps < math.inf else None
         self._began = time.time(), trainer.global_step
-        self._best = _best_of(trainer, None)
+        self._best = _best_of(trainer, self._best)
         self._milestones.begin(trainer.global_step, self._total, time.monotonic())
         if self._alone:
             self._tell(trainer, "started", resumed=trainer.global_step > 0)
@@ -163,6 +163,16 @@ class Notification(L.Callback):
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._close()
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._best is None else {"best": list(self._best)}
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if "best" in state_dict:
+            name, value = state_dict["best"]
+            self._best = name, value
 
     def _look(self, trainer: L.Trainer, batch_idx: int) -> None:
         """Seldom enough to ask the Trainer; says when to look again."""

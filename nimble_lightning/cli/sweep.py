@@ -54,7 +54,8 @@ def tell(outcomes: Sequence[Outcome], config: DictConfig) -> None:
     text = ", ".join(f"{count} {status}" for status, count in counts.items())
     if len(outcomes) <= _TOLD:
         text += f"\n{table(outcomes)}"
-    tell_sweep(outcomes[0].folder.parent, config, name=str(config.name or "sweep"), message=text)
+    sweep = outcomes[0].folder.parent
+    tell_sweep(sweep, config, name=str(config.name or sweep.parent.name), message=text)
 
 
 def exit_code(outcomes: Sequence[Outcome]) -> int:

@@ -30,7 +30,8 @@ class Tail:
             with open(self._path, "rb") as file:
                 file.seek(self._at)
                 data = file.read()
-        except FileNotFoundError:
+        except OSError:
+            # Not there yet, or a disk that comes and goes: the next look will tell.
             return []
         whole = data[: data.rfind(b"\n") + 1]
         self._at += len(whole)

@@ -159,7 +159,12 @@ class Sender:
         if address.key in self._attempts or (batch := self.lanes[address.key].due(now)) is None:
             return
         work = partial(one_delivery.deliver, self.folder, address, batch, self._writer)
-        self._attempts[address.key] = one_delivery.start(address, batch, now, work)
+        try:
+            self._attempts[address.key] = one_delivery.start(address, batch, now, work)
+        except OSError as error:
+            # No process to be had on this machine just now.
+            self.say(f"{address.label}: {error}")
+            self.lanes[address.key].failed(now)
 
 
 def main(folder: Path) -> int:
@@ -206,7 +211,8 @@ def _has_ended() -> bool:
 
 def _say(text: str) -> None:
     when = time.strftime("%Y-%m-%d %H:%M:%S")
-    print(f"{when} {secrets.redact(text)}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(f"{when} {secrets.redact(text)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,15 @@ def test_what_a_checkpoint_calls_best_is_best(tmp_path: Path) -> None:
     assert best == [1.0, 3.0]
 
 
+def test_a_best_of_before_a_restart_is_not_told_again(tmp_path: Path) -> None:
+    notification = Notification(milestone=None)
+    fit(tmp_path / "first", notification, Better((1.0, 2.0, 3.0)))
+    again = Notification(milestone=None)
+    again.load_state_dict(notification.state_dict())
+    fit(tmp_path / "second", again, Better((2.0, 1.0, 0.5)))
+    assert kinds(tmp_path / "second") == ["started", "best", "finished"]
+
+
 def test_epochs_and_minutes_are_milestones_too(tmp_path: Path) -> None:
     fit(tmp_path / "epochs", Notification(milestone="1 epoch"))
     assert kinds(tmp_path / "epochs").count("milestone") == 2
