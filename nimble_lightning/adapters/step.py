@@ -66,6 +66,14 @@ class Pieces:
     def of(self, batch: Any, samples: int) -> Any:
         return (batch,) if self.size is None or samples <= self.size else split(batch, self.size)
 
+    def too_large(self, samples: int, reason: str) -> TrainerError:
+        """What to say where no smaller piece can be tried."""
+        return TrainerError(
+            f"Out of memory with {min(self.size or samples, samples)} samples: {reason}\n"
+            "Other ranks wait for this one in the middle of the model, so the batch cannot be tried again in "
+            "smaller pieces. Give a smaller data.micro_batch_size or data.batch_size."
+        )
+
     def halve(self, samples: int, splittable: bool, reason: str) -> None:
         before = min(self.size or samples, samples)
         if before <= 1 or not splittable:
@@ -163,15 +171,22 @@ class GlobalStep:
         module: Whose parameters are trained.
         accumulate: Batches a step.
         world_size: Ranks whose gradients this class adds up itself (1 where the strategy does it).
+        redoable: Whether a batch can be tried again; not where ranks wait for each other in the middle of it.
     """
 
     def __init__(
-        self, backward: Backward, module: nn.Module, accumulate: int = 1, world_size: int = 1
+        self,
+        backward: Backward,
+        module: nn.Module,
+        accumulate: int = 1,
+        world_size: int = 1,
+        redoable: bool = True,
     ) -> None:
         self.backward = backward
         self.parameters = trainable(module)
         self.accumulate = accumulate
         self.world_size = world_size
+        self.redoable = redoable
         self._redo = Redoable.watching(module)
         self._device = self.parameters[0].device if self.parameters else torch.device("cpu")
 
@@ -197,6 +212,8 @@ class GlobalStep:
         while True:
             done = self.backward.attempt(batch, samples)
             failed = isinstance(done, str)
+            if isinstance(done, str) and not self.redoable:
+                raise self.backward.pieces.too_large(samples, done)
             total = before[0] + (0.0 if isinstance(done, str) else done.items)
             if self.world_size > 1:
                 failed, total = gradients.agree(failed, total, self._device)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import lightning as L
 from lightning.pytorch.trainer.connectors.data_connector import _parse_num_batches
 from lightning.pytorch.trainer.states import RunningStage
-from torch import Tensor
+from torch import Tensor, nn
 
 from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.hooks import Hooks
@@ -44,7 +44,8 @@ class Stepping:
         self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
         backward = Backward(self.loss_of, self.pieces, self._update.backward, module.running.begin)
         ranks = trainer.world_size if self._update.plain else 1
-        self._step = GlobalStep(backward, module, accumulate, ranks)
+        alone = trainer.world_size == 1 or (self._update.plain and not meets_in_forward(module))
+        self._step = GlobalStep(backward, module, accumulate, ranks, redoable=alone)
 
     def run(self, batch: Any) -> Tensor:
         """Train on one batch; returns its mean loss."""
@@ -93,3 +94,8 @@ class Stepping:
         remembered = state.get("micro_batch_size")
         if remembered is not None:
             self.pieces.size = min(remembered, self.pieces.size or remembered)
+
+
+def meets_in_forward(module: nn.Module) -> bool:
+    """Whether ranks exchange anything before gradients."""
+    return any(isinstance(part, nn.SyncBatchNorm) for part in module.modules())

@@ -110,3 +110,11 @@ def test_where_lightning_wants_a_gpu_it_says_so_once(tmp_path: Path) -> None:
     result = supervise(job(tmp_path, "strategy=fsdp"))
     assert (result.status, len(result.attempts)) == ("failed", 1)
     assert "requires a GPU" in result.message
+
+
+def test_out_of_memory_on_one_rank_is_told_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    result = supervise(sharded(tmp_path, LENGTH, *faults("oom@step=5,rank=1")))
+    assert result.status == "failed"
+    assert [attempt["cause"] for attempt in result.attempts] == ["device_memory", "deterministic"]
+    assert all(attempt["rank"] == 1 for attempt in result.attempts)
+    assert "Out of memory with 8 samples" in result.message

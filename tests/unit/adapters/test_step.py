@@ -188,6 +188,16 @@ def test_one_sample_that_does_not_fit_fails_with_the_remedy() -> None:
         _run(_step(model, _Starved(model, 0, MemoryError)), model, [_data(4)])
 
 
+def test_where_others_wait_in_the_middle_of_a_batch_it_is_not_tried_again() -> None:
+    model = _model()
+    train = _Starved(model, 3, MemoryError)
+    step = _step(model, train)
+    step.redoable = False
+    with pytest.raises(TrainerError, match="Out of memory with 8 samples.*\n.*data.micro_batch_size"):
+        _run(step, model, [_data(8)])
+    assert train.sizes == [8]
+
+
 def test_other_errors_are_the_users_own() -> None:
     model = _model()
     with pytest.raises(RuntimeError, match="shapes do not match"):
