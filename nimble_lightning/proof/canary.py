@@ -15,6 +15,7 @@ from nimble_lightning.ops.secrets import known
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*['\"]?([A-Za-z_]\w*)|(?<![\w.])env:([A-Za-z_]\w*)")
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 _CHUNK = 4 << 20
+_LARGEST_HEADER = 100 << 20
 # Shorter ones are settings (a port, a name), and would be found everywhere.
 _SHORTEST = 8
 _HARMLESS = ("HOME", "PWD", "USER", "LOGNAME", "HOSTNAME", "PATH", "SHELL", "TMPDIR", "SCRATCH", "LANG")
@@ -44,6 +45,10 @@ def _in_file(path: Path, secrets: Mapping[str, bytes]) -> list[str]:
         if zipfile.is_zipfile(file):
             return sorted({what for stream in _texts(file) for what in _in_stream(stream, secrets)})
         file.seek(0)
+        if path.suffix == ".safetensors":
+            # A header of that length, then nothing but numbers.
+            length = int.from_bytes(file.read(8), "little")
+            return sorted(_in_text(file.read(min(length, _LARGEST_HEADER)), secrets))
         return _in_stream(file, secrets)
 
 
