@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from usage_cases import piece
 
+from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ops.usage.flops import FlopCounter, countable
 from nimble_lightning.ops.usage.work import Work
 
@@ -127,3 +128,27 @@ def test_batches_without_tokens_have_none() -> None:
     work.add((torch.zeros(4, 8), torch.zeros(4)))
     work.tell(told := piece())
     assert (told.tokens, told.samples) == (None, 4)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        torch.zeros(3, 2),
+        torch.tensor(1.0),
+        (torch.zeros(3, 2), torch.zeros(3)),
+        [torch.zeros(3)],
+        (torch.tensor(1.0), torch.zeros(3)),
+        {"x": torch.zeros(3)},
+        {"name": "a", "x": torch.zeros(3)},
+        ({"x": torch.zeros(3)}, 1),
+        ["a", "b", "c"],
+        (),
+        {},
+        None,
+    ],
+)
+def test_the_short_way_to_the_number_of_samples_leads_to_the_same_number(batch: object) -> None:
+    work = Work(measure=False)
+    work.add(batch)
+    work.tell(told := piece())
+    assert told.samples == size_of(batch)
