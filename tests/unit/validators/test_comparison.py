@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from nimble_lightning.validators.comparison import Comparison, Interval, interval_of_mean
@@ -42,7 +42,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     assert 0.91 <= held / 300 <= 0.98
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None, phases=[Phase.generate])
 @given(st.lists(st.floats(-10, 10), min_size=100, max_size=200), st.randoms())
 def test_neither_order_nor_ranks_change_an_interval(values: list[float], chance: object) -> None:
     shuffled = list(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nimble_lightning.errors import RequestError
@@ -170,6 +170,7 @@ def as_python(text: str) -> bool:
     return bool(eval(text.replace(" M(", " float("), {"float": float}))
 
 
+@settings(deadline=None)
 @given(CONDITIONS)
 def test_any_criterion_is_judged_as_python_would(text: str) -> None:
     try:
@@ -179,6 +180,7 @@ def test_any_criterion_is_judged_as_python_would(text: str) -> None:
     assert judged(text)[0] is expected
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab1.%()<>=!+-*/,'\"` _andorbest_of\n", max_size=60))
 def test_any_text_is_read_or_refused_within_it(text: str) -> None:
     try:

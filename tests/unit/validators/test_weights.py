@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from nimble_lightning.adapters import UserTrainer
-from nimble_lightning.checkpoint import NimbleCheckpointIO
+from nimble_lightning.checkpoint import Manifest, NimbleCheckpointIO, verify
+from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.errors import RequestError
 from nimble_lightning.testing import TinyTrainer
 from nimble_lightning.validators import Run, weights
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path("ran"),)
 
 
 def prepared(**params: Any) -> Run:
@@ -68,13 +75,17 @@ def test_what_is_not_whole_or_not_ours_is_refused_before_it_is_read() -> None:
     with pytest.raises(Exception, match="altered"):
         weights.load(place, prepared())
 
-    class Evil:
-        def __reduce__(self) -> Any:
-            return Path.touch, (Path("ran"),)
-
     Path("foreign.ckpt").write_bytes(pickle.dumps({"state_dict": Evil()}))
     with pytest.raises(RequestError, match="no manifest"):
         weights.require(Path("foreign.ckpt"))
+
+    def vouched(files: Any) -> Manifest:
+        return replace(verify(whole), files=files, name="hidden.ckpt")
+
+    whole, hidden = checkpoint(state_of(prepared())), Path("hidden.ckpt").resolve()
+    commit_file(hidden, lambda file: torch.save({"state_dict": Evil()}, file), vouched)
+    with pytest.raises(pickle.UnpicklingError):
+        weights.load(hidden, prepared())
     assert not Path("ran").exists()
 
 
