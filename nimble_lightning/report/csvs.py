@@ -18,7 +18,7 @@ def read_table(path: Path) -> dict[str, Curve]:
     with path.open("rb") as file:
         columns = next(csv.reader([file.readline().decode("utf-8", "replace")]), [])
         begin = file.tell()
-    return gathered(lambda: (_rows(columns, lines) for lines in chunks(path, begin)))
+    return gathered(lambda: (list(_rows(columns, lines)) for lines in chunks(path, begin)))
 
 
 def _rows(columns: Sequence[str], lines: Sequence[bytes]) -> Iterator[dict[str, Any]]:

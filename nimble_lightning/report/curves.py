@@ -17,6 +17,8 @@ BUCKETS = 480
 _MANY = 100
 _FEW_BUCKETS = 16
 
+# By attempt and metric: the steps it was logged at, and its values.
+Columns = dict[tuple[int, str], tuple[list[float], list[Any]]]
 # For each metric, the first step each attempt logged it at.
 Firsts = dict[str, dict[int, float]]
 
@@ -55,19 +57,9 @@ class Collector:
         self._thinned: dict[str, Thinned] = {}
         self._last: dict[str, float] = {}
 
-    def take(self, rows: Iterable[Mapping[str, Any]]) -> None:
+    def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows, in the order of the file; the next call brings those before them."""
-        columns: dict[tuple[int, str], tuple[list[float], list[Any]]] = {}
-        for row in rows:
-            step, attempt = row.get("step") or 0, row.get("attempt") or 1
-            for name, value in row["metrics"].items():
-                key = attempt, name
-                if key not in columns:
-                    columns[key] = [], []
-                steps, values = columns[key]
-                steps.append(step)
-                values.append(value)
-        for (attempt, name), (steps, values) in sorted(columns.items(), key=lambda item: -item[0][0]):
+        for (attempt, name), (steps, values) in sorted(_columns(rows).items(), key=lambda item: -item[0][0]):
             self._add(attempt, name, steps[::-1], numbers(values[::-1]))
 
     def curves(self) -> dict[str, Curve]:
@@ -101,7 +93,7 @@ def read_curves(path: Path) -> dict[str, Curve]:
     return gathered(lambda: map(_rows, chunks(path)))
 
 
-def gathered(batches: Callable[[], Iterable[Iterable[Mapping[str, Any]]]]) -> dict[str, Curve]:
+def gathered(batches: Callable[[], Iterable[Sequence[Mapping[str, Any]]]]) -> dict[str, Curve]:
     """The curves of rows that come in batches, the last batch of the file first."""
     collector = Collector()
     for rows in batches():
@@ -114,10 +106,37 @@ def gathered(batches: Callable[[], Iterable[Iterable[Mapping[str, Any]]]]) -> di
     return collector.curves()
 
 
+def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """The rows by attempt and metric, in their order."""
+    alike: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        alike.setdefault((row.get("attempt") or 1, *row["metrics"]), []).append(row)
+    keys = [(attempt, name) for attempt, *names in alike for name in names]
+    if len(set(keys)) < len(keys):
+        return _columns_of_mixed(rows)
+    columns: Columns = {}
+    for (attempt, *names), group in alike.items():
+        steps = [row.get("step") or 0 for row in group]
+        metrics = [row["metrics"] for row in group]
+        columns.update({(attempt, name): (steps, [m[name] for m in metrics]) for name in names})
+    return columns
+
+
+def _columns_of_mixed(rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """The same where a metric came now with these, now with those; a row at a time, which takes longer."""
+    columns: Columns = {}
+    for row in rows:
+        for name, value in row["metrics"].items():
+            steps, values = columns.setdefault((row.get("attempt") or 1, name), ([], []))
+            steps.append(row.get("step") or 0)
+            values.append(value)
+    return columns
+
+
 def numbers(values: Sequence[Any]) -> list[float]:
     """As floats; JSON lacks nan and the infinities, which are there as words."""
     try:
-        return [float(value) for value in values]
+        return list(map(float, values))
     except (TypeError, ValueError):
         return [_number(value) for value in values]
 

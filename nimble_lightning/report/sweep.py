@@ -14,6 +14,7 @@ from nimble_lightning.report.members import Member, Sweep
 MOST_ROWS = 500
 _MOST_AXES = 8
 _MOST_STRANDS = 1000
+_LONGEST_NAME = 28
 
 
 def content(sweep: Sweep) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def _parallel(sweep: Sweep, reached: list[Member], varied: list[str]) -> Paralle
         )
         for k, m in enumerate(reached[:_MOST_STRANDS])
     ]
-    return Parallel([*(_short(name, varied) for name in varied), str(sweep.metric)], strands)
+    return Parallel([*(_short(name, varied) for name in varied), _short(str(sweep.metric), varied)], strands)
 
 
 def _scatters(sweep: Sweep, reached: list[Member], varied: list[str]) -> list[Scatter]:
@@ -107,7 +108,8 @@ def _prefix(varied: list[str]) -> str:
 
 
 def _short(name: str, varied: list[str]) -> str:
-    return name.removeprefix(_prefix(varied))
+    short = name.removeprefix(_prefix(varied))
+    return short if len(short) <= _LONGEST_NAME else f"{short[:_LONGEST_NAME]}…"
 
 
 def _total(members: list[Member]) -> list[tuple[str, str]]:

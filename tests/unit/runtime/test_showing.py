@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.runtime import trackers
 from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.showing import MOST, show
 
 
-def shown(tmp_path: Path, results: Any) -> list[dict[str, Any]]:
+def shown(tmp_path: Path, results: Any, **options: Any) -> list[dict[str, Any]]:
     """The index after a trainer whose predict_and_show gives `results` (called, if a function)."""
 
     class Trainer:
@@ -26,7 +27,7 @@ def shown(tmp_path: Path, results: Any) -> list[dict[str, Any]]:
             return results() if callable(results) else results
 
     folder = RunFolder(tmp_path)
-    show(UserTrainer(Trainer, {}), torch.nn.Linear(1, 1), folder)
+    show(UserTrainer(Trainer, {}), torch.nn.Linear(1, 1), folder, **options)
     return json.loads((folder.show / "index.json").read_text())  # type: ignore[no-any-return]
 
 
@@ -94,6 +95,58 @@ def test_pictures_of_other_libraries_are_saved_by_them(tmp_path: Path) -> None:
 
     assert only(tmp_path, Figure())[1].read_bytes() == b"drawn"
     assert read(only(tmp_path, pillow.new("CMYK", (2, 1)))[1])[1] == "RGB"
+
+
+def test_axes_are_shown_as_the_figure_they_are_in(tmp_path: Path) -> None:
+    class Figure:
+        def savefig(self, path: Path) -> None:
+            path.write_bytes(b"drawn")
+
+    class Axes:
+        def get_figure(self) -> Figure:
+            return Figure()
+
+    assert only(tmp_path, Axes())[1].read_bytes() == b"drawn"
+
+
+def test_a_figure_that_is_a_page_stays_one(tmp_path: Path) -> None:
+    class Interactive:
+        def write_html(self, path: str) -> None:
+            Path(path).write_text("<html>")
+
+    kind, path = only(tmp_path, Interactive())
+    assert (kind, path.name) == ("file", "01.html")
+
+
+@pytest.mark.parametrize(
+    "frames", [torch.rand(5, 3, 4, 6), torch.rand(5, 1, 4, 6), np.zeros((5, 4, 6, 3), np.uint8)]
+)
+def test_frames_with_a_rate_become_a_picture_that_moves(tmp_path: Path, frames: Any) -> None:
+    kind, path = only(tmp_path, (frames, 12.5))
+    with pytest.importorskip("PIL.Image").open(path) as image:
+        assert (kind, image.size, image.n_frames, image.info["duration"]) == ("image", (6, 4), 5, 80.0)
+
+
+def test_brightness_is_the_same_in_all_frames(tmp_path: Path) -> None:
+    frames = torch.zeros(2, 1, 1, 1)
+    frames[0], frames[1] = -1.0, 3.0
+    _, path = only(tmp_path, (frames, 10))
+    with pytest.importorskip("PIL.Image").open(path) as image:
+        seen = []
+        for number in range(2):
+            image.seek(number)
+            seen.append(image.convert("L").getpixel((0, 0)))
+    assert seen == [0, 255]
+
+
+def test_a_moving_picture_of_pillow_goes_on_moving(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image")
+    frames = [pillow.new("L", (4, 4), shade) for shade in (0, 128, 255)]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])
+    with pillow.open(tmp_path / "in.gif") as moving:
+        kind, path = only(tmp_path, moving)
+    with pillow.open(path) as image:
+        assert (kind, image.n_frames) == ("image", 3)
 
 
 @pytest.mark.parametrize("shape", [(8000,), (2, 8000), (8000, 2)])
@@ -167,8 +220,19 @@ def test_a_generator_that_fails_keeps_what_came_before(tmp_path: Path) -> None:
     assert "test_showing.py:" in failed["line"]
 
 
-def test_no_more_than_a_page_is_kept(tmp_path: Path) -> None:
+def test_no_more_than_asked_is_kept(tmp_path: Path) -> None:
     assert len(shown(tmp_path, lambda: (str(n) for n in range(10**9)))) == MOST
+    assert len(shown(tmp_path, lambda: (str(n) for n in range(10**9)), most=3)) == 3
+    assert shown(tmp_path, ["a"], most=0) == []
+
+
+def test_trackers_get_it_with_the_step_it_was_shown_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(trackers, "pass_on", lambda *words: asked.append(words))
+    index = shown(tmp_path, ["a"], loggers=["a logger"], step=40)
+    assert asked == [(index, tmp_path / "show", ["a logger"], 40)]
 
 
 def test_it_runs_without_gradients_and_in_evaluation_mode(tmp_path: Path) -> None:
