@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from nimble_lightning.checkpoint.whole import open_verified
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.proof.comparing import first_difference, largest_difference
 from nimble_lightning.proof.digests import digest_of
 from nimble_lightning.proof.report import Report
@@ -26,8 +26,8 @@ from nimble_lightning.runtime.supervisor import supervise
 
 # Where commits are kept that can be continued from to the bit.
 _PLACES = ("checkpoints/steps", "checkpoints/stretches")
-# They speak of real runs, to people or to their books; or they decide how a run ends.
-_SILENT = ("progress", "notification", "gpu_info", "usage_report", "auto_retry", "early_stopping")
+# They speak of real runs, to people or to their books; or they save where nothing is to be saved.
+_SILENT = ("progress", "notification", "gpu_info", "usage_report", "auto_retry")
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def replay(folder: Path, report: Report, terms: Terms) -> None:
         raise RequestError("There is nothing to replay: the run keeps no two commits that follow each other.")
     if terms.count > len(found):
         report.notes.append(
-            f"{len(found)} stretches could be replayed, not {terms.count}; more are kept with "
-            "signature.keep_stretches=N"
+            f"stretches to replay that the run keeps: {len(found)}, asked for: {terms.count}; "
+            "signature.keep_stretches=N keeps more"
         )
     for begin, end in terms.chance.sample(found, min(terms.count, len(found))):
         with tempfile.TemporaryDirectory(prefix="nimble-replay-") as place:
@@ -105,31 +105,41 @@ def _replay_one(
         reason = _reason(job) or result.message
         problem, text = True, f"cannot be trained again: {reason}"
     else:
-        problem, text = _compare(folder / end["name"], place / CHECKPOINT, report, facts, terms)
+        problem, text = _compare(
+            (folder / end["name"], end["manifest"]), place / CHECKPOINT, report, facts, terms
+        )
     report.replays.append({**entry, "same": not problem, "text": text})
     if problem:
         report.add("replay", end["name"], f"steps {entry['from']} to {entry['to']}: {text}")
 
 
 def _compare(
-    claimed: Path, replayed: Path, report: Report, facts: Mapping[str, Any], terms: Terms
+    claimed: tuple[Path, str], replayed: Path, report: Report, facts: Mapping[str, Any], terms: Terms
 ) -> tuple[bool, str]:
     """Whether something does not hold, and what to say."""
     if facts.get("changed"):
         return True, f"the settings are not those claimed: {facts['changed'][0]}"
-    one, other = _load(claimed), _load(replayed)
-    same_machine = same_class(report.claims.get("hardware") or {}, facts.get("hardware") or {})
+    one, other = _load(*claimed), _load(replayed)
+    machine = report.claims.get("hardware")
+    # A record that says nothing of its machine is given no benefit of the doubt.
+    repeats = not machine or same_class(machine, facts.get("hardware") or {})
     difference = first_difference(one, other)
     data = _other_data(report.claims.get("data") or {}, facts.get("data") or {})
     if difference is None:
-        return (True, data) if data and same_machine else (False, "the same, bit for bit")
-    if same_machine:
+        return (True, data) if data and repeats else (False, "the same, bit for bit")
+    if repeats:
         return True, difference + (f"; {data}" if data else "")
     worst, where = largest_difference(one, other)
-    text = f"on hardware of another class, {where} is {worst:.2g} apart"
+    text = f"bits do not repeat here ({_why(machine or {}, facts['hardware'])}); {where} is {worst:.2g} apart"
     if worst > terms.tolerance:
         return True, f"{text}, more than the tolerance of {terms.tolerance:g}"
     return False, f"{text}, within the tolerance of {terms.tolerance:g}"
+
+
+def _why(then: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    if then.get("device") == now.get("device") != "cpu" and not then.get("deterministic"):
+        return "a GPU, without lightning.deterministic=true"
+    return "hardware or torch of another class"
 
 
 def _other_data(claimed: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
@@ -142,11 +152,14 @@ def _other_data(claimed: Mapping[str, Any], seen: Mapping[str, Any]) -> str:
     return ""
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, digest: str | None = None) -> Any:
+    """A checkpoint; of the run's own, only what the statement vouches for."""
     import torch
 
     # The open file, so that what was hashed is what is loaded.
-    with open_verified(path) as (file, _):
+    with open_verified(path) as (file, manifest):
+        if digest is not None and manifest.digest != digest:
+            raise CheckpointError(f"{path} was changed after it was verified.")
         return torch.load(file, map_location="cpu", weights_only=True)
 
 

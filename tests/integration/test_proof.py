@@ -67,7 +67,7 @@ def test_an_honest_run_is_the_same_to_the_bit_far_from_where_it_ran(
     assert main(words) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["replays"] == [{"from": 4, "to": 8, "same": True, "text": "the same, bit for bit"}]
-    assert "1 stretches could be replayed, not 3" in told["notes"][0]
+    assert "keeps: 1, asked for: 3" in told["notes"][0]
     assert verify(copy, keys[1]).verified, "a replay leaves nothing in the folder"
 
 
