@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.report import build, build_sweep
-from nimble_lightning.report.source import MEMBERS, METRICS, RECORD
 
 _USAGE = "nimble-cli report DIR"
 _OTHERS = ("gpu.jsonl", "usage.json")
@@ -30,6 +28,9 @@ def written(folder: Path) -> Path:
     Raises:
         RequestError: There is nothing in it to make a page of.
     """
+    from nimble_lightning.report import build, build_sweep
+    from nimble_lightning.report.source import MEMBERS, RECORD
+
     if not folder.is_dir():
         raise RequestError(f"there is no folder {folder}; expected a run's, as in {_USAGE}")
     if (folder / RECORD).exists():
@@ -43,6 +44,8 @@ def written(folder: Path) -> Path:
 
 def _logged(folder: Path) -> Path:
     """Where a Lightning project logged: the folder itself, else the newest one in it."""
+    from nimble_lightning.report.source import METRICS
+
     if any((folder / name).exists() for name in (*METRICS, *_OTHERS)):
         return folder
     found = [path for name in METRICS for path in folder.glob(f"**/{name}")]

@@ -135,7 +135,9 @@ def _is_off(path: tuple[str, ...], setting: Any) -> bool:
 
 
 def _without_identity(job: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: node for name, node in job.items() if name not in _IDENTITY}
+    kept = {name: node for name, node in job.items() if name not in _IDENTITY}
+    # Sweeps keep their members quiet; nobody asked for that.
+    return {**kept, "log": {name: v for name, v in section(job, "log").items() if name != "terminal"}}
 
 
 def _choices(job: Mapping[str, Any]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 import logging
 import wave
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,8 @@ def _to_tensorboard(logger: Any, entries: Sequence[Mapping[str, Any]], show: Pat
 
 
 def _to_wandb(logger: Any, entries: Sequence[Mapping[str, Any]], show: Path, step: int) -> None:
-    import wandb
-
+    # It is an extra, and has no types when it is not there.
+    wandb: Any = import_module("wandb")
     shown: dict[str, Any] = {}
     for entry in entries:
         path, caption = show / entry["file"], entry["caption"]
