@@ -135,3 +135,33 @@ def test_a_run_that_cannot_push_is_finished_and_says_how_to_push_later(
     assert f"nimble-cli export {run} --to hub --repo me/never" in said
     assert (run / "best/model.safetensors").exists()
     assert hub.repos["me/never"] == {}
+
+
+def test_a_folder_of_a_repository_is_replaced_in_one_commit(
+    hub: fakehub.FakeHub, home: Path, tmp_path: Path
+) -> None:
+    code = """
+import sys
+from pathlib import Path
+from nimble_lightning.export.hub import push
+for name in ("a.ckpt", "b.ckpt"):
+    folder = Path(sys.argv[1]) / name
+    folder.mkdir()
+    (folder / name).write_text(name)
+    (folder / ".hidden").touch()
+    push(folder, "me/replaced", message=name, under="last-checkpoint", replace=True)
+    push(folder, "me/replaced", message=name, under="checkpoints")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env={**os.environ, **hub.environment(home)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "B/s" not in done.stderr
+    assert sorted(hub.repos["me/replaced"]) == [
+        "checkpoints/a.ckpt",
+        "checkpoints/b.ckpt",
+        "last-checkpoint/b.ckpt",
+    ]
