@@ -11,6 +11,7 @@ from typing_extensions import override
 from nimble_lightning.adapters import NimbleModule, UserTrainer
 from nimble_lightning.proof import surroundings
 from nimble_lightning.proof.fingerprint import fingerprint
+from nimble_lightning.runtime import replayed
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
 from nimble_lightning.runtime.job import Job, signature_wanted
 from nimble_lightning.runtime.keeping import KeepStretches
@@ -39,9 +40,10 @@ class Provenance(L.Callback):
 
 def callbacks(job: Job, attempt: int) -> list[L.Callback]:
     """What a run that will be signed does besides: note where it came from, keep commits to train between."""
-    if not signature_wanted(job):
+    if not (signature_wanted(job) or replayed.wanted(job)):
         return []
-    keep = int(job.config.signature.get("keep_stretches") or 0)
+    asked = int((job.config.get("signature") or {}).get("keep_stretches") or 0)
+    keep = max(asked, replayed.wanted(job))
     noting = Provenance(job.folder, str(job.config.trainer), attempt)
     return [noting, KeepStretches(job.folder, keep)] if keep else [noting]
 

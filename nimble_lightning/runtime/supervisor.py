@@ -15,6 +15,7 @@ from nimble_lightning.runtime import (
     forkserver,
     notifying,
     refreshing,
+    replayed,
     result,
     resuming,
     signing,
@@ -160,7 +161,7 @@ class Supervisor:
             self.record.update(
                 status="finished",
                 metrics=flag["metrics"],
-                verdict=flag.get("verdict"),
+                verdict=replayed.verdict(self.job) if replayed.wanted(self.job) else flag.get("verdict"),
                 best_checkpoint=flag["best_checkpoint"],
                 ended=time.time(),
             )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nimble_lightning.validators.criteria import Criteria
     from nimble_lightning.validators.holdout import Holdout
     from nimble_lightning.validators.measuring import Measured
+    from nimble_lightning.validators.replay import Replay
     from nimble_lightning.validators.run import Run
     from nimble_lightning.validators.threshold import Threshold
     from nimble_lightning.validators.verdict import NoValidator, Validator, Verdict
@@ -23,6 +24,7 @@ __all__ = [
     "Holdout",
     "Measured",
     "NoValidator",
+    "Replay",
     "Run",
     "Threshold",
     "Validator",
@@ -38,6 +40,7 @@ __getattr__, __dir__ = lazy(
         "Holdout": "nimble_lightning.validators.holdout",
         "Measured": "nimble_lightning.validators.measuring",
         "NoValidator": "nimble_lightning.validators.verdict",
+        "Replay": "nimble_lightning.validators.replay",
         "Run": "nimble_lightning.validators.run",
         "Threshold": "nimble_lightning.validators.threshold",
         "Validator": "nimble_lightning.validators.verdict",

@@ -393,3 +393,31 @@ def test_a_lightning_module_is_judged_as_well() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "val_loss better than the untrained model" in done.stdout
+
+
+UNLIKE = """
+import os
+from nimble_lightning.testing import TinyTrainer
+
+class Chance(TinyTrainer):
+    def train(self, batch):
+        return super().train(batch) * (1 + os.urandom(1)[0] / 1000)
+"""
+
+
+def test_a_run_is_trained_again_to_the_same_bits_unless_it_cannot_be() -> None:
+    replay = ["validator=replay", "callbacks.auto_retry.save_every_n_steps=2"]
+    done = command(*replay)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the same, bit for bit" in done.stdout
+
+    Path("chance.py").write_text(UNLIKE)
+    done = command(*replay, "trainer=chance.py:Chance")
+    assert done.returncode == 3, done.stdout + done.stderr
+    content = record("outputs/chance/r")
+    assert (content["status"], content["verdict"]["passed"]) == ("finished", False)
+    assert "differ, by up to" in done.stderr
+
+    done = command("validator=replay", "run_id=short", "callbacks.auto_retry.save_every_n_steps=null")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "no two commits" in done.stderr

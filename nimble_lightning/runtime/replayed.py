@@ -1,0 +1,42 @@
+"""The verdict of `validator=replay`, made when the workers have gone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.validators.verdict import Check, Verdict
+
+NAME = "Replay"
+
+
+def wanted(job: Job) -> int:
+    """How many stretches of a job are to be trained again."""
+    block = job.config.get("validator") or {}
+    return int(block.get("stretches") or 0) if str(block.get("_target_", "")).endswith(f".{NAME}") else 0
+
+
+def verdict(job: Job) -> dict[str, Any]:
+    """Train stretches of a run again, and say what came of it."""
+    # They need torch and Lightning, which a process that only supervises can do without.
+    from nimble_lightning.proof import chain
+    from nimble_lightning.proof.predicate import predicate_of
+    from nimble_lightning.proof.report import Report
+    from nimble_lightning.runtime import replaying
+
+    folder = job.folder.path
+    try:
+        report = Report(claims=predicate_of(folder, chain.commits(folder)))
+        replaying.replay(folder, report, replaying.Terms(count=wanted(job)))
+    except (RequestError, CheckpointError) as error:
+        return Verdict(False, str(error).partition("\n")[0]).as_json(NAME)
+    checks = tuple(Check(_told(entry), entry["same"], entry["from"], entry["to"]) for entry in report.replays)
+    telling = [check.text for check in checks if check.passed == report.verified]
+    summary = f"trained again, {'; '.join(telling)}"
+    return Verdict(report.verified, summary, checks, {"notes": list(report.notes)}).as_json(NAME)
+
+
+def _told(entry: Mapping[str, Any]) -> str:
+    return f"steps {entry['from']} to {entry['to']}: {entry['text']}"
