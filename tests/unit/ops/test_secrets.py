@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 
@@ -98,3 +99,10 @@ def test_a_path_stays_a_path_whatever_is_in_it() -> None:
         "at": "/home/Kj3ksWq0/x.ckpt",
         "why": "in /home/***/x",
     }
+
+
+@pytest.mark.parametrize("secret", ['ab"c-123', "ab\\c-123", "pä55-wörter"])
+def test_a_secret_is_masked_in_json_and_in_addresses_too(secret: str) -> None:
+    secrets.learn([secret])
+    assert secrets.redact(json.dumps([secret])) == '["***"]'
+    assert secrets.redact(f"https://example.com/{quote(secret, safe='')}") == "https://example.com/***"
