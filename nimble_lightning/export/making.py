@@ -136,6 +136,14 @@ def _require_trained(model: Model) -> None:
         )
 
 
+def judge_together(models: Sequence[Model]) -> None:
+    """Let a model that stayed as it was pass beside one that was trained: a backbone left alone, say."""
+    idle = [model for model in models if untouched(model.module, model.base)]
+    if len(idle) < len(models):
+        for model in idle:
+            model.base = None
+
+
 @contextmanager
 def _staging(out: Path) -> Iterator[Path]:
     folder = out.with_name(f".{out.name}.tmp-{os.getpid()}")

@@ -39,6 +39,11 @@ def first_difference(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) 
     return None
 
 
+def sizes(module: nn.Module) -> dict[str, torch.Size]:
+    """The shape of each parameter that is there."""
+    return {name: p.shape for name, p in module.named_parameters() if not is_lazy(p)}
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Whether this process holds only a part of the weights."""
     return any(hasattr(p, "device_mesh") or hasattr(p, "_sharding_spec") for p in module.parameters())

@@ -9,15 +9,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
+import torch
 from torch import nn
 
 from nimble_lightning.adapters import NimbleModule
 from nimble_lightning.checkpoint.names import manifest_path
 from nimble_lightning.checkpoint.whole import read_manifest
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.export.making import save_weights
-from nimble_lightning.export.models import models_of
-from nimble_lightning.export.weights import fingerprint
+from nimble_lightning.export.making import judge_together, save_weights
+from nimble_lightning.export.models import Model, models_of
+from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.export.weights import fingerprint, is_sharded, sizes
 from nimble_lightning.runtime.building import Parts
 from nimble_lightning.runtime.exporting.facts import facts_of
 from nimble_lightning.runtime.exporting.place import folder_for, wanted
@@ -41,11 +43,12 @@ class AtEnd:
         self._heart = heart
         self._on = rank == 0 and "safetensors" in wanted(job.config)
         self._bases: dict[str, dict[str, int]] = {}
+        self._sizes: dict[str, dict[str, torch.Size]] = {}
 
     def see(self, owner: Any) -> None:
         """Note the weights as they are now; a model that is not there yet is none of ours to judge."""
         if self._on and not self._bases:
-            self._guarded(lambda: self._bases.update(_fingerprints(owner)))
+            self._guarded(lambda: self._note(models_of(owner)))
 
     def export(self, owner: Any, best: str | None, step: int | None) -> None:
         """Write `best/`. A run does not fail for it: what cannot be exported is a warning with a command."""
@@ -54,11 +57,22 @@ class AtEnd:
         if self._on:
             self._guarded(lambda: self._export(owner, best, step), self._say)
 
+    def _note(self, models: list[Model]) -> None:
+        for model in models:
+            self._bases[model.name] = fingerprint(model.module)
+            self._sizes[model.name] = sizes(model.module)
+
     def _export(self, owner: Any, best: str | None, step: int | None) -> None:
         began = time.monotonic()
         models = models_of(owner)
         for model in models:
             model.base = self._bases.get(model.name)
+            # Before anything is computed: with such weights, that would wait for the other ranks.
+            found = sizes(model.module)
+            if is_sharded(model.module) or self._sizes.get(model.name, found) != found:
+                raise ExportError(f"This process holds only a part of {model.name}.")
+        judge_together(models)
+        for model in models:
             out = folder_for(self._job.folder.exported, model.name, len(models))
             at = read_manifest(manifest_path(Path(best))).step if best else step
             save_weights(model, out, facts_of(self._job, model, best, at))
@@ -91,7 +105,3 @@ def owner_of_returned(user: Any, returned: Any) -> Any:
     if isinstance(returned, L.LightningModule | nn.Module) or not hasattr(returned, "processing_class"):
         return user
     return SimpleNamespace(model=returned.model, tokenizer=returned.processing_class)
-
-
-def _fingerprints(owner: Any) -> dict[str, dict[str, int]]:
-    return {model.name: fingerprint(model.module) for model in models_of(owner)}

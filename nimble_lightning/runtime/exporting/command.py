@@ -38,11 +38,13 @@ def export(job: Job, formats: Sequence[str], out: Path) -> None:
 
         onnx.require()
     from nimble_lightning.export.making import export as make
+    from nimble_lightning.export.making import judge_together
     from nimble_lightning.runtime.exporting.facts import facts_of
     from nimble_lightning.runtime.exporting.rebuilding import build_model, built, load_best, sample_calls
 
     rebuilt = built(job.folder.path)
     checkpoint, step = load_best(rebuilt)
+    judge_together(rebuilt.models)
     calls = sample_calls(rebuilt)
     builder = {
         "builder": f"{build_model.__module__}.{build_model.__qualname__}",

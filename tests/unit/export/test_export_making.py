@@ -46,6 +46,19 @@ def test_an_untouched_base_model_is_refused_and_leaves_nothing(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_part_nobody_optimized_passes_beside_one_that_was_trained() -> None:
+    idle, busy = model(), model()
+    for one in (idle, busy):
+        one.base = fingerprint(one.module)
+    making.judge_together([idle, busy])
+    assert idle.base is not None, "none of them was trained"
+    with torch.no_grad():
+        busy.module.weight += 1
+    making.judge_together([idle, busy])
+    assert idle.base is None
+    assert busy.base is not None
+
+
 def test_what_is_not_the_model_is_never_kept_and_what_was_there_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 from torch import nn
 
@@ -70,6 +71,18 @@ def test_every_rank_asks_for_patience_and_the_first_alone_exports(tmp_path: Path
         assert beat is not None
         assert (beat.phase, beat.step) == (Phase.SAVING, 7)
         assert mine.folder.exported.exists() == (rank == 0)
+
+
+def test_a_part_of_the_weights_is_never_taken_for_the_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine, trained = job(tmp_path), SimpleNamespace(model=nn.Linear(2, 2))
+    exporting = AtEnd(mine, 0)
+    exporting.see(trained)
+    trained.model.weight = nn.Parameter(torch.ones(2))
+    exporting.export(trained, None, None)
+    assert "only a part of model" in caplog.text
+    assert not mine.folder.exported.exists()
 
 
 def test_what_cannot_be_exported_is_a_warning_with_the_command(
