@@ -60,7 +60,9 @@ class Heart:
     def beat(self, step: int, phase: Phase) -> None:
         self._count += 1
         self.phase = phase
-        _LAYOUT.pack_into(self._map, 0, self._pid, self._count, time.monotonic(), step, phase)
+        # Not `pack_into`, which empties the place before it fills it: whoever looked in between saw a step 0
+        # at time 0, and a hang.
+        self._map[:] = _LAYOUT.pack(self._pid, self._count, time.monotonic(), step, phase)
 
 
 def read(path: Path) -> Beat | None:

@@ -34,3 +34,20 @@ def test_a_killed_process_leaves_its_last_beat(tmp_path: Path) -> None:
     last = read(tmp_path / "heart")
     assert last is not None
     assert (last.pid, last.step) == (pid, 12)
+
+
+def test_no_beat_is_ever_seen_half_written(tmp_path: Path) -> None:
+    """Looked at again and again while another process does nothing but beat."""
+    if (pid := os.fork()) == 0:
+        heart = Heart(tmp_path / "heart")
+        while True:
+            heart.beat(7, Phase.TRAINING)
+    try:
+        while read(tmp_path / "heart") is None:
+            pass
+        seen = [read(tmp_path / "heart") for _ in range(20_000)]
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    assert {(beat.pid, beat.step, beat.time > 0) for beat in seen if beat} == {(pid, 7, True)}
+    assert None not in seen
