@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -63,7 +64,8 @@ def resume_command(job: Job) -> str:
     words[0] = Path(words[0]).name
     if len(words) > 1 and Path(words[1]).name == "nimble-cli":
         words = ["nimble-cli", *words[2:]]
-    command = secrets.redact(shlex.join(words))
+    # An address that was typed is in a variable of this process alone, and has to be typed again.
+    command = re.sub(r"secret:NIMBLE_NOTIFICATION_\d+", "ADDRESS", secrets.redact(shlex.join(words)))
     if "-c" in words[:3]:
         return f"the same command again, with run_id={job.run_id}"
     ours = words[0] == "nimble-cli" or "nimble_lightning" in words[:3]
