@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
 
@@ -28,3 +28,12 @@ def mine(values: list[T]) -> T | None:
     if len(values) != world_size():
         return None
     return values[dist.get_rank() if len(values) > 1 else 0]
+
+
+def share_of_data(strategy: Any) -> tuple[int, int]:
+    """Which part of the samples is this rank's, and of how many parts.
+
+    Not its number among all ranks: those that a layer is cut up over work on the same samples.
+    """
+    asked = getattr(strategy, "distributed_sampler_kwargs", None) or {}
+    return asked.get("rank", 0), asked.get("num_replicas", 1)

@@ -12,6 +12,7 @@ from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.data import Loader, make_loader
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.ranks import share_of_data
 
 
 class NimbleData(L.LightningDataModule):
@@ -117,14 +118,15 @@ class NimbleData(L.LightningDataModule):
             and isinstance(trainer.strategy.root_device, torch.device)
             and trainer.strategy.root_device.type == "cuda"
         )
+        rank, parts = share_of_data(trainer.strategy) if trainer else (0, 1)
         return make_loader(
             source,
             batch_size=batch_size,
             seed=self.settings.seed,
             # Overfitting means the same batches each epoch; Lightning could not turn our order off.
             shuffle=train and data.shuffle and not (trainer and trainer.overfit_batches),
-            rank=trainer.global_rank if trainer else 0,
-            world_size=trainer.world_size if trainer else 1,
+            rank=rank,
+            world_size=parts,
             num_workers=data.num_workers,
             collate=self.user.method("collate"),
             pin_memory=on_gpu if data.pin_memory == "auto" else data.pin_memory,

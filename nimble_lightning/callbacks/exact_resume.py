@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from nimble_lightning.callbacks._boundary import go_straight_on, settle
 from nimble_lightning.data import Loader, make_loader, rng
-from nimble_lightning.ranks import everyones, mine
+from nimble_lightning.ranks import everyones, mine, share_of_data
 
 log = logging.getLogger(__name__)
 
@@ -106,13 +106,14 @@ class ExactResume(L.Callback):
                 type(loader).__name__,
             )
             return loader
+        rank, parts = share_of_data(trainer.strategy)
         self._loader = make_loader(
             loader,
             batch_size=loader.batch_size or 1,
             seed=self.seed,
             shuffle=True,
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
+            rank=rank,
+            world_size=parts,
         )
         if self._position is not None:
             self._loader.load_state_dict(self._position)
