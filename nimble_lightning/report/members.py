@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from nimble_lightning.ops.figures import direction, objective
 from nimble_lightning.report import account, settings, shipped, words
 from nimble_lightning.report.source import MEMBERS, PAGE, Source
-
-_SMALL = ("loss", "error", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -70,14 +69,15 @@ class Sweep:
     @cached_property
     def metric(self) -> str | None:
         """What members are judged by: what is monitored, else `val_loss`, else the first there is."""
-        asked = [source.job.get("monitor") for source in self._sources[:1]]
-        names = dict.fromkeys(name for member in self.members for name in member.metrics)
-        return next((name for name in [*asked, "val_loss", *names] if name in names), None)
+        reached = {name: value for member in self.members for name, value in member.metrics.items()}
+        asked = self._sources[0].job.get("monitor") if self._sources else None
+        found = objective(reached, str(asked) if asked else None) or objective(reached, None)
+        return found[0] if found else None
 
     @cached_property
     def smaller_is_better(self) -> bool:
         mode = self._sources[0].job.get("mode") if self._sources else None
-        return mode == "min" if mode else any(word in (self.metric or "").lower() for word in _SMALL)
+        return (mode or direction(self.metric or "")) == "min"
 
     def value(self, member: Member) -> float | None:
         """What a member reached; None where that is no finite number."""

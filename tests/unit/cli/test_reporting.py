@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from nimble_lightning.cli import sweep
 from nimble_lightning.cli.reporting import report, written
+from nimble_lightning.cli.task import Outcome
 from nimble_lightning.errors import RequestError
 
 
@@ -52,3 +54,17 @@ def test_in_another_project_the_newest_metrics_are_found() -> None:
 def test_anything_else_is_refused_with_what_was_expected(words: list[str], said: str) -> None:
     with pytest.raises(RequestError, match=said):
         report(words)
+
+
+def test_a_sweep_that_has_ended_names_its_page(capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [Outcome(n, (), "finished", 0, run(Path("sweep") / str(n))) for n in range(2)]
+    sweep.write_page(outcomes, wanted=False)
+    assert not Path("sweep/report.html").exists()
+    sweep.write_page(outcomes, wanted=True)
+    assert capsys.readouterr().out.strip().endswith("sweep/report.html")
+
+
+def test_a_sweep_whose_page_fails_has_ended_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("sweep/report.html").mkdir(parents=True)
+    sweep.write_page([Outcome(0, (), "finished", 0, run(Path("sweep/0")))], wanted=30)
+    assert "the page could not be written" in capsys.readouterr().err
