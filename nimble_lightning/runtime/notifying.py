@@ -60,16 +60,18 @@ def tell_sweep(folder: Path, config: DictConfig, **facts: object) -> None:
 
 def resume_command(job: Job) -> str:
     """What to type for the run to go on where it is."""
-    words = list(sys.orig_argv)
-    words[0] = Path(words[0]).name
-    if len(words) > 1 and Path(words[1]).name == "nimble-cli":
-        words = ["nimble-cli", *words[2:]]
-    # An address that was typed is in a variable of this process alone, and has to be typed again.
-    command = re.sub(r"secret:NIMBLE_NOTIFICATION_\d+", "ADDRESS", secrets.redact(shlex.join(words)))
-    if "-c" in words[:3]:
+    program, *words = sys.orig_argv
+    start = [Path(program).name]
+    if words[:1] == ["-c"]:
         return f"the same command again, with run_id={job.run_id}"
-    ours = words[0] == "nimble-cli" or "nimble_lightning" in words[:3]
-    if not ours:
+    if words and Path(words[0]).name == "nimble-cli":
+        start, words = ["nimble-cli"], words[1:]
+    elif words[:2] == ["-m", "nimble_lightning"]:
+        start, words = [*start, *words[:2]], words[2:]
+    # An address that was typed is in a variable of this process alone, and has to be typed again.
+    typed = secrets.redact(shlex.join([*start, *words]))
+    command = re.sub(r"secret:NIMBLE_NOTIFICATION_\d+", "ADDRESS", typed)
+    if len(start) == 1 and start != ["nimble-cli"]:
         return f"{command}  (with run_id={job.run_id!r})"
     sweep = bool({"-m", "--multirun"} & set(words))
     named = any(word.startswith("run_id=") for word in words)
