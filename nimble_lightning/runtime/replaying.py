@@ -26,8 +26,9 @@ from nimble_lightning.runtime.supervisor import supervise
 
 # Where commits are kept that can be continued from to the bit.
 _PLACES = ("checkpoints/steps", "checkpoints/stretches")
-# They speak of real runs, to people or to their books; or they save where nothing is to be saved.
-_SILENT = ("progress", "notification", "gpu_info", "usage_report", "auto_retry")
+# They speak of real runs, to people or to their books.
+_SILENT = ("progress", "notification", "gpu_info", "usage_report")
+_SAVES = "auto_retry"
 
 
 @dataclass(frozen=True)
@@ -200,13 +201,17 @@ def _config(
     lightning = {**(config.get("lightning") or {}), "enable_progress_bar": False}
     if hardware.get("device") in ("cpu", "cuda"):
         lightning["accelerator"], lightning["devices"] = hardware["device"], hardware.get("world_size", 1)
-    callbacks = {k: v for k, v in (config.get("callbacks") or {}).items() if k not in _SILENT}
-    callbacks["replay"] = {
+    stretch = {
         "_target_": "nimble_lightning.runtime.stretch.Stretch",
         "folder": str(place),
         "until": end["step"],
         "threads": end["threads"],
     }
+    # In the place of what saved in the run: callbacks before and after it may change what is saved.
+    given = {k: v for k, v in (config.get("callbacks") or {}).items() if k not in _SILENT}
+    blocks = {**given, _SAVES: stretch}
+    # By another name: it is no setting of the supervisor's, and nothing is retried.
+    callbacks = {"replay" if name == _SAVES else name: block for name, block in blocks.items()}
     config.update(
         lightning=lightning,
         callbacks=callbacks,

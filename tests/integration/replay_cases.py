@@ -77,9 +77,10 @@ def train(trainer: Path, key: str, run_id: str, cheat: str = "", **settings: Any
         **settings,
         **_ASKED.get(cheat, {}),
     }
+    callbacks = {"progress": None, **asked.pop("callbacks", {})}
     asked.setdefault("signature", {"_target_": "nimble_lightning.proof.Ed25519", "key": key})
     try:
-        folder = nl.run(str(trainer), run_id=run_id, callbacks={"progress": None}, **asked).folder
+        folder = nl.run(str(trainer), run_id=run_id, callbacks=callbacks, **asked).folder
     finally:
         flag.unlink()
     if cheat in _ASKED:

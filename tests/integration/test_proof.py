@@ -107,6 +107,12 @@ def test_stretches_from_all_over_a_run_are_kept_and_replayed(trainer: Path, keys
     assert sorted((r["from"], r["to"]) for r in report.replays) == [(4, 8), (8, 12), (12, 16)]
 
 
+def test_averaged_weights_are_the_same_to_the_bit_too(trainer: Path, keys: tuple[str, str]) -> None:
+    average = {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging", "decay": 0.9}
+    report = replayed(cases.train(trainer, keys[0], "ema", callbacks={"ema": average}), keys[1])
+    assert report.verified, report.lines()
+
+
 def test_no_worker_sees_the_key(
     trainer: Path, keys: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
