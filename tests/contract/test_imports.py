@@ -126,7 +126,16 @@ def test_importing_does_nothing_and_is_cheap(module: str) -> None:
 
 
 PUBLIC = {
-    "nimble_lightning": {"NimbleTrainer", "Result", "__version__", "adapt", "load", "models", "run"},
+    "nimble_lightning": {
+        "NimbleTrainer",
+        "Result",
+        "__version__",
+        "adapt",
+        "load",
+        "models",
+        "param",
+        "run",
+    },
     "nimble_lightning.loggers": {"CSVLogger", "JSONLLogger", "TrackioLogger", "read_metrics"},
 }
 
