@@ -15,7 +15,7 @@ class Replay:
     """Passes when random stretches between two commits of the run can be trained again to the same bits.
 
     That is done by processes of its own once the run has ended, so it needs a run that is supervised, and one
-    that commits more than once: `callbacks.auto_retry.save_every_n_steps`.
+    that commits more than once: it does at the end of every epoch, or as `callbacks.auto_retry` says.
 
     Args:
         stretches: How many.
