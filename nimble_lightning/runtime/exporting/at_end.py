@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +17,7 @@ from torch import nn
 from nimble_lightning.adapters import NimbleModule
 from nimble_lightning.checkpoint.names import manifest_path
 from nimble_lightning.checkpoint.whole import read_manifest
-from nimble_lightning.errors import NimbleError
+from nimble_lightning.errors import CheckpointError, NimbleError
 from nimble_lightning.export.making import judge_together, save_weights
 from nimble_lightning.export.models import Model, models_of
 from nimble_lightning.export.refusal import ExportError
@@ -48,7 +50,7 @@ class AtEnd:
     def see(self, owner: Any) -> None:
         """Note the weights as they are now; a model that is not there yet is none of ours to judge."""
         if self._on and not self._bases:
-            self._guarded(lambda: self._note(models_of(owner)))
+            self._guarded(lambda: self._note(models_of(owner)), lambda e: log.debug("nothing noted: %s", e))
 
     def export(self, owner: Any, best: str | None, step: int | None) -> None:
         """Write `best/`. A run does not fail for it: what cannot be exported is a warning with a command."""
@@ -74,8 +76,7 @@ class AtEnd:
         judge_together(models)
         for model in models:
             out = folder_for(self._job.folder.exported, model.name, len(models))
-            at = read_manifest(manifest_path(Path(best))).step if best else step
-            save_weights(model, out, facts_of(self._job, model, best, at))
+            save_weights(model, out, facts_of(self._job, model, best, _step_of(best, step)))
         log.debug("exported in %.2f s", time.monotonic() - began)
 
     def _say(self, error: Exception) -> None:
@@ -84,11 +85,18 @@ class AtEnd:
         log.warning("best/ was not written: %s To try again: %s", reason.partition("\n")[0], command)
 
     @staticmethod
-    def _guarded(act: Any, say: Any = lambda _: None) -> None:
+    def _guarded(act: Callable[[], object], say: Callable[[Exception], object]) -> None:
         try:
             act()
         except Exception as error:  # the run counts, and it is trained
             say(error)
+
+
+def _step_of(best: str | None, last: int | None) -> int | None:
+    """Of the checkpoint that was evaluated; one of a plugin of the user's does not say."""
+    with contextlib.suppress(CheckpointError):
+        return last if best is None else read_manifest(manifest_path(Path(best))).step
+    return None
 
 
 def owner_of(parts: Parts) -> Any:
