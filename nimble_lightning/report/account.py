@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nimble_lightning.report import words
 
+_POWERS = ("", "k", "M", "G", "T", "P", "E", "Z", "Y")
 _PARTS = {
     "step": "training steps",
     "data": "waiting for data",
@@ -91,7 +93,7 @@ def figures(usage: Mapping[str, Any]) -> list[Figure]:
         ("steps", usage.get("steps"), words.number),
         ("samples", usage.get("samples"), words.number),
         ("tokens", usage.get("tokens"), words.number),
-        ("floating point operations", usage.get("flops"), words.number),
+        ("floating point operations", usage.get("flops"), _flop),
         ("share of what the device could compute", usage.get("mfu"), words.share),
         ("most memory in use", usage.get("peak_memory_bytes"), words.size),
         ("energy", energy.get("total"), _kwh),
@@ -141,6 +143,11 @@ def _value(given: Any) -> float | None:
 
 def _kwh(value: float) -> str:
     return f"{words.number(value, 3)} kWh" if value >= 0.1 else f"{words.number(value * 1000, 3)} Wh"
+
+
+def _flop(value: float) -> str:
+    power = min(max(int(math.log10(max(1.0, abs(value)))) // 3, 0), len(_POWERS) - 1)
+    return f"{words.number(value / 1000**power, 3)} {_POWERS[power]}FLOP"
 
 
 def _kilograms(value: float) -> str:

@@ -24,6 +24,7 @@ from nimble_lightning.report.source import Source
 
 _MOST_FIGURES = 4
 _MOST_FACTS = 40
+_NOT_ASKED = "none asked"
 _RECORDED = {"code": "Code", "data": "Data", "hardware": "Hardware", "environment": "Environment"}
 
 
@@ -123,7 +124,9 @@ def _last_step(curves: Mapping[str, Curve]) -> float | None:
 def _verdict(run: Mapping[str, Any]) -> dict[str, Any] | None:
     """The verdict, when one was asked for."""
     verdict = run.get("verdict")
-    if not isinstance(verdict, Mapping) or (verdict.get("passed") is None and not verdict.get("validator")):
+    if not isinstance(verdict, Mapping):
+        return None
+    if verdict.get("passed") is None and verdict.get("summary") in (None, "", _NOT_ASKED):
         return None
     criteria = [c for c in _list(verdict.get("criteria")) if isinstance(c, Mapping)]
     return {

@@ -40,7 +40,12 @@ def differences(job: Mapping[str, Any]) -> list[Difference]:
     """Every other setting that is not as shipped: first the choices, then what differs within them."""
     choice = _choices(job)
     found = [Difference(group, name, shipped.chosen().get(group, "")) for group, name in choice.items()]
-    usual = dict(shipped.leaves(shipped.defaults(choice)))
+    base = shipped.defaults(choice)
+    for group in _BY_NAME:
+        for name in _more(group, job, base):
+            found.append(Difference(f"{group}.{name}", "on", "off"))
+            base = shipped.merged(base, shipped.block(group, name))
+    usual = dict(shipped.leaves(base))
     asked = {path: v for path, v in shipped.leaves(_without_identity(job)) if not _is_off(path, v)}
     found += [
         Difference(".".join(path), shown(value), shown(usual[path]) if path in usual else "")
@@ -158,13 +163,18 @@ def _strategy(job: Mapping[str, Any]) -> dict[str, str]:
     return {}
 
 
+def _more(group: str, job: Mapping[str, Any], base: Mapping[str, Any]) -> list[str]:
+    """Members of a group that are on though they are not by themselves, as far as they are shipped."""
+    usual, choices = section(base, group), shipped.choices(group)
+    asked = (name for name, node in section(job, group).items() if node is not None)
+    return [name for name in asked if name not in usual and name in choices]
+
+
 def _named(group: str, job: Mapping[str, Any], base: dict[str, Any]) -> list[str]:
     """Members of a group that are on or off against the usual; those that are on join the base."""
-    asked = {name: node for name, node in section(job, group).items() if node is not None}
-    usual = list(base.get(group, {}))
-    words = [f"{group}.{name}=null" for name in usual if name not in asked]
-    for name in asked:
-        if name not in usual and name in shipped.choices(group):
-            words.append(f"{group}.{name}=true")
-            base[group] = {**base[group], **shipped.block(group, name)[group]}
+    asked = section(job, group)
+    words = [f"{group}.{name}=null" for name in section(base, group) if asked.get(name) is None]
+    for name in _more(group, job, base):
+        words.append(f"{group}.{name}=true")
+        base[group] = {**base[group], **shipped.block(group, name)[group]}
     return words

@@ -15,6 +15,14 @@ def test_figures_carry_their_doubts() -> None:
     ]
 
 
+def test_operations_are_counted_in_large_units() -> None:
+    assert [f.text for n in (5.18e10, 3.2e17, 12) for f in account.figures({"flops": n})] == [
+        "51.8 GFLOP",
+        "320 PFLOP",
+        "12 FLOP",
+    ]
+
+
 def test_cost_is_in_the_users_currency() -> None:
     cost = account.cost({"cost": {"amount": FIGURE, "currency": "EUR"}})
     assert cost is not None
