@@ -31,7 +31,7 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
         "attempts": run.get("attempts", []),
         "step": chain.newest_step(manifests) or int(run.get("metrics", {}).get("global_step", 0)),
         "config": config,
-        **{part: recorded.get(part) for part in ("code", "data", "environment", "hardware")},
+        **{part: recorded.get(part) for part in ("code", "data", "environment", "hardware", "earlier")},
         "seeds": {"seed": config.get("seed")},
         "metrics": run.get("metrics", {}),
         "verdict": run.get("verdict"),

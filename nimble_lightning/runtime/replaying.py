@@ -29,6 +29,7 @@ _PLACES = ("checkpoints/steps", "checkpoints/stretches")
 # They speak of real runs, to people or to their books.
 _SILENT = ("progress", "notification", "gpu_info", "usage_report")
 _SAVES = "auto_retry"
+_EXACT = "the same, bit for bit"
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _replay_one(
         problem, text = _compare(
             (folder / end["name"], end["manifest"]), place / CHECKPOINT, report, facts, terms
         )
-    report.replays.append({**entry, "same": not problem, "text": text})
+    report.replays.append({**entry, "same": not problem, "exact": text == _EXACT, "text": text})
     if problem:
         report.add("replay", end["name"], f"steps {entry['from']} to {entry['to']}: {text}")
 
@@ -127,7 +128,7 @@ def _compare(
     difference = first_difference(one, other)
     data = _other_data(report.claims.get("data") or {}, facts.get("data") or {})
     if difference is None:
-        return (True, data) if data and repeats else (False, "the same, bit for bit")
+        return (True, data) if data and repeats else (False, _EXACT)
     if repeats:
         return True, difference + (f"; {data}" if data else "")
     worst, where = largest_difference(one, other)
