@@ -124,8 +124,8 @@ def report(words: list[str]) -> int:
 
 
 def _proving(name: str) -> Callable[[list[str]], int]:
-    """A command of `cli.proving`, which the others have no need to import."""
-    return lambda words: int(getattr(import_module("nimble_lightning.cli.proving"), name)(words))
+    """A command of `runtime.proving`, which the others have no need to import."""
+    return lambda words: int(getattr(import_module("nimble_lightning.runtime.proving"), name)(words))
 
 
 def gpu(words: list[str]) -> int:

@@ -8,7 +8,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,9 @@ def verify_folder(words: Sequence[str]) -> int:
     report = verify(asked.folder, asked.key, Expected(asked.run_id, asked.step, asked.attempt))
     if asked.replay and report.verified:
         # Nothing of the run is loaded before everything else about it held.
-        replaying = import_module("nimble_lightning.runtime.replaying")
+        # Brings torch with it, which a verification can do without.
+        from nimble_lightning.runtime import replaying
+
         params = replaying.of_words(asked.params)
         terms = replaying.Terms(asked.replay, asked.trainer, asked.other_trainer, asked.tolerance, params)
         replaying.replay(Path(asked.folder).resolve(), report, terms)
