@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.report import words
-from nimble_lightning.report.charts.plot import Line, Mark, Plot
+from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.charts.scale import TIMES
 from nimble_lightning.report.rows import parsed
 from nimble_lightning.report.thinning import Thinned
@@ -82,8 +82,9 @@ def plots(paths: Sequence[Path], began: float, marks: Sequence[Mark]) -> tuple[l
         ("cpu", "CPU load", _percent, 100.0),
         ("ram_used", "Memory of the machine", words.size, samples.ram or None),
     ]
+    across = Across("after", words.duration, TIMES)
     drawn = [
-        Plot(title, lines, marks, words.duration, label, False, top, "after", TIMES)
+        Plot(title, lines, marks, across, label, False, top)
         for field, title, label, top in charts
         if (lines := samples.lines(field))
     ]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from nimble_lightning.report.charts.plot import Line, Mark, Plot
+from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.curves import Curve
 
 MOST_PANELS = 24
@@ -47,7 +47,7 @@ def plots(curves: Mapping[str, Curve], marks: Sequence[Mark]) -> tuple[list[Plot
         if shown:
             lines = [Line(curve.name, curve.buckets, colour) for colour, curve in enumerate(shown)]
             log = None if _ORDER[place] in ("loss", "gradient norm") else False
-            drawn.append(Plot(title, lines, marks, log=log, x_range=span))
+            drawn.append(Plot(title, lines, marks, Across(span=span), log=log))
     return drawn, [_listed(curve) for curve in sorted(left, key=lambda c: c.name)[:_MOST_LISTED]]
 
 

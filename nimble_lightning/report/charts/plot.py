@@ -40,6 +40,23 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Across:
+    """What is told along a chart.
+
+    Attributes:
+        name: What an x is, in words.
+        label: What to write at an x.
+        units: Round distances between labels, where those of ten are not.
+        span: The xs to show; those of the curves unless given, so that charts side by side agree.
+    """
+
+    name: str = "step"
+    label: Callable[[float], str] = words.number
+    units: Sequence[float] = ()
+    span: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Plot:
     """A chart.
 
@@ -47,25 +64,19 @@ class Plot:
         title: What it shows.
         lines: Its curves.
         marks: What happened meanwhile.
-        x_label: What to write at an x.
-        y_label: What to write at a y.
+        across: What is told along it.
+        label: What to write at a y.
         log: Whether y is in powers of ten; None to let the values decide.
         top: A y that is always in view.
-        x_name: What an x is, in words.
-        x_units: Round distances between labels, where those of ten are not.
-        x_range: The xs to show; those of the curves unless given, so that charts side by side agree.
     """
 
     title: str
     lines: Sequence[Line]
     marks: Sequence[Mark] = ()
-    x_label: Callable[[float], str] = words.number
-    y_label: Callable[[float], str] = words.number
+    across: Across = Across()
+    label: Callable[[float], str] = words.number
     log: bool | None = None
     top: float | None = None
-    x_name: str = "step"
-    x_units: Sequence[float] = ()
-    x_range: tuple[float, float] | None = None
 
     def __html__(self) -> str:
         return str(_drawn(self))
@@ -74,15 +85,15 @@ class Plot:
 def _drawn(plot: Plot) -> Markup:
     xs = [x for line in plot.lines for b in line.buckets for x in (b.first, b.last)]
     ys = [y for line in plot.lines for b in line.buckets if b.count for y in (b.low, b.high)]
-    low, high = plot.x_range or ((min(xs), max(xs)) if xs else (0.0, 1.0))
+    low, high = plot.across.span or ((min(xs), max(xs)) if xs else (0.0, 1.0))
     across = (
-        Scale(low, high, WIDTH, label=plot.x_label, units=plot.x_units)
+        Scale(low, high, WIDTH, label=plot.across.label, units=plot.across.units)
         if high > low
         else fitted([low], WIDTH)
     )
     if plot.top is not None:
         ys = [*ys, 0.0, plot.top]
-    up = fitted(ys, HEIGHT, log=plot.log, label=plot.y_label)
+    up = fitted(ys, HEIGHT, log=plot.log, label=plot.label)
     inside = Markup("").join(
         [*(_curve(line, across, up) for line in plot.lines), *(_gaps(line, across) for line in plot.lines)]
     )
@@ -207,11 +218,11 @@ def _told(name: str, buckets: Sequence[Bucket], plot: Plot) -> str:
     whole = buckets[0]
     for b in buckets[1:]:
         whole = whole.joined(b)
-    at, until = plot.x_label(whole.first), plot.x_label(whole.last)
-    where = f"{plot.x_name} {at}" if at == until else f"{plot.x_name} {at} to {until}"
+    at, until = plot.across.label(whole.first), plot.across.label(whole.last)
+    where = f"{plot.across.name} {at}" if at == until else f"{plot.across.name} {at} to {until}"
     if not whole.count:
         return f"{name}: no finite number ({where})"
-    low, mean, high = (plot.y_label(y) for y in (whole.low, whole.mean, whole.high))
+    low, mean, high = (plot.label(y) for y in (whole.low, whole.mean, whole.high))
     return f"{name}: {mean} ({where})" if low == high else f"{name}: {mean}, from {low} to {high} ({where})"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nimble_lightning.report import words
 from nimble_lightning.report.charts.axis import axis
 from nimble_lightning.report.charts.parallel import Parallel, Strand
-from nimble_lightning.report.charts.plot import HEIGHT, WIDTH, Line, Mark, Plot
+from nimble_lightning.report.charts.plot import HEIGHT, WIDTH, Across, Line, Mark, Plot
 from nimble_lightning.report.charts.scale import TIMES, Scale, fitted
 from nimble_lightning.report.charts.scatter import Dot, Scatter
 from nimble_lightning.report.thinning import Bucket, Thinned
@@ -67,7 +67,7 @@ def test_a_loss_that_falls_by_orders_of_magnitude_is_drawn_in_powers_of_ten() ->
 
 @given(st.lists(st.one_of(FINITE, st.sampled_from([math.nan, math.inf])), max_size=60))
 def test_curves_stay_on_the_paper(values: list[float]) -> None:
-    root = parsed(Plot("t", [Line("a", buckets(*values))], x_range=(0, 60)))
+    root = parsed(Plot("t", [Line("a", buckets(*values))], across=Across(span=(0, 60))))
     for path in [*named(root, "line"), *named(root, "band")]:
         for pair in path.get("d", "").strip("MZ").replace("h0", "").split("L"):
             x, y = map(float, pair.split())
