@@ -78,7 +78,7 @@ def test_at_the_end_of_a_foreign_project_the_model_is_pushed_as_it_is(tmp_path: 
 def test_a_damaged_checkpoint_is_not_pushed_and_said(
     tmp_path: Path, pushes: list, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looking = watch(tmp_path, "every_save")
+    looking = watch(tmp_path, "all_checkpoints")
     looking.start()
     save(tmp_path, "best/best-2.ckpt")
     path = tmp_path / "checkpoints/best/best-2.ckpt"
