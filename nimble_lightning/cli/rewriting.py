@@ -41,7 +41,8 @@ def rewrite(
             continue
         group, member, rest = _parts(override.key_or_group)
         if group in _MANY and member:
-            written += _turn_on(group, member, override, config, composer)
+            if rest or not _is_off(override):
+                written += _turn_on(group, member, config, composer)
             if not rest and _is_switch(override):
                 continue
         _require(override, config, composer, other_keys)
@@ -49,13 +50,11 @@ def rewrite(
     return written
 
 
-def _turn_on(
-    group: str, member: str, override: Override, config: DictConfig, composer: Composer
-) -> list[str]:
+def _turn_on(group: str, member: str, config: DictConfig, composer: Composer) -> list[str]:
     """What has to come before an override of a member: its whole block, if it is off so far."""
     section = config.get(group)
     off = not isinstance(section, DictConfig) or section.get(member) is None
-    if not off or member not in composer.options(group) or _is_off(override):
+    if not off or member not in composer.options(group):
         return []
     block = composer.block(group, member)
     with open_dict(config):

@@ -22,6 +22,10 @@ def start(trainer: str) -> None:
     What the trainer's file imports is imported as well (not the file itself), so that a retry does not pay
     for it again.
     """
+    method = multiprocessing.get_start_method(allow_none=True)
+    if method not in (None, *multiprocessing.get_all_start_methods()):
+        # Started by joblib, this process names a method of joblib's to its children, which do not know it.
+        multiprocessing.set_start_method(None, force=True)
     multiprocessing.set_forkserver_preload(PRELOAD)
     os.environ[PRELOAD_ALSO] = " ".join(imports_of(trainer))
     try:

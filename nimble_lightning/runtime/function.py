@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +64,20 @@ def type_name(trainer: Any) -> str:
 
 
 def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
+    values = dict(settings)
     choices = [
-        f"{group}={choice}"
+        f"{group}={values.pop(group)}"
         for group, choice in settings.items()
-        if _is_group(group) and isinstance(choice, str)
+        if isinstance(choice, str) and _shipped(group)
     ]
-    values = {k: v for k, v in settings.items() if f"{k}={v}" not in choices}
+    if isinstance(given := values.get("callbacks"), Mapping):
+        values["callbacks"] = {name: _block(value) for name, value in given.items() if value is not True}
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
             config = compose("config", overrides=choices)
+            if more := _turned_on(given, config.callbacks):
+                config = compose("config", overrides=[*choices, f"callbacks=[default,{','.join(more)}]"])
         with ExitStack() as opened:
             for section in _OPEN:
                 opened.enter_context(open_dict(config[section]))
@@ -83,6 +88,24 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
     return merged  # type: ignore[return-value]
 
 
+def _turned_on(given: Any, on: Mapping[str, Any]) -> list[str]:
+    """Callbacks of ours that are named, with settings or just by True, and off by themselves."""
+    if not isinstance(given, Mapping):
+        return []
+    wanted = [name for name, value in given.items() if value not in (None, False)]
+    return [name for name in wanted if name not in (on or {}) and _shipped(f"callbacks/{name}.yaml")]
+
+
+def _block(value: Any) -> Any:
+    return None if value is False else value
+
+
+def _shipped(place: str) -> bool:
+    """Whether a group, or a file of one, is part of the configuration."""
+    found = files("nimble_lightning.conf") / place
+    return found.is_file() or (found.is_dir() and not place.startswith("_"))
+
+
 def _require_targets(callbacks: Mapping[str, Any]) -> None:
     known = [name for name, block in callbacks.items() if block and "_target_" in block]
     unknown = [name for name, block in callbacks.items() if block and "_target_" not in block]
@@ -91,20 +114,6 @@ def _require_targets(callbacks: Mapping[str, Any]) -> None:
             f"There is no callback {unknown[0]!r}; there are {', '.join(known)}. "
             f"To add one of your own, say what it is: callbacks={{{unknown[0]!r}: {{'_target_': ...}}}}."
         )
-
-
-def _is_group(name: str) -> bool:
-    return name in (
-        "callbacks",
-        "experiment",
-        "launch",
-        "logger",
-        "optim",
-        "schedule",
-        "signature",
-        "strategy",
-        "validator",
-    )
 
 
 def _spec_of(trainer: Any) -> str | None:

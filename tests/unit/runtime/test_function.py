@@ -1,0 +1,40 @@
+"""`nl.run` takes settings as the command line does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.function import _compose
+
+
+def composed(**settings: Any) -> Any:
+    return _compose({}, settings)
+
+
+def test_a_choice_of_a_group_is_given_by_its_name() -> None:
+    assert composed(optim="sgd").optim._target_.endswith("SGD")
+    assert composed(launch="inline").launch.name == "inline"
+
+
+def test_callbacks_are_turned_on_and_off_and_set_by_name() -> None:
+    config = composed(callbacks={"gpu_info": True, "usage_report": {"pue": 1.5}, "progress": False})
+    assert config.callbacks.gpu_info._target_.endswith("GPUInfo")
+    assert config.callbacks.usage_report.pue == 1.5
+    assert config.callbacks.usage_report._target_.endswith("UsageReport")
+    assert config.callbacks.progress is None
+    assert config.callbacks.auto_retry.max_retries == 5
+
+
+def test_a_callback_of_the_users_own_says_what_it_is() -> None:
+    config = composed(callbacks={"mine": {"_target_": "my.module.Mine"}})
+    assert config.callbacks.mine._target_ == "my.module.Mine"
+    with pytest.raises(RequestError, match="no callback 'mine'; there are"):
+        composed(callbacks={"mine": {"size": 3}})
+
+
+def test_parameters_and_sections_are_merged() -> None:
+    config = _compose({"lr": 0.1}, {"data": {"batch_size": 7}, "lightning": {"max_steps": 3}})
+    assert (config.params.lr, config.data.batch_size, config.lightning.max_steps) == (0.1, 7, 3)
