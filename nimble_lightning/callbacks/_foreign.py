@@ -49,11 +49,10 @@ class Foreign:
         if not any(isinstance(callback, ExactResume) for callback in trainer.callbacks):
             # Lightning comes to it next: it goes through this list while it grows.
             trainer.callbacks.append(ExactResume())
-        if trainer.world_size == 1:
-            # With more, another rank may be looking at what would be cleared away.
-            sweep(foreign.commits)
-        if (found := newest_whole(foreign.commits)) is not None:
-            foreign._continue_from(found.path)
+        # The first rank clears away and chooses, for one must not do it while another looks.
+        chosen = foreign._newest() if trainer.is_global_zero else None
+        if (path := trainer.strategy.broadcast(chosen)) is not None:
+            foreign._continue_from(Path(path))
         return foreign
 
     def note(self, exception: BaseException) -> None:
@@ -64,6 +63,11 @@ class Foreign:
         # Raised here, an error would take the place of the one that is to be told.
         with suppress(OSError):
             path.write_text(json.dumps(facts), encoding="utf-8")
+
+    def _newest(self) -> str | None:
+        sweep(self.commits)
+        found = newest_whole(self.commits)
+        return None if found is None else str(found.path)
 
     def _continue_from(self, path: Path) -> None:
         """After `setup` Lightning has its connector load what `fit` was given: for once it loads this."""

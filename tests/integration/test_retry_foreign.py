@@ -84,12 +84,21 @@ def test_killed_twice_in_mid_epoch_it_ends_with_the_same_bits() -> None:
 @pytest.mark.slow
 def test_with_two_ranks_it_does_not_matter_which_is_killed() -> None:
     two = SCRIPT.replace('accelerator="cpu"', 'accelerator="cpu", devices=2, strategy="ddp"')
+    two = two.replace("os.kill(", "self.leave_half_a_save(); os.kill(").replace(
+        "    def training_step",
+        """    def leave_half_a_save(self):
+        for folder in Path("checkpoints").iterdir():
+            (folder / f".step-00000099.ckpt.tmp-{os.getpid()}").touch()
+
+    def training_step""",
+    )
     ends = []
     for step, rank in ((-1, 0), (7, 0), (7, 1)):
         script = two.replace("not done.exists()", f"not done.exists() and self.global_rank == {rank}")
         Path("killed-at-7").unlink(missing_ok=True)
         code, said, digest = train(str(step), source=script)
         assert (code, "trying again" in said) == (0, step > 0), said
+        assert not list(Path("checkpoints").glob("*/.*")), "what the dead left is cleared away"
         ends.append(digest)
     assert len(set(ends)) == 1
 
