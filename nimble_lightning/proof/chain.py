@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
-from nimble_lightning.checkpoint.names import MANIFEST_SUFFIX
 from nimble_lightning.checkpoint.resolver import candidates
 from nimble_lightning.checkpoint.whole import manifests_of, read_manifest
 from nimble_lightning.errors import CheckpointError
@@ -77,12 +76,15 @@ def _mismatch(entry: Mapping[str, Any], manifest: Manifest, run_id: str) -> str:
     return ""
 
 
+def files_of(name: str, manifest: Manifest) -> dict[str, FileRecord]:
+    """The files of a checkpoint by their paths in the run folder: itself, or what is in its folder."""
+    single = set(manifest.files) == {manifest.name}
+    return {name if single else f"{name}/{file}": record for file, record in manifest.files.items()}
+
+
 def _vouched(name: str, manifest: Manifest, subjects: Mapping[str, FileRecord]) -> str:
     """Manifest and statement have to say the same of every file."""
-    for file, record in manifest.files.items():
-        path = name if file == manifest.name and file not in subjects else f"{name}/{file}"
-        if name + MANIFEST_SUFFIX in subjects:
-            path = name
+    for path, record in files_of(name, manifest).items():
         if subjects.get(path) != record:
             return f"its manifest and the statement disagree about {path}"
     return ""

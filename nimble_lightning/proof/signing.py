@@ -72,18 +72,11 @@ def _refuse_secrets(folder: Path, found: Inventory, secrets: Mapping[str, bytes]
 
 def _subjects(folder: Path, found: Inventory, manifests: Mapping[str, Manifest]) -> dict[str, FileRecord]:
     """Digests of checkpoints come from their manifests: their bytes were hashed while they were written."""
-    vouched = {name: record for name, record in _vouched(manifests) if found.parts.get(name) == record.size}
+    told = {p: r for name, manifest in manifests.items() for p, r in chain.files_of(name, manifest).items()}
+    vouched = {name: record for name, record in told.items() if found.parts.get(name) == record.size}
     subjects = dict(vouched)
     for name, record in digests_of(folder, sorted(found.parts.keys() - vouched.keys())):
         if isinstance(record, OSError):
             raise RequestError(f"Not signed: {name} cannot be read: {record.strerror}.")
         subjects[name] = record
     return subjects
-
-
-def _vouched(manifests: Mapping[str, Manifest]) -> list[tuple[str, FileRecord]]:
-    return [
-        (name if file == manifest.name else f"{name}/{file}", record)
-        for name, manifest in manifests.items()
-        for file, record in manifest.files.items()
-    ]

@@ -60,9 +60,11 @@ def replay(folder: Path, report: Report, terms: Terms) -> None:
         RequestError: The trainer is not there, or not the one that was signed.
     """
     trainer = _trainer(report.claims, terms)
-    found = stretches(report.claims)
+    found = [pair for pair in stretches(report.claims) if (folder / pair[1]["name"]).is_file()]
     if not found:
-        raise RequestError("There is nothing to replay: the run keeps no two commits that follow each other.")
+        raise RequestError(
+            "There is nothing to replay: the run keeps no two commits, each in one file, that follow each other."
+        )
     if terms.count > len(found):
         report.notes.append(
             f"stretches to replay that the run keeps: {len(found)}, asked for: {terms.count}; "

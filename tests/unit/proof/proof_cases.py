@@ -56,9 +56,28 @@ def commit(path: Path, run_id: str, step: int, parent: str | None, created: floa
     content = f"weights of {run_id} at {step} in {path.name}".encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    manifest = Manifest(
-        name=path.name,
-        files={path.name: FileRecord(len(content), sha256(content).hexdigest())},
+    manifest = manifest_of(path.name, {path.name: content}, run_id, step, parent, created)
+    path.with_name(f"{path.name}.manifest.json").write_bytes(manifest.dump())
+    return manifest.digest
+
+
+def commit_folder(path: Path, run_id: str, step: int) -> Path:
+    """A checkpoint of several files, its manifest among them."""
+    shards = {name: f"{name} at {step}".encode() for name in ("a.distcp", "b.distcp")}
+    path.mkdir(parents=True)
+    for name, content in shards.items():
+        (path / name).write_bytes(content)
+    (path / "manifest.json").write_bytes(manifest_of(path.name, shards, run_id, step, None, 99.0).dump())
+    return path
+
+
+def manifest_of(
+    name: str, files: dict[str, bytes], run_id: str, step: int, parent: str | None, created: float
+) -> Manifest:
+    records = {file: FileRecord(len(c), sha256(c).hexdigest()) for file, c in files.items()}
+    return Manifest(
+        name=name,
+        files=records,
         run_id=run_id,
         step=step,
         samples=None,
@@ -70,8 +89,6 @@ def commit(path: Path, run_id: str, step: int, parent: str | None, created: floa
         device="cpu",
         created=created,
     )
-    path.with_name(f"{path.name}.manifest.json").write_bytes(manifest.dump())
-    return manifest.digest
 
 
 def make_key(folder: Path, name: str = "key") -> tuple[str, str]:

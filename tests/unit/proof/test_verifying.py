@@ -131,6 +131,18 @@ def test_an_older_checkpoint_with_a_manifest_made_for_it_is_found(
     assert {found[NEW], found[f"{NEW}.manifest.json"]} <= {"altered", "size"}
 
 
+def test_a_sharded_checkpoint_is_vouched_for_file_by_file(tmp_path: Path) -> None:
+    private, public = cases.make_key(tmp_path)
+    run = cases.make_run(tmp_path / "run")
+    shards = cases.commit_folder(run / f"{STEPS}/step-00000030.ckpt", "first", 30)
+    cases.sign_with(run, private)
+    report = verify(run, public)
+    assert report.verified, report.lines()
+    assert report.claims["step"] == 30
+    cases.flip(shards / "b.distcp")
+    assert told(verify(run, public)) == {f"{STEPS}/step-00000030.ckpt/b.distcp": "altered"}
+
+
 def test_a_whole_run_rolled_back_with_its_older_statement_is_found_by_what_is_expected(
     tmp_path: Path,
 ) -> None:
