@@ -19,8 +19,8 @@ class NimbleTrainer:
 
     Optional methods, looked up by name and only if you define them: `configure_optimizers`,
     `configure_model`,
-    `train_dataloader`, `eval_dataloader`, `test_dataloader`, `collate`, `compute_loss`, `compute_metrics`,
-    `test`, `predict`.
+    `train_dataloader`, `eval_dataloader`, `test_dataloader`, `holdout_dataloader`, `collate`,
+    `compute_loss`, `compute_metrics`, `test`, `predict`, `baseline`.
 
     Example::
 
@@ -34,7 +34,7 @@ class NimbleTrainer:
                 return cross_entropy(self.model(x), y)
     """
 
-    # In a search the trial this run is, as Optuna has it: its number, its params, report() and should_prune().
+    # In a search the trial this run is, as Optuna has it: `number`, `params`, `report()`, `should_prune()`.
     trial: Any = None
     _sink: Callable[[str, Any], None] | None = None
 
