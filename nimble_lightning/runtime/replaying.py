@@ -63,7 +63,7 @@ def replay(folder: Path, report: Report, terms: Terms) -> None:
     found = [pair for pair in stretches(report.claims) if (folder / pair[1]["name"]).is_file()]
     if not found:
         raise RequestError(
-            "There is nothing to replay: the run keeps no two commits, each in one file, that follow each other."
+            "There is nothing to replay: the run keeps no two commits in a row that are one file each."
         )
     if terms.count > len(found):
         report.notes.append(
