@@ -105,7 +105,11 @@ def users_part(error: BaseException) -> str:
 
 
 def leave(error: BaseException) -> None:
-    """End a failed process at once, without the clean-up that would wait for ranks that are gone."""
+    """End a failed process at once, without the clean-up that would wait for ranks that are gone.
+
+    Never with code 0, whatever `sys.exit` was given: torchelastic would wait for the answer of a success.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(error.code if isinstance(error, SystemExit) and isinstance(error.code, int) else 1)
+    code = error.code if isinstance(error, SystemExit) else 1
+    os._exit(code if isinstance(code, int) and code else 1)

@@ -88,6 +88,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "busy": busy,
     "boom": raises(RuntimeError("boom")),
     "value": raises(ValueError("no such thing")),
+    "quit": raises(SystemExit(0)),
     "nan": raises(FloatingPointError("the gradient is nan")),
 }
 

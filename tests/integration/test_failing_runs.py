@@ -54,6 +54,14 @@ def test_a_rank_that_fails_once_is_named_and_the_run_finishes(
     assert not [name for name in left(result) if "heartbeat" in name]
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_trainer_that_quits_as_if_all_was_well_is_not_done(ranks: int) -> None:
+    result = train(fault="quit", at=9, rank=ranks - 1, ranks=ranks, retry={"max_retries": 0})
+    assert result.status == "failed"
+    assert "the program left by itself with code 0" in result.message
+    assert seconds(result) <= 10
+
+
 @pytest.mark.parametrize("fault", ["stop", "deadlock", "busy"])
 def test_a_hang_is_found_explained_and_survived(fault: str) -> None:
     result = train(fault=fault, at=9, retry={"hang_seconds": 1.5})

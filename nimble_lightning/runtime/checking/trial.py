@@ -24,7 +24,7 @@ KILL_AT = 5
 _BATCHES_AN_EPOCH = 3
 _COMMIT_EVERY = 2
 # They speak of real runs, to people or to their books.
-_SILENT = ("progress", "notification", "gpu_info", "usage_report", "signature", "validator", "early_stopping")
+_SILENT = ("progress", "notification", "gpu_info", "usage_report", "hub_push", "early_stopping")
 _LIMITS = (
     "val_check_interval",
     "check_val_every_n_epoch",
@@ -98,6 +98,9 @@ class Trials:
             logger={},
             launch={"name": "local"},
             signature={},
+            validator={},
+            export=None,
+            report=False,
             resume="auto",
             run_id=None,
             output_dir=str(self._folder),
