@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +14,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.ops.figures import direction
+from nimble_lightning.ranks import everyones
 
+log = logging.getLogger(__name__)
+
+_BEST = (
+    "best_k_models",
+    "best_model_path",
+    "best_model_score",
+    "current_score",
+    "kth_best_model_path",
+    "kth_value",
+)
 _NOT_EVALUATED = ("train_", "lr", "epoch", "step")
 
 
@@ -49,6 +62,7 @@ class BestCheckpoint(ModelCheckpoint):
             # cleaned up.
             enable_version_counter=False,
         )
+        self._failed = False
         self._asked = (monitor, mode)
         self._chosen = monitor is not None and mode is not None
         self._key = f"{type(self).__qualname__}{self._asked}"
@@ -89,6 +103,36 @@ class BestCheckpoint(ModelCheckpoint):
         # Files in another folder are the best of another run, from whose checkpoint this one goes on.
         if state_dict["dirpath"] == self.dirpath:
             super().load_state_dict(state_dict)
+
+    @override
+    def _update_best_and_save(
+        self, current: Tensor, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]
+    ) -> None:
+        """Where the new best cannot be saved, the one before stays, and training goes on."""
+        before = {name: copy(getattr(self, name)) for name in _BEST}
+        self._failed = False
+        super()._update_best_and_save(current, trainer, monitor_candidates)
+        if any(everyones(self._failed)):
+            vars(self).update(before)
+
+    @override
+    def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        try:
+            super()._save_checkpoint(trainer, filepath)
+        except OSError as error:
+            self._failed = True
+            log.error("the best weights could not be saved, training goes on: %s", error)
+            # Where the others, whose part went well, wait for us.
+            trainer.strategy.barrier("Trainer.save_checkpoint")
+
+    @override
+    def _remove_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        if self._failed:
+            return
+        try:
+            super()._remove_checkpoint(trainer, filepath)
+        except OSError as error:
+            log.error("%s could not be deleted, training goes on: %s", filepath, error)
 
     def _choose(self, metrics: dict[str, Tensor]) -> None:
         monitor, mode = self._asked

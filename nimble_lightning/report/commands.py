@@ -45,7 +45,9 @@ def commands(job: Mapping[str, Any], run: Mapping[str, Any], folder: Path, *, si
             Command("Export the best weights", f"nimble-cli export {shlex.quote(place)} --to safetensors")
         )
     if signed:
-        found.append(Command("Check the signature", f"nimble-cli verify {shlex.quote(place)} --key KEY.pub"))
+        found.append(
+            Command("Check the signature", f"nimble-cli verify {shlex.quote(place)} --key KEY.pub.pem")
+        )
     found.append(Command("Write this page again", f"nimble-cli report {shlex.quote(place)}"))
     return found
 
