@@ -33,6 +33,8 @@ TIMES = (
 )
 # From how many times its smallest value on a curve that stays positive is better seen in powers of ten.
 _LOG_FROM = 200.0
+# Below it a tenth is no longer a number.
+_SMALLEST = 1e-300
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def _ends(values: Iterable[float]) -> tuple[float, float]:
 
 def _rounds(low: float, high: float, most: int) -> list[float]:
     span = high - low
-    if not (math.isfinite(span) and span > 0):
+    if not (math.isfinite(span) and span > _SMALLEST):
         return [low] if math.isfinite(low) else []
     base = 10.0 ** math.floor(math.log10(span / most))
     step = next(base * factor for factor in (1, 2, 5, 10, 20) if span / (base * factor) <= most)
