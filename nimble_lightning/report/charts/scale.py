@@ -33,8 +33,8 @@ TIMES = (
 )
 # From how many times its smallest value on a curve that stays positive is better seen in powers of ten.
 _LOG_FROM = 200.0
-# Below it a tenth is no longer a number.
-_SMALLEST = 1e-300
+# Farther down, and as far up, parts and multiples of a number are none any more.
+_SMALLEST = 1e-150
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def fitted(
     """
     low, high = _ends(values)
     if log is None:
-        log = low > 0 and high / low >= _LOG_FROM
+        log = low > _SMALLEST and high < 1 / _SMALLEST and high / low >= _LOG_FROM
     if low == high:
         spread = abs(low) * 0.5 or 1.0
         return Scale(low - spread, high + spread, length, False, label)
