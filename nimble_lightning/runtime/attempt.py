@@ -96,6 +96,7 @@ class Attempt:
             out_of_memory=host_memory.kills() > self._kills,
             trouble=self._trouble,
         )
+        folder.prepared(self.number, 0).unlink(missing_ok=True)
         for rank in range(self._workers):
             folder.heartbeat(self.number, rank).unlink(missing_ok=True)
             stacks = folder.stacks(self.number, rank)

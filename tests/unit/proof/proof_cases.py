@@ -22,7 +22,7 @@ FILES = {
     "report.html": "<html>97 %</html>\n",
     "show/01.txt": "a picture\n",
     "show/index.json": "[]\n",
-    "export/model.safetensors": "weights to give away\n",
+    "best/model.safetensors": "weights to give away\n",
     "errors/attempt-1.rank-0.json": '{"type": "OSError"}\n',
     "usage/attempt-1.rank-0.json": "{}\n",
     "gpu.jsonl": "{}\n",
