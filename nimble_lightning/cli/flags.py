@@ -128,7 +128,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(
         "notification",
         "callbacks.notification",
-        "[URL|secret:NAME ...]",
+        "[ADDRESS ...]",
         _URL,
         True,
         _notification,

@@ -189,7 +189,7 @@ def _overview(commands: dict[str, Command]) -> str:
     for command in commands.values():
         lines += [f"  {command.usage}", f"      {command.help}"]
     lines += ["", "Flags of train"]
-    lines += [f"  {f'--{flag.name} {flag.argument}'.strip():<40}{flag.help}" for flag in FLAGS]
+    lines += [f"  {f'--{flag.name} {flag.argument}'.strip():<30}{flag.help}" for flag in FLAGS]
     return "\n".join([*lines, "", "  --version, --help"])
 
 

@@ -12,6 +12,7 @@ from nimble_lightning.cli.composing import Composer, as_value
 from nimble_lightning.cli.hints import names_of, unknown_key
 from nimble_lightning.cli.request import candidates
 from nimble_lightning.cli.settings import SETTINGS
+from nimble_lightning.cli.signature import of_target
 from nimble_lightning.errors import RequestError
 
 # Groups of which several members are on at once; naming a member that is off turns it on.
@@ -75,12 +76,28 @@ def _require(override: Override, config: DictConfig, composer: Composer, other_k
     head, _, rest = key.partition(".")
     if (head in _OPEN and rest) or _exists(key, config) or _may_be_given(key, config):
         return
+    if elsewhere := _choices_with(head, rest, composer):
+        raise RequestError(
+            f"There is no {key} as it is; {' and '.join(f'{head}={choice}' for choice in elsewhere)} "
+            f"{'has' if len(elsewhere) == 1 else 'have'} it: choose one"
+        )
     known = [*names_of(config), *other_keys]
     for group, options in composer.groups.items():
         known += [f"{group}.{option}" for option in options if group in _MANY]
     raise RequestError(
         unknown_key(key, override.get_value_string(), known, composer.groups, closed={*SETTINGS} - {""})
     )
+
+
+def _choices_with(group: str, key: str, composer: Composer) -> list[str]:
+    """The choices of a group, other than the one that is made, which have a key."""
+    if group in _MANY or not key:
+        return []
+    return [
+        choice
+        for choice in composer.options(group)
+        if _exists(f"{group}.{key}", composer.compose([f"{group}={choice}"]))
+    ]
 
 
 def _exists(key: str, config: DictConfig) -> bool:
@@ -104,7 +121,11 @@ def _may_be_given(key: str, config: DictConfig) -> bool:
         takes = SETTINGS.get(section, {}).get(part, "")
         if depth and "dict" in takes:
             return True
-    return isinstance(node, DictConfig) and "_target_" in node and bool(last)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        return False
+    signature = of_target(str(node["_target_"]))
+    # A class that takes nothing at all stands for nothing being chosen.
+    return bool(last) and (signature is None or signature.open or bool(signature.parameters))
 
 
 def _parts(key: str) -> tuple[str, str, str]:

@@ -218,3 +218,15 @@ def test_a_reference_stays_one_when_its_value_fits(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("NIMBLE_TEST_LR", "0.5")
     made = plan("params.lr=${oc.env:NIMBLE_TEST_LR}")
     assert OmegaConf.to_container(made.config)["params"] == {"lr": "${oc.env:NIMBLE_TEST_LR}"}  # type: ignore[index,call-overload]
+
+
+@pytest.mark.parametrize(
+    ("key", "choices"),
+    [
+        ("signature.key", "signature=ed25519 and signature=oms have"),
+        ("validator.margin", "validator=baseline has"),
+    ],
+)
+def test_a_key_of_a_choice_that_was_not_made_names_the_choice(key: str, choices: str) -> None:
+    with pytest.raises(RequestError, match=f"no {key} as it is; {choices} it"):
+        make_plan(parse([f"{key}=1"]))
