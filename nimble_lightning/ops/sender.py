@@ -172,6 +172,8 @@ def main(folder: Path) -> int:
     # Before the first moment in which a Ctrl-C for the run could reach this process too.
     with contextlib.suppress(PermissionError):
         os.setsid()
+    # Where every core is busy, training comes first.
+    os.nice(10)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
     settings = Settings(**json.loads(sys.stdin.buffer.readline() or b"{}"))

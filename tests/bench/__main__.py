@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, three repeats")
     parser.add_argument("--repeats", type=int, help="how often each is measured, in turns (7; quick: 3)")
     parser.add_argument(
-        "--only", nargs="+", metavar="PART", help="some of: peers long parts saves kills answers"
+        "--only", nargs="+", metavar="PART", help="some of: peers long parts reports saves kills answers"
     )
     asked = parser.parse_args()
     repeats = asked.repeats or (3 if asked.quick else 7)
@@ -23,6 +23,7 @@ def main() -> None:
         "peers": lambda: speed.peers(repeats, batches),
         "long": lambda: speed.long_steps(repeats, batches // 2),
         "parts": lambda: speed.parts(repeats, batches),
+        "reports": lambda: speed.reports(repeats, batches),
         "saves": lambda: safety.saves(4 * repeats, 100),
         "kills": lambda: safety.kills(repeats),
         "answers": lambda: safety.answers(repeats),

@@ -19,16 +19,20 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from tests.bench.task import BATCH, LR, loss_of, make_data, make_model
 
+# Variables that hold the addresses of services that are dead, each in another way.
+DEAD = tuple(f"BENCH_DEAD_{number}" for number in range(1, 6))
+
 
 @dataclass(frozen=True)
 class Asked:
-    """How long to train, in which folder, and for ours which callbacks are off."""
+    """How long to train, in which folder, and for ours which callbacks are off, and which on besides."""
 
     folder: str
     epochs: int
     batches: int
     step_seconds: float = 0.0
     off: tuple[str, ...] = ()
+    on: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -39,6 +43,9 @@ class Clock:
     """Seconds between `start` and `stop`: by the wall, and of this process alone, which is steadier."""
 
     wall = cpu = 0.0
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
 
     def start(self) -> None:
         self._began = time.perf_counter(), time.process_time()
@@ -209,6 +216,12 @@ def _job(asked: Asked) -> Any:
         f"data.batch_size={BATCH}",
         f"+params.batches={asked.batches}",
         f"+params.step_seconds={asked.step_seconds}",
+        *([f"callbacks=[default,{','.join(asked.on)}]"] if asked.on else []),
+        *(
+            ["callbacks.notification.urls=[" + ",".join(f"secret:{name}" for name in DEAD) + "]"]
+            if "notification" in asked.on
+            else []
+        ),
         *("logger=none" if name == "logger" else f"callbacks.{name}=null" for name in asked.off),
     ]
     with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
@@ -220,15 +233,20 @@ def _job(asked: Asked) -> Any:
 def timed() -> Iterator[Clock]:
     """Times Lightning's fit loop, saves and ends of epochs included."""
     from lightning.pytorch.loops.fit_loop import _FitLoop
+    from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 
-    run, clock = _FitLoop.run, Clock()
+    run, advance, clock = _FitLoop.run, _TrainingEpochLoop.advance, Clock()
 
     def clocked(loop: Any) -> None:
         clock.start()
         run(loop)
         clock.stop()
 
-    with patch.object(_FitLoop, "run", clocked):
+    def stepped(loop: Any, data_fetcher: Any) -> None:
+        advance(loop, data_fetcher)
+        clock.steps.append(time.perf_counter())
+
+    with patch.object(_FitLoop, "run", clocked), patch.object(_TrainingEpochLoop, "advance", stepped):
         yield clock
 
 

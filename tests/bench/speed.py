@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from tests.bench.contenders import DEAD
 from tests.bench.measure import Rows, in_turns, least, median, ratio
 from tests.bench.tables import against, table
+from tests.integration.endpoints import Service
 
 NAMES = {
     "raw_sliced": "raw loop, sliced batches, fused AdamW",
@@ -16,6 +19,7 @@ NAMES = {
     "ours": "ours, everything on",
 }
 MOST = {"hugging_face": 0.60, "lightning_defaults": 0.35, "raw_sliced": 1.9}
+REPORTS = ("gpu_info", "usage_report", "notification")
 PARTS = ("progress", "best_checkpoint", "exact_resume", "auto_retry", "logger")
 
 
@@ -81,5 +85,33 @@ def parts(repeats: int, batches: int) -> str:
     return table(["us a step added by", "by the wall (median)", "by CPU time (least)"], shown)
 
 
-def _request(name: str, batches: int, epochs: int = 5, off: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {"name": name, "epochs": epochs, "batches": batches, "off": off}
+def reports(repeats: int, batches: int) -> str:
+    """What it adds to a step to watch, account and tell, with nobody answering at five addresses."""
+    service = Service()
+    os.environ.update(zip(DEAD, service.dead, strict=True))
+    os.environ["NIMBLE_NOTIFICATION_LINGER"] = "0"
+    requests = {"none": _request("ours", batches)}
+    requests |= {name: _request("ours", batches, on=(name,)) for name in REPORTS}
+    requests["all three"] = _request("ours", batches, on=REPORTS)
+    try:
+        rows = in_turns(requests, repeats)
+    finally:
+        service.close()
+        for name in (*DEAD, "NIMBLE_NOTIFICATION_LINGER"):
+            del os.environ[name]
+    shown = [
+        [
+            name,
+            f"{median(found, 'us') - median(rows['none'], 'us'):+.1f}",
+            f"{least(found, 'us') - least(rows['none'], 'us'):+.1f}",
+            f"{median(found, 'p99_us') - median(rows['none'], 'p99_us'):+.0f}",
+        ]
+        for name, found in rows.items()
+    ]
+    return table(["us a step added by", "median", "least", "to the slowest of a hundred"], shown)
+
+
+def _request(
+    name: str, batches: int, epochs: int = 5, off: tuple[str, ...] = (), on: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    return {"name": name, "epochs": epochs, "batches": batches, "off": off, "on": on}
