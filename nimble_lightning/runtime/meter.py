@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -11,21 +12,31 @@ from typing_extensions import override
 
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ranks import everyones
+from nimble_lightning.runtime.agreement import require_same
 
 log = logging.getLogger(__name__)
 
 
 class Meter(L.Callback):
-    """Counts seconds and samples inside `fit`, and names the run in its checkpoints."""
+    """Sees that all ranks have the same run, counts its seconds and samples, and names it in its checkpoints.
 
-    def __init__(self, run_id: str, attempt: int) -> None:
+    One callback for all of it, since each costs every step a little.
+    """
+
+    def __init__(self, run_id: str, attempt: int, config: Mapping[str, Any]) -> None:
         self._run_id = run_id
         self._attempt = attempt
+        self._config = config
         self._before = 0.0
         self._started: float | None = None
         self._samples = 0
         self._steps = 0
         self._others = 0
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            require_same(self._config)
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

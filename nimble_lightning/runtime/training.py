@@ -19,7 +19,6 @@ from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
-from nimble_lightning.runtime.agreement import Agreement
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.runtime.folder import write_json
@@ -139,8 +138,8 @@ class Training:
             flag.touch()
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
-        meter = Meter(self.job.run_id, self.attempt)
-        extra: list[L.Callback] = [Agreement(self.config), meter, *self._pulse, *self._judge.watching]
+        meter = Meter(self.job.run_id, self.attempt, self.config)
+        extra: list[L.Callback] = [meter, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
         if self._trial is not None and self.config["trial"]["prunes"]:
             extra.append(Pruning(self._trial, self.config["monitor"]))
