@@ -16,7 +16,7 @@ NAMES = {
     "lightning_lean": "Lightning, nothing on, sliced batches, fused AdamW",
     "hugging_face": "Hugging Face Trainer, its defaults",
     "lightning_defaults": 'Lightning, its defaults and `self.log("loss", prog_bar=True)`',
-    "ours": "ours, everything on",
+    "ours": "ours, as it comes",
 }
 MOST = {"hugging_face": 0.60, "lightning_defaults": 0.35, "raw_sliced": 1.9}
 REPORTS = ("gpu_info", "usage_report", "notification")
