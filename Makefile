@@ -37,7 +37,7 @@ examples: $(READY)  ## Run every example (make test does it too)
 	$(BIN)/python -m pytest -q tests/integration/test_examples.py
 
 soak: $(READY)  ## Run the tests that take many minutes
-	$(BIN)/python -m pytest -m soak --timeout 7200
+	$(BIN)/python -m pytest -m 'soak or slow' --timeout 7200
 
 bench: $(READY)  ## Measure steps a second beside the raw loop, Lightning and the HF Trainer
 	$(BIN)/python -m tests.bench

@@ -135,6 +135,7 @@ def test_a_member_whose_processes_are_killed_is_started_again() -> None:
     assert [record["status"] for record in records()] == ["finished"] * 4, text
 
 
+@pytest.mark.slow
 def test_a_sweep_that_goes_on_is_not_started_twice() -> None:
     command = start("params.wait=0.05")
     wait_for(lambda: list(SWEEP.glob("*/log.txt")))

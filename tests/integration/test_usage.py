@@ -170,6 +170,7 @@ Path("ended").write_text(str(time.time()))
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_is_killed_is_accounted_for_to_the_last_kill() -> None:
     Path("theirs.py").write_text(SCRIPT)
     retry = [Path(sys.executable).with_name("nimble-cli"), "retry", "--run-id", "mine", "--", sys.executable]

@@ -405,6 +405,7 @@ class Chance(TinyTrainer):
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_again_to_the_same_bits_unless_it_cannot_be() -> None:
     replay = ["validator=replay", "callbacks.auto_retry.save_every_n_steps=2"]
     done = command(*replay)
