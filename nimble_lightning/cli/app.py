@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli import plugins, sweep
+from nimble_lightning.cli import sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
@@ -95,6 +95,9 @@ def _start(request: Request, plan: Plan) -> int:
 
 def _hydra(words: list[str], task: Task) -> int:
     """Hand the rest to Hydra itself: sweepers, launchers, completion."""
+    # Answers that start nothing need neither.
+    from nimble_lightning.cli import plugins
+
     plugins.register()
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     sys.argv = [sys.argv[0], *words]
