@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -63,6 +65,24 @@ class Asked:
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True
+
+
+@contextmanager
+def heard(wishes: list[signal.Signals]) -> Iterator[None]:
+    """While the block runs, Ctrl-C and SIGTERM are wishes, not ends: they are added to the list."""
+    if not _may_install():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        wishes.append(signal.Signals(number))
+
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _may_install() -> bool:

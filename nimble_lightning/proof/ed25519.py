@@ -4,49 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from nimble_lightning.proof.backend import Backend, Seal
 from nimble_lightning.proof.envelope import seal
 from nimble_lightning.proof.inventory import STATEMENT
-from nimble_lightning.proof.keys import FROM_ENVIRONMENT, generate, private_key, resolve
+from nimble_lightning.proof.keys import generate, private_key, resolve
 from nimble_lightning.proof.small import write_whole
 
 log = logging.getLogger(__name__)
 
-# Writes a statement and its signature into a folder.
-Seal = Callable[[Path, bytes], None]
 HOME_KEY = Path("~/.config/nimble_lightning/key.pem")
 
 
-class Ed25519:
-    """How a run is signed.
+class Ed25519(Backend):
+    """How a run is signed; without a key, with one of your own.
 
-    Args:
-        key: The private key: a path, or `env:NAME` for a variable that holds it. By default one of your own
-            in `~/.config/nimble_lightning/key.pem`, made when it is first needed.
-        passphrase: `env:NAME`, the variable that holds it.
-        also: Files of yours in the run folder that shall be signed as well: `notes/`, `*.png`.
-        keep_stretches: How many pairs of neighbouring commits, from anywhere in the run, are kept for
-            whoever wants to train a stretch of it again. The two newest commits always are.
+    It is in `~/.config/nimble_lightning/key.pem`, and made when it is first needed.
     """
-
-    def __init__(
-        self,
-        key: str | None = None,
-        passphrase: str | None = None,
-        also: Sequence[str] = (),
-        keep_stretches: int = 0,
-    ) -> None:
-        self.key = key
-        self.passphrase = passphrase
-        self.also = tuple(also)
-        self.keep_stretches = keep_stretches
-
-    @property
-    def variables(self) -> list[str]:
-        """Of the environment, which no worker may see."""
-        return variables(self.key, self.passphrase)
 
     def unlock(self, environment: Mapping[str, str] = os.environ) -> Seal:
         """Read the key, so that whatever is wrong with it is said before the run, not after."""
@@ -65,8 +41,3 @@ class Ed25519:
             public = generate(home)
             log.warning("made a key to sign with, %s; whoever verifies needs %s", home, public)
         return str(home)
-
-
-def variables(*references: str | None) -> list[str]:
-    """The names in references to the environment."""
-    return [r.removeprefix(FROM_ENVIRONMENT) for r in references if r and r.startswith(FROM_ENVIRONMENT)]

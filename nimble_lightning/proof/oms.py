@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.proof.ed25519 import Seal, variables
+from nimble_lightning.proof.backend import Backend, Seal
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
 from nimble_lightning.proof.keys import read_pem, read_private, resolve
 from nimble_lightning.proof.small import write_whole
@@ -23,32 +23,8 @@ _NAMES = re.compile(r"(?:Hash mismatch for |(?:Extra|Missing) files [^:]*: )\\?'
 _IGNORED = (BUNDLE, "outbox", "run.lock", "save_now")
 
 
-class OMS:
-    """How a run is signed, with a key on the curve P-256 (`nimble-cli keygen --kind ecdsa`).
-
-    Args:
-        key: The private key: a path, or `env:NAME` for a variable that holds it.
-        passphrase: `env:NAME`, the variable that holds it.
-        also: Files of yours in the run folder that shall be signed as well: `notes/`, `*.png`.
-        keep_stretches: How many pairs of neighbouring commits are kept for training a stretch again.
-    """
-
-    def __init__(
-        self,
-        key: str | None = None,
-        passphrase: str | None = None,
-        also: Sequence[str] = (),
-        keep_stretches: int = 0,
-    ) -> None:
-        self.key = key
-        self.passphrase = passphrase
-        self.also = tuple(also)
-        self.keep_stretches = keep_stretches
-
-    @property
-    def variables(self) -> list[str]:
-        """Of the environment, which no worker may see."""
-        return variables(self.key, self.passphrase)
+class OMS(Backend):
+    """How a run is signed, with a key on the curve P-256 (`nimble-cli keygen --kind ecdsa`)."""
 
     def unlock(self, environment: Mapping[str, str] = os.environ) -> Seal:
         """Read the key, so that whatever is wrong with it is said before the run, not after."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.proof import canary, chain
+from nimble_lightning.proof.backend import Seal
 from nimble_lightning.proof.digests import digests_of
-from nimble_lightning.proof.ed25519 import Seal
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT, Inventory, survey
 from nimble_lightning.proof.predicate import predicate_of
 from nimble_lightning.proof.statement import Statement

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.proof import canary
-from nimble_lightning.proof.ed25519 import Seal
+from nimble_lightning.proof.backend import Seal
 from nimble_lightning.proof.signing import sign
 from nimble_lightning.runtime.job import Job, signature_wanted
 from nimble_lightning.runtime.withholding import withheld

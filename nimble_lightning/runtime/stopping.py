@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import result
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 
@@ -38,19 +38,9 @@ class Stop:
         self._since: float | None = None
         self.reason = ""
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """While a run goes on, Ctrl-C and SIGTERM are wishes, not ends."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        return heard(self._signals)
 
     def wanted(self) -> bool:
         """Whether the run is to stop; the first reason is the one that is told."""
@@ -75,6 +65,3 @@ class Stop:
     @property
     def exit_code(self) -> int:
         return result.INTERRUPTED if self._signals[:1] == [signal.SIGINT] else result.TERMINATED
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._signals.append(signal.Signals(number))

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 import torch.distributed.launcher.api  # noqa: F401
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import devices, forkserver, result
 from nimble_lightning.runtime.heartbeat import read
 from nimble_lightning.runtime.lock import RunLock
@@ -87,7 +86,7 @@ class Sweep:
             RequestError: The sweep is already going on.
         """
         answers: dict[int, Any] = {}
-        with RunLock(self._folder / "sweep.lock"), self._listening():
+        with RunLock(self._folder / "sweep.lock"), heard(self._signals):
             while self._fill(jobs) or self._running:
                 for member in ended(list(self._running), LOOK_SECONDS):
                     job, answer = self._end(member)
@@ -125,22 +124,6 @@ class Sweep:
             for member in self._running:
                 member.signal(number)
         self._passed_on = len(meant)
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._on_signal) for number in numbers}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: object) -> None:
-        self._signals.append(signal.Signals(number))
 
 
 def room(config: Mapping[str, Any], members: int) -> list[Share]:
