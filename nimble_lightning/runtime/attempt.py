@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nimble_lightning.runtime import devices, forkserver, host_memory
 from nimble_lightning.runtime.folder import RunFolder
@@ -18,7 +18,9 @@ from nimble_lightning.runtime.parent import alive
 from nimble_lightning.runtime.watchdog import Hang
 
 if TYPE_CHECKING:
-    from torch.distributed.launcher.api import LaunchConfig
+    from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+
+    from nimble_lightning.runtime.meeting import Meeting
 
 # How long ranks that are left may take to end once one is gone: they wait in a collective that will not come.
 GRACE_SECONDS = 3
@@ -27,7 +29,7 @@ ORPHAN_SECONDS = 3.0
 
 
 class Attempt:
-    """The workers of one attempt.
+    """The workers of one attempt on this machine.
 
     torchelastic runs in a thread, where it installs no signal handlers: what a signal means is decided in the
     main thread.
@@ -35,18 +37,22 @@ class Attempt:
     Args:
         job: What to run.
         number: Which start of the run this is, from 1.
-        workers: Processes on this machine.
+        workers: Processes on each machine.
         resume_from: The checkpoint to continue from.
+        meeting: The machines that take part.
     """
 
-    def __init__(self, job: Job, number: int, workers: int, resume_from: str | None) -> None:
+    def __init__(
+        self, job: Job, number: int, workers: int, resume_from: str | None, meeting: Meeting
+    ) -> None:
         self.number = number
+        self.ranks = range(meeting.rank * workers, (meeting.rank + 1) * workers)
         self.hang: Hang | None = None
         self.gone: dict[int, float] = {}
         self._exit_codes: dict[int, int] = {}
         self._trouble: str | None = None
         self._job = job
-        self._workers = workers
+        self._meeting = meeting
         self._resume_from = resume_from
         self._kills = host_memory.kills()
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
@@ -61,7 +67,7 @@ class Attempt:
 
     def beats(self) -> dict[int, Beat]:
         """Each started rank's last sign of life."""
-        files = {rank: self._job.folder.heartbeat(self.number, rank) for rank in range(self._workers)}
+        files = {rank: self._job.folder.heartbeat(self.number, rank) for rank in self.ranks}
         return {rank: beat for rank, file in files.items() if (beat := read(file)) is not None}
 
     def look(self) -> dict[int, Beat]:
@@ -88,7 +94,7 @@ class Attempt:
         self.look()
         evidence = Evidence(
             finished=folder.finished.exists(),
-            errors=errors_of(folder, self.number),
+            errors=[error for error in errors_of(folder, self.number) if error["rank"] in self.ranks],
             exit_codes=self._exit_codes,
             beats=self.beats(),
             gone=self.gone,
@@ -96,8 +102,8 @@ class Attempt:
             out_of_memory=host_memory.kills() > self._kills,
             trouble=self._trouble,
         )
-        folder.prepared(self.number, 0).unlink(missing_ok=True)
-        for rank in range(self._workers):
+        folder.prepared(self.number, self.ranks.start).unlink(missing_ok=True)
+        for rank in self.ranks:
             folder.heartbeat(self.number, rank).unlink(missing_ok=True)
             stacks = folder.stacks(self.number, rank)
             if stacks.exists() and not stacks.stat().st_size:
@@ -105,40 +111,38 @@ class Attempt:
         return evidence
 
     def _run(self) -> None:
-        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-        from torch.distributed.launcher.api import elastic_launch
-
-        from nimble_lightning.runtime import worker
-
         for name in ("torch.distributed", "torch.multiprocessing"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             with forkserver.without_main():
-                elastic_launch(self._launch_config(), worker.main)(
-                    str(self._job.folder.path), self.number, os.getpid(), self._resume_from, devices.share()
-                )
-        except ChildFailedError as failed:
-            self._exit_codes = {rank: failure.exitcode for rank, failure in failed.failures.items()}
+                ended = self._agent().run()
+            self._exit_codes = {rank: failure.exitcode for rank, failure in ended.failures.items()}
         except Exception as error:  # the workers never started: said by the supervisor, in the main thread
             self._trouble = f"{type(error).__name__}: {error}"
 
-    def _launch_config(self) -> LaunchConfig:
-        from torch.distributed.launcher.api import LaunchConfig
+    def _agent(self) -> LocalElasticAgent:
+        from torch.distributed.elastic.agent.server.api import WorkerSpec
+        from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+        from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 
-        nodes: dict[str, Any] = {
-            "min_nodes": 1,
-            "max_nodes": 1,
-            "rdzv_backend": "c10d",
-            "rdzv_endpoint": "localhost:0",
-        }
-        return LaunchConfig(
-            **nodes,
-            nproc_per_node=self._workers,
-            run_id=f"{self._job.run_id}-{self.number}",
+        from nimble_lightning.runtime import worker
+        from nimble_lightning.runtime.meeting import Met
+
+        share = devices.share()
+        spec = WorkerSpec(
+            role="worker",
+            local_world_size=len(self.ranks),
+            entrypoint=worker.main,
+            args=(str(self._job.folder.path), self.number, os.getpid(), self._resume_from, share),
+            rdzv_handler=Met(self._meeting, f"{self._job.run_id}-{self.number}"),
             max_restarts=0,
             monitor_interval=POLL_SECONDS,
+        )
+        return LocalElasticAgent(
+            spec,
+            DefaultLogsSpecs(),
             start_method="forkserver",
-            local_addr="127.0.0.1",
+            exit_barrier_timeout=GRACE_SECONDS,
             shutdown_timeout=GRACE_SECONDS,
         )
 

@@ -95,9 +95,11 @@ class Supervisor:
     def _attempt(self, *, first: bool) -> Decision:
         resume_from, step = resuming.find(self.job, first_of_command=first)
         number = self.record.begin(resume_from, step)
-        attempt = Attempt(
-            self.job, number, devices.count(self.job.config.get("lightning") or {}), resume_from
-        )
+        # Here, because it brings torch, which an answer that starts nothing can do without.
+        from nimble_lightning.runtime.meeting import Meeting
+
+        workers = devices.count(self.job.config.get("lightning") or {})
+        attempt = Attempt(self.job, number, workers, resume_from, Meeting.alone())
         self.watchdog.start()
         attempt.start()
         while not attempt.wait(LOOK_SECONDS):
