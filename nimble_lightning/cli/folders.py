@@ -26,6 +26,7 @@ def place(plan: Plan, request: Request) -> list[str]:
     config = plan.config
     asked = "sweep_id" if request.multirun and config.get("sweep_id") is not None else "run_id"
     run_id = folder_name(config, asked) or new_run_id()
+    _check_nodes(request, config)
     names = {source.trainer.name for source in plan.sources}
     name = folder_name(config, "name") or (names.pop() if len(names) == 1 else "sweep")
     check_writable(Path(str(config.output_dir)))
@@ -35,6 +36,21 @@ def place(plan: Plan, request: Request) -> list[str]:
         return []
     folder = Path(str(config.output_dir)).absolute() / name / run_id
     return [f"hydra.sweep.dir={quote(str(folder))}"]
+
+
+def _check_nodes(request: Request, config: DictConfig) -> None:
+    """A run on several machines has a name that all of them know, and is no sweep."""
+    if config.launch.name != "multinode":
+        return
+    if request.multirun:
+        raise RequestError(
+            "launch=multinode is one run on several nodes; -m asks for many\n"
+            "Start a sweep on each node by itself, or use launch=slurm"
+        )
+    if config.run_id is None:
+        raise RequestError(
+            "launch=multinode needs a name that every node knows\nAdd run_id=NAME, the same on each of them"
+        )
 
 
 def folder_name(config: DictConfig, key: str) -> str | None:

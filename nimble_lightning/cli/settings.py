@@ -44,7 +44,14 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
     },
     "clip": {"norm": "float | None", "value": "float | None"},
     "checkpoints": {"asynchronous": "bool"},
-    "launch": {"name": "str", "jobs": "Literal['auto'] | Positive"},
+    "launch": {
+        "name": "str",
+        "jobs": "Literal['auto'] | Positive",
+        "nnodes": "Positive | str | None",
+        "rdzv_endpoint": "str | None",
+        "join_timeout": "Positive | str",
+        "local_addr": "str | None",
+    },
     "show": {"keep": "Natural"},
     "log": {
         "level": "Literal['DEBUG', 'INFO', 'WARNING', 'ERROR', 'CRITICAL']",

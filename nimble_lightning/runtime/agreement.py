@@ -19,16 +19,21 @@ def require_same(config: Mapping[str, Any]) -> None:
     Raises:
         RequestError: They differ; the keys are named, on every rank.
     """
-    digests = {key: _digest(value) for key, value in _leaves(config)}
-    if len(set(everyones(_digest(digests)))) == 1:
+    own = digests(config)
+    if len(set(everyones(_digest(own)))) == 1:
         return
-    all_digests = everyones(digests)
+    all_digests = everyones(own)
     keys = sorted(set().union(*all_digests))
     differing = [key for key in keys if len({found.get(key) for found in all_digests}) > 1]
     raise RequestError(
         f"The ranks were given different values of {', '.join(differing)}; they have to train the same. "
         "Look for references to the environment (${oc.env:...}) that differ between machines."
     )
+
+
+def digests(config: Mapping[str, Any]) -> dict[str, str]:
+    """A digest of every value, by its dotted name."""
+    return {key: _digest(value) for key, value in _leaves(config)}
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

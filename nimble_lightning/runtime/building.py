@@ -4,6 +4,7 @@ Trainer."""
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,8 @@ def build_trainer(
 ) -> L.Trainer:
     """The Trainer: everything under `lightning` as it stands, ours around it."""
     options = {name: made(value) for name, value in (config.get("lightning") or {}).items()}
+    # However many machines were asked for: so many have come.
+    options["num_nodes"] = int(os.environ.get("GROUP_WORLD_SIZE", options.get("num_nodes", 1)))
     callbacks = [made(block) for block in blocks(config.get("callbacks"))]
     loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))]
     trainer = L.Trainer(

@@ -13,6 +13,7 @@ Cause = Literal[
     "device_memory",
     "hang",
     "preempted",
+    "regrouped",
     "nan",
     "deterministic",
     "stopped",

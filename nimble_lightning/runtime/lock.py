@@ -24,16 +24,21 @@ class RunLock:
     The kernel's file lock decides on one machine (it vanishes with the process); the file's content tells
     people, and other machines on a shared disk, whose it is. Forks of its owner hold it as well: those that
     are left when the owner is gone are on their way out, and are waited for.
+
+    Args:
+        path: Of the lock file.
+        anywhere: The owner was on any of several machines, which know by other means that it is gone.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, anywhere: bool = False) -> None:
         self._path = path
+        self._anywhere = anywhere
         self._file: int | None = None
 
     def __enter__(self) -> RunLock:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         until = time.monotonic() + _ORPHAN_SECONDS
-        while not (free := _take(descriptor)) and not _lives(_read(descriptor)) and time.monotonic() < until:
+        while not (free := _take(descriptor)) and self._waits(descriptor) and time.monotonic() < until:
             time.sleep(_LOOK_SECONDS)
         if not free:
             owner = _read(descriptor)
@@ -44,7 +49,7 @@ class RunLock:
                 "Wait for it, stop it, or start another with run_id=NAME."
             ) from None
         owner = _read(descriptor)
-        if owner and owner.get("host") != socket.gethostname():
+        if owner and owner.get("host") != socket.gethostname() and not self._anywhere:
             os.close(descriptor)
             raise RequestError(
                 f"The run in {self._path.parent} belongs to process {owner.get('pid')} on "
@@ -67,6 +72,11 @@ class RunLock:
             os.ftruncate(self._file, 0)
             os.close(self._file)
             self._file = None
+
+    def _waits(self, descriptor: int) -> bool:
+        owner = _read(descriptor)
+        elsewhere = self._anywhere and owner.get("host") != socket.gethostname()
+        return elsewhere or not _lives(owner)
 
 
 def _take(descriptor: int) -> bool:

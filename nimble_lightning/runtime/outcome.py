@@ -61,6 +61,7 @@ class Evidence:
         hang: What the watchdog found.
         out_of_memory: Whether the kernel killed for want of memory meanwhile.
         trouble: Why the workers could not be started.
+        lost: By rank, the machine it was on, where that was lost.
     """
 
     finished: bool = False
@@ -71,11 +72,12 @@ class Evidence:
     hang: Hang | None = None
     out_of_memory: bool = False
     trouble: str | None = None
+    lost: Mapping[int, str] = field(default_factory=dict)
 
     def silent(self) -> int | None:
         """The rank that first ended without a word."""
         wrote = {e["rank"] for e in self.errors}
-        ranks = [r for r in {*self.beats, *self.exit_codes, *self.gone} if r not in wrote]
+        ranks = [r for r in {*self.beats, *self.exit_codes, *self.gone, *self.lost} if r not in wrote]
         return min(ranks, key=lambda r: (self.gone.get(r, float("inf")), r), default=None)
 
 
@@ -83,7 +85,7 @@ def judge(evidence: Evidence) -> Outcome:
     """Put the evidence together; what happened first counts, the rest are its consequences."""
     if evidence.finished:
         return Outcome("finished")
-    if evidence.trouble:
+    if evidence.trouble and not evidence.lost:
         return Outcome(
             "transient", f"the workers could not be started: {evidence.trouble}", fingerprint=evidence.trouble
         )
@@ -136,6 +138,8 @@ def _hung(hang: Hang) -> Outcome:
 def _killed(evidence: Evidence, rank: int) -> Outcome:
     beat = evidence.beats.get(rank)
     step = None if beat is None else beat.step
+    if rank in evidence.lost:
+        return Outcome("killed", f"the node {evidence.lost[rank]} was lost", rank, step)
     code = evidence.exit_codes.get(rank)
     if code in (TERMINATED, -signal.SIGTERM):
         return Outcome("preempted", "stopped by SIGTERM from outside", rank, step)

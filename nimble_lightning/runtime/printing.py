@@ -18,6 +18,7 @@ _NOISE = (
     ".*isinstance.treespec, LeafSpec.*",
     ".*smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
+    ".*`srun` command is available.*",
 )
 
 

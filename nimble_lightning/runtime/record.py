@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -47,12 +48,14 @@ class Record:
         """Seconds that attempts have taken so far."""
         return sum((max(0.0, a.get("end", a["start"]) - a["start"]) for a in self.attempts), 0.0)
 
-    def begin(self, resume_from: str | None, first_step: int) -> int:
-        """A new attempt starts; returns its number."""
+    def begin(self, resume_from: str | None, first_step: int, hosts: Sequence[str] = ()) -> int:
+        """A new attempt starts, on several machines or just here; returns its number."""
         number = len(self.attempts) + 1
         self.attempts.append(
             {"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step}
         )
+        if len(hosts) > 1:
+            self.attempts[-1]["nodes"] = list(hosts)
         self.update(status="running", message="")
         return number
 

@@ -61,6 +61,9 @@ class Policy:
         """What to do after an attempt, with the newest committed step."""
         if outcome.cause in _NEVER:
             return Decision(outcome)
+        if outcome.cause == "regrouped":
+            # Nothing failed: further machines came.
+            return Decision(outcome, 0.0)
         failure = (outcome.fingerprint, outcome.step)
         again = bool(outcome.fingerprint) and failure in self._failures
         progressed = committed > self._committed

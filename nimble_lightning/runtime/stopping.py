@@ -36,6 +36,7 @@ class Stop:
         }
         self._signals: list[signal.Signals] = []
         self._since: float | None = None
+        self._code = result.TERMINATED
         self.reason = ""
 
     def listening(self) -> AbstractContextManager[None]:
@@ -54,6 +55,20 @@ class Stop:
             self._since = time.monotonic()
         return bool(self.reason)
 
+    def ask(self, reason: str, exit_code: int = result.TERMINATED) -> None:
+        """Ask for an end for another reason; the first one counts."""
+        if not self.wanted():
+            self.reason, self._code = reason, exit_code
+
+    def hear(self, number: signal.Signals) -> None:
+        """A signal that arrived elsewhere is meant for this process as well."""
+        self._signals.append(number)
+
+    @property
+    def leaves(self) -> bool:
+        """Whether this machine is to be left, rather than the run to be stopped."""
+        return self._signals[:1] == [signal.SIGTERM]
+
     def impatient(self, beats: Mapping[int, Beat]) -> bool:
         """Whether those that still run are to be killed: asked twice, or time is up."""
         if self._since is None:
@@ -64,4 +79,4 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        return result.INTERRUPTED if self._signals[:1] == [signal.SIGINT] else result.TERMINATED
+        return result.INTERRUPTED if self._signals[:1] == [signal.SIGINT] else self._code

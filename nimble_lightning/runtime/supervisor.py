@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from dataclasses import replace
 from typing import Any
@@ -19,9 +18,9 @@ from nimble_lightning.runtime import (
     result,
     resuming,
     signing,
-    stacks,
 )
 from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
+from nimble_lightning.runtime.company import Alone, Company
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
@@ -30,18 +29,25 @@ from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.retrying import Decision, Policy
 from nimble_lightning.runtime.stopping import Stop
-from nimble_lightning.runtime.watchdog import Watchdog
+from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 0.05
 
 
 def supervise(job: Job) -> Result:
     """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
     asked_validator.check(job.resolved())
     job.folder.create()
-    with RunLock(job.folder.lock):
+    if (job.config.get("launch") or {}).get("name") == "multinode":
+        from nimble_lightning.runtime.nodes.node import Node
+
+        return Node(job).run(lead)
+    return lead(job, Alone())
+
+
+def lead(job: Job, company: Company) -> Result:
+    """Supervise a job as the one that has its lock and keeps its record."""
+    with RunLock(job.folder.lock, anywhere=not isinstance(company, Alone)):
         wait_for_orphans(job.folder)
         done = read_json(job.folder.run)
         if (
@@ -58,19 +64,25 @@ def supervise(job: Job) -> Result:
 
                 return run_inline(job)
             with notifying.telling(job):
-                return Supervisor(job).run()
+                return Supervisor(job, company).run()
 
 
 class Supervisor:
-    """The loop of attempts around one job."""
+    """The loop of attempts around one job.
 
-    def __init__(self, job: Job) -> None:
+    Args:
+        job: What to run.
+        company: The machines it runs on.
+    """
+
+    def __init__(self, job: Job, company: Company) -> None:
         self.job = job
+        self.company = company
         self.record = Record(job.folder, job.run_id)
         settings = (job.resolved().get("callbacks") or {}).get("auto_retry")
         self.policy = Policy.from_config(settings)
-        self.watchdog = Watchdog(None if settings is None else settings.get("hang_seconds", "auto"))
         self.stop = Stop(settings, self.record.spent)
+        self.tending = Tending(job.folder, settings, self.stop)
 
     def run(self) -> Result:
         with self.stop.listening():
@@ -78,49 +90,41 @@ class Supervisor:
             self._tell("started", resumed=bool(self.record.attempts))
             with refreshing.meanwhile(self.job):
                 ended = self._attempts()
+            self.company.part(ended)
             return ending.complete(self.job, ended)
 
     def _attempts(self) -> Result:
         first = True
         while not self.stop.wanted():
             decision = self._attempt(first=first)
+            if decision is None:
+                break
             if decision.wait is None or self.stop.wanted():
                 return self._conclude(decision)
             log.warning("%s", self._next(decision))
             self._tell_retry(decision)
+            self.company.again()
             self._sleep(decision.wait)
             first = False
         return self._stopped(self.stop.reason, self.stop.exit_code)
 
-    def _attempt(self, *, first: bool) -> Decision:
+    def _attempt(self, *, first: bool) -> Decision | None:
+        meeting = self.company.meet(self.stop)
+        if meeting is None:
+            return None
         resume_from, step = resuming.find(self.job, first_of_command=first)
-        number = self.record.begin(resume_from, step)
-        # Here, because it brings torch, which an answer that starts nothing can do without.
-        from nimble_lightning.runtime.meeting import Meeting
-
+        number = self.record.begin(resume_from, step, meeting.hosts)
+        self.company.order(number, resume_from)
         workers = devices.count(self.job.config.get("lightning") or {})
-        attempt = Attempt(self.job, number, workers, resume_from, Meeting.alone())
-        self.watchdog.start()
-        attempt.start()
-        while not attempt.wait(LOOK_SECONDS):
-            self._look_after(attempt)
-        outcome = judge(attempt.evidence())
+        attempt = Attempt(self.job, number, workers, resume_from, meeting)
+        self.tending.until_it_ends(attempt, self.company.look)
+        outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause != "finished":
             outcome = replace(outcome, cause="stopped", reason=self.stop.reason)
         committed = self._committed_step()
         decision = self.policy.decide(outcome, committed)
         self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)
         return decision
-
-    def _look_after(self, attempt: Attempt) -> None:
-        """Pass on what is asked, and end what hangs."""
-        beats = attempt.look()
-        if self.stop.wanted():
-            # Again and again: a worker that is only just starting hears the first call no better than none.
-            attempt.signal(signal.SIGKILL if self.stop.impatient(beats) else signal.SIGTERM)
-        elif (hang := self.watchdog.look(beats, time.monotonic())) is not None:
-            attempt.hang = stacks.explain(hang, attempt, self.job.folder)
-            attempt.signal(signal.SIGKILL)
 
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -1,0 +1,77 @@
+"""One attempt on a machine that does not lead: it does what it is told, and tells how it went."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from nimble_lightning.runtime.attempt import Attempt
+from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.heartbeat import Beat
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.nodes.findings import in_words
+from nimble_lightning.runtime.nodes.talk import OutOfTouch
+from nimble_lightning.runtime.nodes.together import Together
+from nimble_lightning.runtime.result import INTERRUPTED, Result
+from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.runtime.tending import Tending
+
+
+class Following:
+    """What this machine does from one meeting to the next.
+
+    Args:
+        job: As it was asked for here; its workers read what the one that leads has written down.
+        together: Who has met.
+        stop: Whether this machine is to leave.
+        workers: Processes on each machine.
+    """
+
+    def __init__(self, job: Job, together: Together, stop: Stop, workers: int) -> None:
+        self._job = job
+        self._together = together
+        self._talk = together.talk
+        self._stop = stop
+        self._workers = workers
+
+    def attempt(self) -> Result | None:
+        """Run the workers of this machine; the end of the run, or None if there is another attempt."""
+        try:
+            orders = self._hear("orders")
+            if orders is None:
+                return None
+            self._train(orders)
+            decision = self._hear("decision")
+        except OutOfTouch:
+            return None
+        if decision is None or not decision["over"]:
+            return None
+        return self._result(decision)
+
+    def _train(self, orders: Mapping[str, Any]) -> None:
+        settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
+        attempt = Attempt(
+            self._job, orders["attempt"], self._workers, orders["resume_from"], self._together.meeting
+        )
+        Tending(self._job.folder, settings, self._stop).until_it_ends(attempt, self._look)
+        interrupted = self._stop.wanted() and self._stop.exit_code == INTERRUPTED
+        self._talk.tell("end", {**in_words(attempt.evidence()), "interrupted": interrupted})
+
+    def _look(self, beats: Mapping[int, Beat]) -> signal.Signals | None:
+        try:
+            self._talk.beat()
+        except OutOfTouch:
+            return signal.SIGKILL
+        return signal.SIGKILL if self._lost() else None
+
+    def _hear(self, what: str) -> dict[str, Any] | None:
+        return self._talk.hear(what, self._together.leader, lambda: self._stop.wanted() or self._lost())
+
+    def _lost(self) -> bool:
+        return self._together.leader in self._talk.silent()
+
+    def _result(self, decision: Mapping[str, Any]) -> Result:
+        ended = Result.of(self._job.folder.path, read_json(self._job.folder.run), "")
+        ended.message, ended.exit_code = decision["message"], decision["exit_code"]
+        return ended

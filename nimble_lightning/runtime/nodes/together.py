@@ -1,0 +1,157 @@
+"""The machines of a run come together for an attempt, agree on who leads, and refuse who means another."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from torch.distributed import DistStoreError, TCPStore
+from torch.distributed.elastic.rendezvous.api import RendezvousError, RendezvousTimeoutError
+
+from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.runtime import devices
+from nimble_lightning.runtime.agreement import digests
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.meeting import Meeting, open_store
+from nimble_lightning.runtime.nodes import addresses
+from nimble_lightning.runtime.nodes.rendezvous import ANSWER_SECONDS, Rendezvous, Round
+from nimble_lightning.runtime.nodes.settings import Settings
+from nimble_lightning.runtime.nodes.talk import Talk
+
+log = logging.getLogger(__name__)
+
+AGAIN_SECONDS = 0.5
+# What may be said differently on each machine.
+_OWN_BUSINESS = ("launch.local_addr",)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Machines that are ready for an attempt.
+
+    Attributes:
+        meeting: For the workers.
+        talk: For the supervisors.
+        leader: Which of them leads, by rank.
+    """
+
+    meeting: Meeting
+    talk: Talk
+    leader: int
+
+    @property
+    def leads(self) -> bool:
+        return self.meeting.rank == self.leader
+
+
+class Gathering:
+    """Brings this machine together with the others, again and again.
+
+    Attributes:
+        leads: Whether this machine has the run's lock. It leads then, whoever else comes.
+    """
+
+    def __init__(self, job: Job, settings: Settings) -> None:
+        endpoint = addresses.resolved(settings.host)
+        self.own = settings.address or addresses.facing(endpoint)
+        self.leads = False
+        self._settings = settings
+        self._rendezvous = Rendezvous(job.run_id, settings, endpoint, self.own)
+        asked = digests(job.resolved())
+        self._introduction = {
+            "host": socket.gethostname(),
+            "address": self.own,
+            "workers": devices.count(job.config.get("lightning") or {}),
+            "asked": {key: digest for key, digest in asked.items() if key not in _OWN_BUSINESS},
+        }
+
+    def come(self) -> Together:
+        """Wait for the others.
+
+        Raises:
+            NimbleError: There were not enough of them in time.
+            RequestError: The one that leads was asked for another run than this machine.
+        """
+        until = time.monotonic() + self._settings.join_seconds
+        while True:
+            try:
+                return self._agreed(self._rendezvous.meet({**self._introduction, "leads": self.leads}))
+            except RendezvousTimeoutError:
+                raise self._too_few() from None
+            except DistStoreError:
+                # Somebody left while all came together.
+                pass
+            except (RendezvousError, RuntimeError):
+                # Whoever serves is gone, or not there yet.
+                self._rendezvous.forget()
+            if time.monotonic() > until:
+                raise self._too_few()
+            time.sleep(AGAIN_SECONDS)
+
+    def more_wait(self) -> bool:
+        """Whether further machines want to take part, and may."""
+        return self._rendezvous.waiting()
+
+    def _agreed(self, met: Round) -> Together:
+        everyone = met.introductions
+        leader = next((rank for rank, one in enumerate(everyone) if one["leads"]), 0)
+        strangers = {rank: _differs(one, everyone[leader]) for rank, one in enumerate(everyone)}
+        if keys := strangers[met.rank]:
+            raise RequestError(
+                f"This node was asked for another {', '.join(keys)} than {everyone[leader]['host']}, which "
+                "leads the run. Give the same command on every node."
+            )
+        if any(strangers.values()):
+            for rank, keys in strangers.items():
+                if keys:
+                    log.warning("%s asks for another %s: refused", everyone[rank]["host"], ", ".join(keys))
+            raise RendezvousError
+        return self._ready(met, leader)
+
+    def _ready(self, met: Round, leader: int) -> Together:
+        """Around a store of the one that leads, which is there for as long as it is."""
+        everyone = met.introductions
+        if met.rank == leader:
+            self._require_reachable(everyone)
+            store = open_store(self.own)
+            met.store.set("store", json.dumps([self.own, store.port]))
+        address, port = json.loads(met.store.get("store"))
+        if met.rank != leader:
+            store = _connected(address, port)
+        talk = Talk(_connected(address, port), met.rank, len(everyone))
+        hosts = [one["host"] for one in everyone]
+        return Together(Meeting(store, address, port, met.rank, hosts), talk, leader)
+
+    def _require_reachable(self, everyone: Any) -> None:
+        far = [one["host"] for one in everyone if not addresses.only_here(one["address"])]
+        if far and addresses.only_here(self.own):
+            raise RequestError(
+                f"{far[0]} cannot reach this node at {self.own}. Give its address in the network: "
+                "launch.local_addr=ADDRESS, or in launch.rdzv_endpoint."
+            )
+
+    def _too_few(self) -> NimbleError:
+        least, place = self._settings.least, f"{self._settings.host}:{self._settings.port}"
+        return NimbleError(
+            f"{least} node{'s' if least > 1 else ''} did not come together at {place} within "
+            f"{self._settings.join_seconds:.0f} s. Start the same command on every node, or wait longer: "
+            "launch.join_timeout=1h."
+        )
+
+
+def _connected(address: str, port: int) -> TCPStore:
+    timeout = timedelta(seconds=ANSWER_SECONDS)
+    return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
+
+
+def _differs(one: Mapping[str, Any], leader: Mapping[str, Any]) -> list[str]:
+    """The keys a machine was asked for otherwise than the one that leads."""
+    mine, theirs = one["asked"], leader["asked"]
+    keys = sorted(key for key in {*mine, *theirs} if mine.get(key) != theirs.get(key))
+    return keys or (["number of devices"] if one["workers"] != leader["workers"] else [])

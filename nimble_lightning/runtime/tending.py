@@ -1,0 +1,55 @@
+"""Looks after the workers here while an attempt goes on: passes on what is asked, ends what hangs."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nimble_lightning.runtime import stacks
+from nimble_lightning.runtime.attempt import Attempt
+from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.heartbeat import Beat
+from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.runtime.watchdog import Watchdog
+
+LOOK_SECONDS = 0.05
+
+Look = Callable[[Mapping[int, Beat]], signal.Signals | None]
+
+
+class Tending:
+    """What is the same in every attempt of a run.
+
+    Args:
+        folder: Of the run.
+        settings: `callbacks.auto_retry`.
+        stop: Whether the run is to stop.
+    """
+
+    def __init__(self, folder: RunFolder, settings: Mapping[str, Any] | None, stop: Stop) -> None:
+        self._folder = folder
+        self._stop = stop
+        self._watchdog = Watchdog(None if settings is None else settings.get("hang_seconds", "auto"))
+
+    def until_it_ends(self, attempt: Attempt, look: Look) -> None:
+        """Start the workers and stay with them.
+
+        Args:
+            attempt: Whose workers they are.
+            look: Asked again and again what else to send to them.
+        """
+        self._watchdog.start()
+        attempt.start()
+        while not attempt.wait(LOOK_SECONDS):
+            beats = attempt.look()
+            wish = look(beats)
+            if self._stop.wanted():
+                # Again and again: a worker that is only starting hears the first call no better than none.
+                attempt.signal(signal.SIGKILL if self._stop.impatient(beats) else signal.SIGTERM)
+            elif wish is not None:
+                attempt.signal(wish)
+            elif (hang := self._watchdog.look(beats, time.monotonic())) is not None:
+                attempt.hang = stacks.explain(hang, attempt, self._folder)
+                attempt.signal(signal.SIGKILL)

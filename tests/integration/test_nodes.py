@@ -1,0 +1,136 @@
+"""One run on several machines: they find each other, lose each other, and count every sample once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from killing import digests
+from nodes import FOLDER, Node, attempts, committed, free_port, record, seen, several, wait_for, write_trainer
+
+EPOCHS, SAMPLES = 3, 48
+ONCE = {epoch: Counter(range(SAMPLES)) for epoch in range(EPOCHS)}
+LENGTH = f"lightning.max_epochs={EPOCHS}"
+SLOW = "params.wait=0.15"
+
+
+@pytest.fixture(autouse=True)
+def trainer_file() -> None:
+    write_trainer()
+
+
+@pytest.fixture(scope="module")
+def on_one_machine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What two processes on one machine come to."""
+    home = os.getcwd()
+    os.chdir(tmp_path_factory.mktemp("one"))
+    try:
+        write_trainer()
+        code, text = Node(LENGTH, "lightning.devices=2").end()
+        assert code == 0, text
+        return digests(FOLDER)
+    finally:
+        os.chdir(home)
+
+
+def test_two_nodes_come_to_the_same_bits_as_one_with_two_devices(on_one_machine: dict[str, str]) -> None:
+    common = several("2", free_port())
+    first, second = (Node(LENGTH, "lightning.devices=1", *common) for _ in range(2))
+    for node in (first, second):
+        code, text = node.end()
+        assert code == 0, text
+        assert "finished" in text
+    (attempt,) = attempts()
+    assert len(attempt["nodes"]) == 2
+    assert seen() == ONCE
+    assert digests(FOLDER) == on_one_machine
+    assert not list(Path(FOLDER).glob(".heartbeat-*"))
+
+
+def test_a_node_that_is_lost_and_comes_back_changes_no_bit(on_one_machine: dict[str, str]) -> None:
+    common = [LENGTH, SLOW, "lightning.devices=1", *several("2", free_port())]
+    nodes = [Node(*common), Node(*common)]
+    # The first time whoever does not lead, then whoever leads and serves the others.
+    for victim in (1, 0):
+        before = committed()
+        wait_for(lambda before=before: committed() > before, nodes)
+        nodes[victim].kill()
+        nodes[victim] = Node(*common)
+    for node in nodes:
+        code, text = node.end()
+        assert code == 0, text
+    assert record()["status"] == "finished"
+    assert seen() == ONCE
+    assert digests(FOLDER) == on_one_machine
+
+
+def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes() -> None:
+    common = [LENGTH, SLOW, "lightning.devices=1", *several("1:2", free_port())]
+    stays, goes = Node(*common), Node(*common)
+    wait_for(lambda: committed() >= 3 and len(attempts()[-1].get("nodes", ())) == 2, [stays, goes])
+    goes.kill()
+    alone = len(attempts())
+    wait_for(lambda: len(attempts()) > alone and "nodes" not in attempts()[-1], [stays])
+    before = committed()
+    wait_for(lambda: committed() > before, [stays])
+    comes = Node(*common)
+    wait_for(lambda: len(attempts()[-1].get("nodes", ())) == 2, [stays, comes])
+    for node in (stays, comes):
+        code, text = node.end()
+        assert code == 0, text
+    assert [a["cause"] for a in attempts()] == ["killed", "regrouped", "finished"]
+    assert seen() == ONCE
+
+
+def test_a_node_that_means_another_run_is_refused_and_the_run_goes_on_with_the_right_one() -> None:
+    common = [LENGTH, "lightning.devices=1", *several("2", free_port())]
+    leads = Node(*common)
+    wait_for(lambda: FOLDER.exists())
+    code, text = Node(*common, "optim.lr=0.5").end()
+    assert code == 2
+    assert "another optim.lr" in text
+    assert leads.process.poll() is None
+    code, text = Node(*common).end()
+    assert code == 0, text
+    assert leads.end()[0] == 0
+    assert len(attempts()) == 1
+
+
+def test_ctrl_c_on_any_node_stops_the_run_and_the_same_commands_go_on(on_one_machine: dict[str, str]) -> None:
+    common = [LENGTH, "lightning.devices=1", *several("2", free_port())]
+    nodes = [Node(*common, SLOW), Node(*common, SLOW)]
+    wait_for(lambda: committed() >= 3, nodes)
+    nodes[1].signal(signal.SIGINT)
+    began = time.monotonic()
+    for node in nodes:
+        code, text = node.end()
+        assert code == 130, text
+    assert time.monotonic() - began < 30
+    assert record()["status"] == "stopped"
+    for node in [Node(*common), Node(*common)]:
+        assert node.end()[0] == 0
+    assert digests(FOLDER) == on_one_machine
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["launch=multinode"], "run_id=NAME"),
+        (["launch=multinode", "run_id=x"], "launch.rdzv_endpoint=HOST:PORT"),
+        (["launch=multinode", "run_id=x", "launch.rdzv_endpoint=a:b"], "expected HOST:PORT"),
+        (["launch=multinode", "run_id=x", "launch.rdzv_endpoint=nowhere.invalid:1"], "not known here"),
+        (["launch=multinode", "run_id=x", "launch.rdzv_endpoint=localhost", "launch.nnodes=4:2"], "no more"),
+        (["-m", "launch=multinode", "params.wait=0,1"], "one run on several nodes"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_remedy(
+    settings: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from nimble_lightning.cli import app
+
+    assert app.main(["trainer=ledger.py:Ledger", *settings]) == 2
+    assert said in capsys.readouterr().err
