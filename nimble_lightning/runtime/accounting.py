@@ -53,12 +53,13 @@ def complete(job: Job) -> None:
 
 def write(job: Job, settings: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
     """Put the account together from what was recorded and what the workers noted."""
-    lightning = job.config.get("lightning") or {}
+    attempts = read_json(job.folder.run).get("attempts", [])
     subject = Subject(
         run_id=job.run_id,
         name=str(job.config.get("name")),
-        recorded=read_json(job.folder.run).get("attempts", []),
-        ranks=devices.count(lightning) * int(lightning.get("num_nodes") or 1),
+        recorded=attempts,
+        ranks=devices.count(job.config.get("lightning") or {})
+        * max((len(attempt.get("nodes", "1")) for attempt in attempts), default=1),
         final=final,
     )
     usage = account(subject, pieces(job.folder.path), _terms(settings))

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from nimble_lightning.runtime.folder import read_json
+
+if TYPE_CHECKING:
+    from nimble_lightning.runtime.job import Job
 
 Status = Literal["running", "finished", "failed", "stopped"]
 
@@ -61,6 +66,11 @@ class Result:
             seconds=max(0.0, record.get("ended", 0.0) - record.get("started", 0.0)),
         )
 
+    @classmethod
+    def ahead(cls, folder: Path, message: str, exit_code: int) -> Result:
+        """Of a run that did not come to begin, here at least."""
+        return cls("stopped", {}, folder, message=message, exit_code=exit_code)
+
     @property
     def global_step(self) -> int:
         return int(self.metrics.get("global_step", 0))
@@ -68,3 +78,12 @@ class Result:
     @property
     def training_loss(self) -> float:
         return self.metrics.get("train_loss", float("nan"))
+
+
+def done_before(job: Job) -> Result | None:
+    """What a run came to that is finished already; None if there is something left to do."""
+    done = read_json(job.folder.run)
+    finished = done.get("status") == "finished" and job.folder.finished.exists()
+    if not finished or job.config.get("resume") == "never":
+        return None
+    return Result.of(job.folder.path, done, f"The run {job.run_id} is finished already.")

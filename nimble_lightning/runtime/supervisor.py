@@ -11,6 +11,7 @@ from nimble_lightning.runtime import (
     asked_validator,
     devices,
     ending,
+    folder,
     forkserver,
     notifying,
     refreshing,
@@ -21,7 +22,6 @@ from nimble_lightning.runtime import (
 )
 from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
 from nimble_lightning.runtime.company import Alone, Company
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.outcome import Outcome, judge
@@ -41,7 +41,8 @@ def supervise(job: Job) -> Result:
     if (job.config.get("launch") or {}).get("name") == "multinode":
         from nimble_lightning.runtime.nodes.node import Node
 
-        return Node(job).run(lead)
+        with signing.ready(job):
+            return Node(job).run(lead)
     return lead(job, Alone())
 
 
@@ -49,13 +50,8 @@ def lead(job: Job, company: Company) -> Result:
     """Supervise a job as the one that has its lock and keeps its record."""
     with RunLock(job.folder.lock, anywhere=not isinstance(company, Alone)):
         wait_for_orphans(job.folder)
-        done = read_json(job.folder.run)
-        if (
-            done.get("status") == "finished"
-            and job.folder.finished.exists()
-            and job.config.get("resume") != "never"
-        ):
-            return Result.of(job.folder.path, done, f"The run {job.run_id} is finished already.")
+        if (done := result.done_before(job)) is not None:
+            return done
         job.folder.finished.unlink(missing_ok=True)
         job.save()
         with signing.ready(job):
@@ -142,6 +138,8 @@ class Supervisor:
 
     def _tell_retry(self, decision: Decision) -> None:
         outcome = decision.outcome
+        if outcome.cause == "regrouped":
+            return
         kind = {"hang": "hung", "preempted": "preempted"}.get(outcome.cause, "retrying")
         self._tell(
             kind,
@@ -155,6 +153,8 @@ class Supervisor:
         )
 
     def _next(self, decision: Decision) -> str:
+        if decision.outcome.cause == "regrouped":
+            return f"{told(decision.outcome)}: going on with them"
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
         return (
             f"{told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
@@ -163,7 +163,7 @@ class Supervisor:
     def _conclude(self, decision: Decision) -> Result:
         outcome = decision.outcome
         if outcome.cause == "finished":
-            flag = read_json(self.job.folder.finished)
+            flag = folder.read_json(self.job.folder.finished)
             self.record.update(
                 status="finished",
                 metrics=flag["metrics"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from killing import digests
+from networks import ADDRESSES, cable, two_machines
 from nodes import FOLDER, Node, attempts, committed, free_port, record, seen, several, wait_for, write_trainer
 
 EPOCHS, SAMPLES = 3, 48
@@ -53,37 +55,36 @@ def test_two_nodes_come_to_the_same_bits_as_one_with_two_devices(on_one_machine:
 
 def test_a_node_that_is_lost_and_comes_back_changes_no_bit(on_one_machine: dict[str, str]) -> None:
     common = [LENGTH, SLOW, "lightning.devices=1", *several("2", free_port())]
-    nodes = [Node(*common), Node(*common)]
-    # The first time whoever does not lead, then whoever leads and serves the others.
-    for victim in (1, 0):
-        before = committed()
-        wait_for(lambda before=before: committed() > before, nodes)
-        nodes[victim].kill()
-        nodes[victim] = Node(*common)
-    for node in nodes:
+    serves = Node(*common)
+    wait_for(FOLDER.exists)
+    other = Node(*common)
+    wait_for(lambda: committed() > 0, [serves, other])
+    # The worst case: the others meet at this one.
+    serves.kill()
+    for node in (other, Node(*common)):
         code, text = node.end()
         assert code == 0, text
+    assert attempts()[-1]["cause"] == "finished"
     assert record()["status"] == "finished"
     assert seen() == ONCE
     assert digests(FOLDER) == on_one_machine
 
 
 def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes() -> None:
-    common = [LENGTH, SLOW, "lightning.devices=1", *several("1:2", free_port())]
+    long = ["lightning.max_epochs=12", "params.wait=0.2"]
+    common = [*long, "lightning.devices=1", *several("1:2", free_port())]
     stays, goes = Node(*common), Node(*common)
     wait_for(lambda: committed() >= 3 and len(attempts()[-1].get("nodes", ())) == 2, [stays, goes])
     goes.kill()
     alone = len(attempts())
     wait_for(lambda: len(attempts()) > alone and "nodes" not in attempts()[-1], [stays])
-    before = committed()
-    wait_for(lambda: committed() > before, [stays])
     comes = Node(*common)
     wait_for(lambda: len(attempts()[-1].get("nodes", ())) == 2, [stays, comes])
     for node in (stays, comes):
         code, text = node.end()
         assert code == 0, text
     assert [a["cause"] for a in attempts()] == ["killed", "regrouped", "finished"]
-    assert seen() == ONCE
+    assert seen() == {epoch: Counter(range(SAMPLES)) for epoch in range(12)}
 
 
 def test_a_node_that_means_another_run_is_refused_and_the_run_goes_on_with_the_right_one() -> None:
@@ -100,6 +101,7 @@ def test_a_node_that_means_another_run_is_refused_and_the_run_goes_on_with_the_r
     assert len(attempts()) == 1
 
 
+@pytest.mark.soak
 def test_ctrl_c_on_any_node_stops_the_run_and_the_same_commands_go_on(on_one_machine: dict[str, str]) -> None:
     common = [LENGTH, "lightning.devices=1", *several("2", free_port())]
     nodes = [Node(*common, SLOW), Node(*common, SLOW)]
@@ -113,6 +115,50 @@ def test_ctrl_c_on_any_node_stops_the_run_and_the_same_commands_go_on(on_one_mac
     assert record()["status"] == "stopped"
     for node in [Node(*common), Node(*common)]:
         assert node.end()[0] == 0
+    assert digests(FOLDER) == on_one_machine
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2])
+def test_two_machines_of_which_one_is_killed_ten_times_come_to_the_same_bits(
+    seed: int, on_one_machine: dict[str, str]
+) -> None:
+    chance = random.Random(seed)
+    with two_machines() as names:
+        common = [LENGTH, "params.wait=0.4", "lightning.devices=1", *several("2", 29400, ADDRESSES[0])]
+        nodes = [Node(*common, namespace=name) for name in names]
+        for _ in range(10):
+            before = committed()
+            began = time.monotonic()
+            wait_for(
+                lambda before=before: committed() > before or record().get("status") == "finished", nodes
+            )
+            print(f"went on after {time.monotonic() - began:.1f} s")
+            time.sleep(chance.uniform(0, 0.5))
+            victim = chance.randrange(2)
+            nodes[victim].kill()
+            nodes[victim] = Node(*common, namespace=names[victim])
+        for node in nodes:
+            code, text = node.end()
+            assert code == 0, text
+    assert seen() == ONCE
+    assert digests(FOLDER) == on_one_machine
+
+
+@pytest.mark.soak
+def test_a_machine_whose_cable_is_pulled_is_missed_and_welcome_again(on_one_machine: dict[str, str]) -> None:
+    with two_machines() as names:
+        common = [LENGTH, "params.wait=0.4", "lightning.devices=1", *several("2", 29400, ADDRESSES[0])]
+        nodes = [Node(*common, namespace=name) for name in names]
+        wait_for(lambda: committed() > 0, nodes)
+        cable(names[1], "down")
+        wait_for(lambda: attempts()[0].get("cause"), nodes, seconds=40)
+        assert "was lost" in attempts()[0]["reason"]
+        cable(names[1], "up")
+        for node in nodes:
+            code, text = node.end()
+            assert code == 0, text
+    assert seen() == ONCE
     assert digests(FOLDER) == on_one_machine
 
 

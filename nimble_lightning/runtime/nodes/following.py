@@ -39,15 +39,15 @@ class Following:
         """Run the workers of this machine; the end of the run, or None if there is another attempt."""
         try:
             orders = self._hear("orders")
-            if orders is None:
-                return None
-            self._train(orders)
+            if orders is not None:
+                self._train(orders)
             decision = self._hear("decision")
+            if decision is None:
+                return None
+            self._talk.tell("heard", {})
         except OutOfTouch:
             return None
-        if decision is None or not decision["over"]:
-            return None
-        return self._result(decision)
+        return self._result(decision) if decision["over"] else None
 
     def _train(self, orders: Mapping[str, Any]) -> None:
         settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
@@ -57,6 +57,9 @@ class Following:
         Tending(self._job.folder, settings, self._stop).until_it_ends(attempt, self._look)
         interrupted = self._stop.wanted() and self._stop.exit_code == INTERRUPTED
         self._talk.tell("end", {**in_words(attempt.evidence()), "interrupted": interrupted})
+        if self._stop.wanted():
+            # Nobody has to wait until this machine has heard what follows.
+            self._talk.tell("heard", {})
 
     def _look(self, beats: Mapping[int, Beat]) -> signal.Signals | None:
         try:
@@ -66,7 +69,13 @@ class Following:
         return signal.SIGKILL if self._lost() else None
 
     def _hear(self, what: str) -> dict[str, Any] | None:
-        return self._talk.hear(what, self._together.leader, lambda: self._stop.wanted() or self._lost())
+        """What the machine that leads says; instead of orders it may have decided already."""
+        leader = self._together.leader
+        return self._talk.hear(
+            what,
+            leader,
+            lambda: self._stop.wanted() or self._lost() or self._talk.told("decision", leader) is not None,
+        )
 
     def _lost(self) -> bool:
         return self._together.leader in self._talk.silent()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.runtime.heartbeat import Beat
+from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.meeting import Meeting
 from nimble_lightning.runtime.nodes.findings import of_lost, of_words, together
 from nimble_lightning.runtime.nodes.talk import LOOK_SECONDS, OutOfTouch, Talk
@@ -21,12 +24,15 @@ from nimble_lightning.runtime.stopping import Stop
 _NEWCOMERS_SECONDS = 2.0
 # Once an attempt is over here, a machine that is still there says how it went there.
 _MISSED_SECONDS = 3.0
+# How late a shared disk may show what another machine has written.
+_DISK_SECONDS = 60.0
 
 
 class Leading:
     """Whom this machine leads: told what to do before an attempt and after it, and missed when they are gone.
 
     Args:
+        folder: Of the run.
         gathering: Where machines come together.
         come: Waits for them, unless the run is to stop.
         first: Those that are here already.
@@ -35,17 +41,20 @@ class Leading:
 
     def __init__(
         self,
+        folder: RunFolder,
         gathering: Gathering,
         come: Callable[[Stop], Together | None],
         first: Together,
         workers: int,
     ) -> None:
+        self._folder = folder
         self._gathering = gathering
         self._come = come
         self._first: Together | None = first
         self._together = first
         self._workers = workers
         self._stop: Stop | None = None
+        self._parted = False
 
     def meet(self, stop: Stop) -> Meeting | None:
         self._stop = stop
@@ -72,7 +81,9 @@ class Leading:
         if self._talk.silent():
             return signal.SIGKILL
         now = time.monotonic()
-        if now > self._look_again:
+        # Workers that are only starting would have to be killed, and had nothing to commit.
+        trains = any(beat.phase is Phase.TRAINING for beat in beats.values())
+        if trains and now > self._look_again:
             self._look_again = now + _NEWCOMERS_SECONDS
             if self._gathering.more_wait():
                 self._regroup.ask("further nodes came")
@@ -81,49 +92,59 @@ class Leading:
         return signal.SIGKILL if self._regroup.impatient(beats) else signal.SIGTERM
 
     def gather(self, evidence: Evidence) -> Evidence:
-        found = [evidence]
-        for rank, host in enumerate(self._together.meeting.hosts):
-            if rank != self._together.leader:
-                found.append(self._findings(rank, host))
-        return together(found)
+        found = together([evidence, *(self._findings(rank) for rank in self._others)])
+        until = time.monotonic() + _DISK_SECONDS
+        while found.finished and not self._folder.finished.exists() and time.monotonic() < until:
+            time.sleep(LOOK_SECONDS)
+        return found
 
     def reading(self, outcome: Outcome) -> Outcome:
-        if self._regroup.wanted() and outcome.cause == "preempted":
+        if self._regroup.wanted() and outcome.cause in ("preempted", "killed"):
             return replace(outcome, cause="regrouped", reason=self._regroup.reason)
         return outcome
 
     def again(self) -> None:
-        self._tell("decision", over=False)
+        self._decide(over=False)
 
     def part(self, result: Result) -> None:
         """Where only this machine is left, by a signal to it, the others go on without it."""
+        if self._parted:
+            return
+        self._parted = True
         if self._stop is not None and self._stop.leaves:
             self.again()
         else:
-            self._tell("decision", over=True, exit_code=result.exit_code, message=result.message)
+            self._decide(over=True, exit_code=result.exit_code, message=result.message)
+
+    @property
+    def _others(self) -> list[int]:
+        return [rank for rank in range(len(self._together.meeting.hosts)) if rank != self._together.leader]
 
     @property
     def _talk(self) -> Talk:
         return self._together.talk
 
-    def _findings(self, rank: int, host: str) -> Evidence:
+    def _findings(self, rank: int) -> Evidence:
         """What a machine says of its workers, or that it says nothing any more."""
         ranks = range(rank * self._workers, (rank + 1) * self._workers)
-        try:
-            words = self._talk.hear("end", rank, lambda: rank in self._talk.silent(_MISSED_SECONDS))
-        except OutOfTouch:
-            words = None
+        words = self._hear("end", rank)
         if words is None:
-            return of_lost(ranks, host)
+            return of_lost(ranks, self._together.meeting.hosts[rank])
         if words.pop("interrupted") and self._stop is not None:
             self._stop.hear(signal.SIGINT)
         return of_words(words)
 
+    def _decide(self, **words: object) -> None:
+        """The last word of a meeting; it has to be heard before this machine goes."""
+        self._tell("decision", **words)
+        for rank in self._others:
+            self._hear("heard", rank)
+
+    def _hear(self, what: str, rank: int) -> dict[str, Any] | None:
+        with suppress(OutOfTouch):
+            return self._talk.hear(what, rank, lambda: rank in self._talk.silent(_MISSED_SECONDS))
+        return None
+
     def _tell(self, what: str, **words: object) -> None:
-        try:
+        with suppress(OutOfTouch):
             self._talk.tell(what, words)
-            if what == "decision":
-                # The last of this meeting: those who listen look for it now and then.
-                time.sleep(2 * LOOK_SECONDS)
-        except OutOfTouch:
-            return

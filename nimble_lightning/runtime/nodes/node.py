@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nimble_lightning.runtime import devices, forkserver
+from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.runtime import devices, forkserver, result
 from nimble_lightning.runtime.company import Company
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes import addresses
@@ -22,6 +23,9 @@ LOOK_SECONDS = 0.1
 # Which network interface workers use on the CPU; by itself gloo takes what the host's name stands for, which
 # on many machines is one that no other machine can reach.
 _GLOO = "GLOO_SOCKET_IFNAME"
+# The store of an attempt is ours, made anew each time: torch's own is remembered from the first meeting, and
+# machines that come later wait in vain to be told of it.
+_NO_OTHER_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 class Node:
@@ -45,14 +49,29 @@ class Node:
         stop = Stop(None)
         with stop.listening(), self._reachable():
             forkserver.start(str(self._job.config.trainer))
-            while (together := self._come(stop)) is not None:
+            while (done := result.done_before(self._job)) is None:
+                together = self._come(stop)
+                if together is None:
+                    return Result.ahead(self._job.folder.path, stop.reason, stop.exit_code)
                 if together.leads:
-                    self._gathering.leads = True
-                    return lead(self._job, Leading(self._gathering, self._come, together, self._workers))
+                    return self._lead(lead, together)
                 ended = Following(self._job, together, stop, self._workers).attempt()
                 if ended is not None:
                     return ended
-        return Result("stopped", {}, self._job.folder.path, message=stop.reason, exit_code=stop.exit_code)
+        return done
+
+    def _lead(self, lead: Callable[[Job, Company], Result], together: Together) -> Result:
+        """Have the others know how it ended, whichever way."""
+        self._gathering.leads = True
+        others = Leading(self._job.folder, self._gathering, self._come, together, self._workers)
+        try:
+            ended = lead(self._job, others)
+        except NimbleError as error:
+            code = result.REFUSED if isinstance(error, RequestError) else result.FAILED
+            others.part(Result.ahead(self._job.folder.path, str(error), code))
+            raise
+        others.part(ended)
+        return ended
 
     def _come(self, stop: Stop) -> Together | None:
         """Meet the others; None if this machine is to stop instead."""
@@ -68,11 +87,11 @@ class Node:
     def _reachable(self) -> Iterator[None]:
         """Have the workers use the network in which this machine meets the others."""
         name = addresses.interface(self._gathering.own)
-        if name is None or _GLOO in os.environ:
-            yield
-            return
-        os.environ[_GLOO] = name
+        wanted = {_NO_OTHER_STORE: "1"} | ({_GLOO: name} if name else {})
+        added = {key: value for key, value in wanted.items() if key not in os.environ}
+        os.environ.update(added)
         try:
             yield
         finally:
-            del os.environ[_GLOO]
+            for key in added:
+                os.environ.pop(key, None)

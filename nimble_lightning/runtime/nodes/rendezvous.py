@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -26,9 +25,6 @@ KEEP_ALIVE_SECONDS, KEEP_ALIVE_MISSES = 1, 6
 # Once there are enough machines, further ones have so long to take part from the start.
 LAST_CALL_SECONDS = 3
 ANSWER_SECONDS = 10
-# The store of a round is made by ours, anew each time: torch's own is remembered from the first round, and
-# machines that come later wait in vain to be told of it.
-_OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 @dataclass(frozen=True)
@@ -63,7 +59,6 @@ class Rendezvous:
         self._own = own
         self._serves = addresses.is_here(address)
         self._handler: DynamicRendezvousHandler | None = None
-        os.environ[_OWN_STORE] = "1"
 
     def meet(self, introduction: Mapping[str, Any]) -> Round:
         """Wait until enough machines are here; whatever was met before is over.

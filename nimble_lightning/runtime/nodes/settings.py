@@ -66,4 +66,3 @@ def _endpoint(asked: Any) -> tuple[str, int]:
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise RequestError(f"launch.rdzv_endpoint={asked}: expected HOST:PORT, as in node1:{_PORT}.")
     return host.strip("[]"), int(port)
-
