@@ -21,12 +21,12 @@ def place(plan: Plan, request: Request) -> list[str]:
         RequestError: A name that cannot be a folder's, or a folder that cannot be written.
     """
     # Torch-free, and the one place that knows what an id looks like.
-    from nimble_lightning.runtime.job import new_run_id
+    from nimble_lightning.runtime.job import new_run_id, run_id_of
 
     config = plan.config
     asked = "sweep_id" if request.multirun and config.get("sweep_id") is not None else "run_id"
-    run_id = folder_name(config, asked) or new_run_id()
     _check_nodes(request, config)
+    run_id = folder_name(config, asked) or (new_run_id() if request.multirun else run_id_of(config))
     names = {source.trainer.name for source in plan.sources}
     name = folder_name(config, "name") or (names.pop() if len(names) == 1 else "sweep")
     check_writable(Path(str(config.output_dir)))
@@ -39,17 +39,11 @@ def place(plan: Plan, request: Request) -> list[str]:
 
 
 def _check_nodes(request: Request, config: DictConfig) -> None:
-    """A run on several machines has a name that all of them know, and is no sweep."""
-    if config.launch.name != "multinode":
-        return
-    if request.multirun:
+    """A sweep is many runs, and each of them would wait for nodes of its own."""
+    if request.multirun and config.launch.name == "multinode":
         raise RequestError(
             "launch=multinode is one run on several nodes; -m asks for many\n"
             "Start a sweep on each node by itself, or use launch=slurm"
-        )
-    if config.run_id is None:
-        raise RequestError(
-            "launch=multinode needs a name that every node knows\nAdd run_id=NAME, the same on each of them"
         )
 
 

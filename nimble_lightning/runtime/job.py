@@ -36,7 +36,7 @@ class Job:
             trainer: `/absolute/file.py:Class` or `package.module:Class`.
             folder: Where to run; `output_dir/<trainer>/<run_id>` by default.
         """
-        run_id = str(config.get("run_id") or new_run_id())
+        run_id = run_id_of(config)
         secret_references.refuse_secrets("", config)
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=False))  # type: ignore[assignment]
         config.trainer, config.run_id = trainer, run_id
@@ -79,6 +79,20 @@ class Job:
                 "a different run. "
                 "Ask as before, or choose another run_id=NAME."
             )
+
+
+def run_id_of(config: DictConfig) -> str:
+    """The name of a run: the one that was asked for, or a new one.
+
+    Raises:
+        RequestError: Several machines that make up a name each would be runs of their own.
+    """
+    asked = config.get("run_id")
+    if asked is None and (config.get("launch") or {}).get("name") == "multinode":
+        raise RequestError(
+            "launch=multinode needs a name that every node knows. Add run_id=NAME, the same on each of them."
+        )
+    return str(asked or new_run_id())
 
 
 def new_run_id() -> str:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import (
     asked_validator,
     devices,
@@ -38,12 +39,23 @@ def supervise(job: Job) -> Result:
     """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
     asked_validator.check(job.resolved())
     job.folder.create()
+    _require_nodes(job)
     if (job.config.get("launch") or {}).get("name") == "multinode":
         from nimble_lightning.runtime.nodes.node import Node
 
         with signing.ready(job):
             return Node(job).run(lead)
     return lead(job, Alone())
+
+
+def _require_nodes(job: Job) -> None:
+    """One command on one machine gives one node."""
+    nodes = int((job.config.get("lightning") or {}).get("num_nodes") or 1)
+    if nodes > 1 and (job.config.get("launch") or {}).get("name") in ("local", "inline"):
+        raise RequestError(
+            f"lightning.num_nodes={nodes} needs as many machines: on each, the same command with "
+            "launch=multinode launch.rdzv_endpoint=HOST:PORT run_id=NAME; or launch=slurm, once."
+        )
 
 
 def lead(job: Job, company: Company) -> Result:

@@ -166,6 +166,7 @@ def test_a_machine_whose_cable_is_pulled_is_missed_and_welcome_again(on_one_mach
     ("settings", "said"),
     [
         (["launch=multinode"], "run_id=NAME"),
+        (["lightning.num_nodes=2"], "needs as many machines"),
         (["launch=multinode", "run_id=x"], "launch.rdzv_endpoint=HOST:PORT"),
         (["launch=multinode", "run_id=x", "launch.rdzv_endpoint=a:b"], "expected HOST:PORT"),
         (["launch=multinode", "run_id=x", "launch.rdzv_endpoint=nowhere.invalid:1"], "not known here"),
