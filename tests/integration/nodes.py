@@ -55,6 +55,14 @@ SETTINGS = [
 ]
 
 
+_nodes: list[Node] = []
+
+
+def running() -> list[Node]:
+    """Those that nobody has seen end."""
+    return [node for node in _nodes if node.process.returncode is None]
+
+
 class Node:
     """One of the commands. In a network namespace it is a machine of its own as far as networks go."""
 
@@ -62,6 +70,7 @@ class Node:
         inside = ["ip", "netns", "exec", namespace] if namespace else []
         words = [*inside, sys.executable, "-m", "nimble_lightning", *SETTINGS, *settings]
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        _nodes.append(self)
 
     def end(self, seconds: float = 120.0) -> tuple[int, str]:
         text, _ = self.process.communicate(timeout=seconds)

@@ -7,12 +7,25 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from killing import digests
 from networks import ADDRESSES, cable, two_machines
-from nodes import FOLDER, Node, attempts, committed, free_port, record, seen, several, wait_for, write_trainer
+from nodes import (
+    FOLDER,
+    Node,
+    attempts,
+    committed,
+    free_port,
+    record,
+    running,
+    seen,
+    several,
+    wait_for,
+    write_trainer,
+)
 
 EPOCHS, SAMPLES = 3, 48
 ONCE = {epoch: Counter(range(SAMPLES)) for epoch in range(EPOCHS)}
@@ -21,8 +34,11 @@ SLOW = "params.wait=0.15"
 
 
 @pytest.fixture(autouse=True)
-def trainer_file() -> None:
+def trainer_file() -> Iterator[None]:
     write_trainer()
+    yield
+    for node in running():
+        node.kill()
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +119,8 @@ def test_a_node_that_means_another_run_is_refused_and_the_run_goes_on_with_the_r
 
 @pytest.mark.soak
 def test_ctrl_c_on_any_node_stops_the_run_and_the_same_commands_go_on(on_one_machine: dict[str, str]) -> None:
-    common = [LENGTH, "lightning.devices=1", *several("2", free_port())]
-    nodes = [Node(*common, SLOW), Node(*common, SLOW)]
+    common = [LENGTH, SLOW, "lightning.devices=1", *several("2", free_port())]
+    nodes = [Node(*common), Node(*common)]
     wait_for(lambda: committed() >= 3, nodes)
     nodes[1].signal(signal.SIGINT)
     began = time.monotonic()
