@@ -22,15 +22,18 @@ Look = Callable[[Mapping[int, Beat]], signal.Signals | None]
 class Tending:
     """What is the same in every attempt of a run.
 
+    Attributes:
+        stop: Whether the run is to stop, or this machine to leave it.
+
     Args:
         folder: Of the run.
         settings: `callbacks.auto_retry`.
-        stop: Whether the run is to stop.
+        stop: See above.
     """
 
     def __init__(self, folder: RunFolder, settings: Mapping[str, Any] | None, stop: Stop) -> None:
         self._folder = folder
-        self._stop = stop
+        self.stop = stop
         self._watchdog = Watchdog(None if settings is None else settings.get("hang_seconds", "auto"))
 
     def until_it_ends(self, attempt: Attempt, look: Look) -> None:
@@ -45,9 +48,9 @@ class Tending:
         while not attempt.wait(LOOK_SECONDS):
             beats = attempt.look()
             wish = look(beats)
-            if self._stop.wanted():
+            if self.stop.wanted():
                 # Again and again: a worker that is only starting hears the first call no better than none.
-                attempt.signal(signal.SIGKILL if self._stop.impatient(beats) else signal.SIGTERM)
+                attempt.signal(signal.SIGKILL if self.stop.impatient(beats) else signal.SIGTERM)
             elif wish is not None:
                 attempt.signal(wish)
             elif (hang := self._watchdog.look(beats, time.monotonic())) is not None:

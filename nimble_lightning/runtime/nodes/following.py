@@ -14,7 +14,6 @@ from nimble_lightning.runtime.nodes.findings import in_words
 from nimble_lightning.runtime.nodes.talk import OutOfTouch
 from nimble_lightning.runtime.nodes.together import Together
 from nimble_lightning.runtime.result import INTERRUPTED, Result
-from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.tending import Tending
 
 
@@ -24,15 +23,16 @@ class Following:
     Args:
         job: As it was asked for here; its workers read what the one that leads has written down.
         together: Who has met.
-        stop: Whether this machine is to leave.
+        tending: Looks after the workers.
         workers: Processes on each machine.
     """
 
-    def __init__(self, job: Job, together: Together, stop: Stop, workers: int) -> None:
+    def __init__(self, job: Job, together: Together, tending: Tending, workers: int) -> None:
         self._job = job
         self._together = together
         self._talk = together.talk
-        self._stop = stop
+        self._tending = tending
+        self._stop = tending.stop
         self._workers = workers
 
     def attempt(self) -> Result | None:
@@ -50,11 +50,10 @@ class Following:
         return self._result(decision) if decision["over"] else None
 
     def _train(self, orders: Mapping[str, Any]) -> None:
-        settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
         attempt = Attempt(
             self._job, orders["attempt"], self._workers, orders["resume_from"], self._together.meeting
         )
-        Tending(self._job.folder, settings, self._stop).until_it_ends(attempt, self._look)
+        self._tending.until_it_ends(attempt, self._look)
         interrupted = self._stop.wanted() and self._stop.exit_code == INTERRUPTED
         self._talk.tell("end", {**in_words(attempt.evidence()), "interrupted": interrupted})
         if self._stop.wanted():

@@ -18,6 +18,7 @@ from nimble_lightning.runtime.nodes.settings import Settings
 from nimble_lightning.runtime.nodes.together import Gathering, Together
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.runtime.tending import Tending
 
 LOOK_SECONDS = 0.1
 # Which network interface workers use on the CPU; by itself gloo takes what the host's name stands for, which
@@ -47,6 +48,8 @@ class Node:
             lead: Supervises the run with the other machines, should it come to that.
         """
         stop = Stop(None)
+        settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
+        tending = Tending(self._job.folder, settings, stop)
         with stop.listening(), self._reachable():
             forkserver.start(str(self._job.config.trainer))
             while (done := result.done_before(self._job)) is None:
@@ -55,7 +58,7 @@ class Node:
                     return Result.ahead(self._job.folder.path, stop.reason, stop.exit_code)
                 if together.leads:
                     return self._lead(lead, together)
-                ended = Following(self._job, together, stop, self._workers).attempt()
+                ended = Following(self._job, together, tending, self._workers).attempt()
                 if ended is not None:
                     return ended
         return done
