@@ -77,6 +77,13 @@ def test_a_member_that_was_killed_is_started_again(tmp_path: Path) -> None:
     assert sorted(notes.starts) == [0, 0, 1]
 
 
+def test_one_that_failed_by_itself_is_not_started_again(tmp_path: Path) -> None:
+    notes = Notes()
+    _, answers = sweep(tmp_path, {0: lambda: 1 // 0}, 1, notes)
+    assert answers == {0: None}
+    assert notes.starts == [0]
+
+
 def test_one_that_is_killed_every_time_is_given_up(tmp_path: Path) -> None:
     notes = Notes()
     _, answers = sweep(tmp_path, {0: lambda: os.kill(os.getpid(), signal.SIGKILL)}, 1, notes)
