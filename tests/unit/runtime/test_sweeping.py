@@ -55,8 +55,12 @@ def test_every_member_answers_once(tmp_path: Path) -> None:
 def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path) -> None:
     def work(number: int) -> int:
         (tmp_path / f"runs-{number}").touch()
+        beside, until = 1, time.monotonic() + 2
+        while beside < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+            beside = len(list(tmp_path.glob("runs-*")))
         time.sleep(0.1)
-        beside = len(list(tmp_path.glob("runs-*")))
+        beside = max(beside, len(list(tmp_path.glob("runs-*"))))
         (tmp_path / f"runs-{number}").unlink()
         return beside
 
