@@ -47,4 +47,4 @@ def standing(folder: Path) -> Standing:
     beat = read(place.heartbeat(number, 0))
     # One without an end had no supervisor left to write it.
     cause = str(ended.get("cause", "killed")) if ended else ""
-    return Standing(number, beat and beat.step, cause, str(ended.get("reason") or cause), between)
+    return Standing(number, beat.step if beat else None, cause, str(ended.get("reason") or cause), between)

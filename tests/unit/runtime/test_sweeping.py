@@ -137,6 +137,13 @@ def test_by_itself_it_takes_as_many_as_there_are_cores_for(monkeypatch: pytest.M
     assert len(room({"lightning": {"accelerator": "cpu", "devices": 16}}, 100)) == 1
 
 
+def test_four_gpus_are_two_members_of_two_by_their_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nimble_lightning.runtime.devices._gpus", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
+    found = room({"lightning": {"devices": 2}}, 10)
+    assert [share.devices for share in found] == [("GPU-a", "GPU-b"), ("GPU-c", "GPU-d")]
+
+
 def test_a_number_of_jobs_that_is_none_is_refused() -> None:
     with pytest.raises(RequestError, match="launch.jobs=0"):
         room({"launch": {"jobs": 0}}, 1)
