@@ -13,10 +13,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli import sweep
+from nimble_lightning.cli import summary, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
+from nimble_lightning.cli.outcomes import all_kept
 from nimble_lightning.cli.plan import Plan, make_plan
 from nimble_lightning.cli.request import Request, parse
 from nimble_lightning.cli.schema import fill_defaults
@@ -77,20 +78,39 @@ def _start(request: Request, plan: Plan) -> int:
             "There is no trainer to run\n"
             "Give one: python -m nimble_lightning trainer=my_trainer.py (--help says more)"
         )
-    task = Task([o.key_or_group for o in request.overrides if o.is_sweep_override()])
     overrides = [*plan.overrides, *place(plan, request)]
+    if request.multirun:
+        return _start_sweep(request, plan.config, overrides)
+    task = Task()
+    code = _hydra(request.argv(overrides), task)
+    return code or (task.outcomes[-1].exit_code if task.outcomes else 1)
+
+
+def _start_sweep(request: Request, config: DictConfig, overrides: list[str]) -> int:
+    task = Task([o.key_or_group for o in request.overrides if o.is_sweep_override()])
+    folder = _sweep_folder(overrides)
     try:
         code = _hydra(request.argv(overrides), task)
-    finally:
-        if request.multirun:
-            outcomes = task.outcomes or sweep.from_folders(_sweep_folder(overrides), plan.config.monitor)
-            if outcomes:
-                print(f"\n{sweep.table(outcomes)}", flush=True)
-                sweep.write_page(outcomes, wanted=plan.config.report)
-                sweep.tell(outcomes, plan.config)
-    if request.multirun:
-        return code or sweep.exit_code(outcomes)
-    return code or (task.outcomes[-1].exit_code if task.outcomes else 1)
+    except RequestError:
+        # Whatever is in the folder, it is not the work of this command.
+        raise
+    except BaseException:
+        _sum_up(task, folder, config, 1)
+        raise
+    return _sum_up(task, folder, config, code)
+
+
+def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
+    """Table, JSON and page of a sweep; returns the exit code."""
+    outcomes = all_kept(task.outcomes[0].folder.parent if task.outcomes else folder)
+    code = code or sweep.exit_code(outcomes)
+    if outcomes:
+        objectives = task.objectives or summary.objectives_of(outcomes, config.mode)
+        print(f"\n{sweep.table(outcomes)}", flush=True)
+        print(sweep.shown(summary.write(outcomes[0].folder.parent, outcomes, objectives, code)), flush=True)
+        sweep.write_page(outcomes, wanted=config.report)
+        sweep.tell(outcomes, config)
+    return code
 
 
 def _hydra(words: list[str], task: Task) -> int:

@@ -13,13 +13,15 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from nimble_lightning.cli import outcomes
+from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
-from nimble_lightning.cli.task import Outcome, Task
+from nimble_lightning.cli.task import Task
 
 if TYPE_CHECKING:
     from nimble_lightning.runtime.sweeping import Job
 
-Told = Callable[[Outcome], None]
+Told = Callable[[Outcome], Outcome]
 
 
 class SideBySide(Launcher):
@@ -36,18 +38,18 @@ class SideBySide(Launcher):
             launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
             return launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         jobs = list(enumerate(job_overrides, initial_job_idx))
-        outcomes = self.stream(jobs, len(jobs))
-        return [self._returned(words, outcomes[number]) for number, words in jobs]
+        ended = self.stream(jobs, len(jobs))
+        return [self._returned(words, ended[number]) for number, words in jobs]
 
     def stream(
-        self, jobs: Iterable[tuple[int, Sequence[str]]], most: int, told: Told = lambda outcome: None
+        self, jobs: Iterable[tuple[int, Sequence[str]]], most: int, told: Told = lambda outcome: outcome
     ) -> dict[int, Outcome]:
         """Run members as there is room for them.
 
         Args:
             jobs: Number and overrides of each, asked for when it can start and not before.
             most: How many there are going to be.
-            told: What to do with an outcome as soon as it is known.
+            told: Hears of every outcome, and gives it back as it is to be shown.
         """
         setup_globals()
         # Brings torch with it, which only a sweep that really starts has to wait for.
@@ -90,10 +92,10 @@ class SideBySide(Launcher):
         except SystemExit:
             # It was asked to stop; its outcome says so.
             done = None
-        outcomes = self._task.outcomes
-        if done is not None and done.status == JobStatus.FAILED and not outcomes:
+        mine = self._task.outcomes
+        if done is not None and done.status == JobStatus.FAILED and not mine:
             raise done._return_value
-        return outcomes[-1] if outcomes else None
+        return mine[-1] if mine else None
 
     def _returned(self, words: Sequence[str], outcome: Outcome) -> JobReturn:
         error = self._task.failure(outcome, str(self._config.hydra.sweeper._target_))
@@ -117,14 +119,19 @@ class _Watch:
         self.outcomes: dict[int, Outcome] = {}
 
     def started(self, job: Job) -> None:
-        self._board.started(job.number, self.words[job.number])
+        self._board.started(job.number, self.words[job.number], job.folder)
 
     def ended(self, job: Job, answer: Outcome | None) -> None:
-        lost = "the process that supervised it was killed again and again"
-        outcome = answer or Outcome(job.number, self.words[job.number], "failed", 1, job.folder, message=lost)
+        outcome = self._told(answer or self._lost(job))
         self.outcomes[job.number] = outcome
         self._board.ended(outcome)
-        self._told(outcome)
 
-    def look(self, steps: Mapping[int, int | None]) -> None:
-        self._board.look(steps)
+    def _lost(self, job: Job) -> Outcome:
+        """Of a member that could not say what came of it."""
+        lost = f"the process that supervised it did not come to its end, see {job.folder / 'log.txt'}"
+        outcome = Outcome(job.number, self.words[job.number], "failed", 1, job.folder, message=lost)
+        outcomes.keep(outcome)
+        return outcome
+
+    def look(self, folders: Mapping[int, Path]) -> None:
+        self._board.look(folders)

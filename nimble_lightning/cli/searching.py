@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,12 +15,14 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from nimble_lightning.cli import outcomes
 from nimble_lightning.cli.composing import as_value
 from nimble_lightning.cli.launcher import SideBySide
+from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import find_source
 from nimble_lightning.cli.request import candidates
 from nimble_lightning.cli.space import Space, make_space
-from nimble_lightning.cli.task import Outcome, Task
+from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import studies
 from nimble_lightning.ops.figures import direction, objective
@@ -78,11 +81,11 @@ class Search(Sweeper):
             pruner=studies.pruner(self._pruner),
             directions=list(self._objectives.values()) or [self._direction()],
         )
-        self._task.vary(self._spaces)
+        self._task.search(self._spaces, self._objectives)
         if isinstance(self._launcher, SideBySide):
             self._launcher.stream(self._asked(), self._trials, self._told)
         else:
-            self._one_by_one()
+            self._in_batches(folder)
         self._say_best()
 
     # --- what is tried ------------------------------------------------------------------------
@@ -108,11 +111,14 @@ class Search(Sweeper):
             f"++trial={as_value(where)}",
         ]
 
-    def _one_by_one(self) -> None:
-        """For launchers that know nothing of trials: a batch of one after the other."""
-        for number, words in self._asked():
-            self._launcher.launch([words], initial_job_idx=number)
-            self._told(self._task.outcomes[-1])
+    def _in_batches(self, folder: Path) -> None:
+        """For launchers that know nothing of trials: `launch.jobs` at once, the next when all have ended."""
+        jobs = self._config.launch.get("jobs")
+        for batch in _together(self._asked(), jobs if isinstance(jobs, int) else 1):
+            self._launcher.launch([words for _, words in batch], initial_job_idx=batch[0][0])
+            for number, _ in batch:
+                if (outcome := outcomes.kept(folder / str(number))) is not None:
+                    self._told(outcome)
 
     def _all_spaces(self, overrides: Sequence[Override]) -> dict[str, Space]:
         source = find_source(str(self._config.trainer), self._config.datamodule)
@@ -141,15 +147,17 @@ class Search(Sweeper):
 
     # --- what came of it ----------------------------------------------------------------------
 
-    def _told(self, outcome: Outcome) -> None:
+    def _told(self, outcome: Outcome) -> Outcome:
         """Tell the study; a member that was stopped goes on in the next start and is told of then."""
-        if outcome.exit_code in (130, 143) or (number := outcome.number) is None:
-            return
+        if outcome.status in ("running", "stopped") or (number := outcome.number) is None:
+            return outcome
         values = self._values(outcome)
         if values is None:
             studies.failed(self._study, number)
-        else:
-            studies.finished(self._study, number, values)
+        elif studies.finished(self._study, number, values) == "PRUNED":
+            outcome = replace(outcome, status="pruned")
+            outcomes.keep(outcome)
+        return outcome
 
     def _values(self, outcome: Outcome) -> list[float] | None:
         """What a member reached; None where it failed or did not measure it."""
@@ -181,6 +189,21 @@ def _swept(override: Override) -> Space:
             {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags, "whole": whole},
         )
     return make_space(override.key_or_group, {"choices": candidates(override)})
+
+
+def _together(asked: Iterable[tuple[int, list[str]]], most: int) -> Iterator[list[tuple[int, list[str]]]]:
+    """Jobs that follow each other in number, so many at a time; launchers count from the first on."""
+    batch: list[tuple[int, list[str]]] = []
+    for number, words in asked:
+        if batch and number != batch[-1][0] + 1:
+            yield batch
+            batch = []
+        batch.append((number, words))
+        if len(batch) == most:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _full(key: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,8 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nimble_lightning.cli.task import Outcome
-from nimble_lightning.ops.figures import objective
+from nimble_lightning.cli.outcomes import Outcome
 
 # More jobs than these are only counted in a message.
 _TOLD = 20
@@ -24,7 +22,7 @@ def table(outcomes: Sequence[Outcome]) -> str:
     for outcome, overrides in zip(outcomes, varied, strict=True):
         metric = f"{outcome.metric[0]}={outcome.metric[1]:.6g}" if outcome.metric else "-"
         number = "" if outcome.number is None else str(outcome.number)
-        folder = str(_shown(outcome.folder))
+        folder = str(shown(outcome.folder))
         rows.append((number, overrides, outcome.status, metric, f"{outcome.seconds:.1f} s", folder))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -41,7 +39,7 @@ def write_page(outcomes: Sequence[Outcome], *, wanted: bool | float | None) -> N
     from nimble_lightning.report import build_sweep
 
     try:
-        print(_shown(build_sweep(outcomes[0].folder.parent)), flush=True)
+        print(shown(build_sweep(outcomes[0].folder.parent)), flush=True)
     except Exception as error:  # a page is never worth a sweep
         print(f"the page could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
@@ -64,29 +62,12 @@ def exit_code(outcomes: Sequence[Outcome]) -> int:
     return next((code for code in (130, 143, 1, 2, 3) if code in codes), 0)
 
 
-def from_folders(sweep: Path, monitor: str | None) -> list[Outcome]:
-    """The jobs of a sweep that other processes ran, as their folders tell."""
-    found = []
-    for record in sorted(
-        sweep.glob("*/run.json"), key=lambda path: (len(path.parent.name), path.parent.name)
-    ):
-        run = json.loads(record.read_text(encoding="utf-8"))
-        status = str(run.get("status", "failed"))
-        metrics = run.get("metrics") or {}
-        number = int(record.parent.name) if record.parent.name.isdigit() else None
-        seconds = float(metrics.get("train_runtime") or 0.0)
-        short = (run.get("verdict") or {}).get("passed") is False
-        code = {"finished": 3 if short else 0, "stopped": 130}.get(status, 1)
-        found.append(Outcome(number, (), status, code, record.parent, objective(metrics, monitor), seconds))
-    return found
-
-
 def _without_common(rows: Sequence[Sequence[str]]) -> list[str]:
     """What differs between jobs; everything, when there is only one."""
     common = set.intersection(*map(set, rows)) if len(rows) > 1 else set()
     return [" ".join(word for word in row if word not in common) for row in rows]
 
 
-def _shown(folder: Path) -> Path:
+def shown(folder: Path) -> Path:
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder

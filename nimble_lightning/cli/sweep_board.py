@@ -1,19 +1,25 @@
-"""How a sweep goes, while it goes: a line for every end, and in a terminal the members that run."""
+"""How a sweep goes, while it goes: a line for every retry and end, and in a terminal the members that run."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nimble_lightning.cli.task import Outcome, told
+from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.cli.task import told
 
-_REDRAW_SECONDS = 0.5
+if TYPE_CHECKING:
+    from nimble_lightning.runtime.standing import Standing
+
+_LOOK_SECONDS = 0.5
 
 
 class Board:
@@ -28,6 +34,7 @@ class Board:
         self._most = most
         self._console = console or Console(highlight=False, soft_wrap=True)
         self._running: dict[int, tuple[float, str]] = {}
+        self._attempts: dict[int, int] = {}
         self._done = self._failed = 0
         self._next = 0.0
         # It redraws when told to: a thread that does would not survive the forks of the members.
@@ -43,8 +50,12 @@ class Board:
     ) -> None:
         self._live.stop()
 
-    def started(self, number: int, words: Sequence[str]) -> None:
+    def started(self, number: int, words: Sequence[str], folder: Path) -> None:
+        from nimble_lightning.runtime.standing import standing
+
         self._running[number] = (time.monotonic(), " ".join(words))
+        # Its first attempt now follows those of earlier commands, which are old news.
+        self._attempts[number] = standing(folder).attempt + 1
         if not self._console.is_terminal:
             self._console.print(f"Job {number}: {' '.join(words)}", markup=False)
 
@@ -59,15 +70,32 @@ class Board:
         else:
             self._console.print(told(outcome), markup=False, style="red" if failed else None)
 
-    def look(self, steps: Mapping[int, int | None]) -> None:
+    def look(self, folders: Mapping[int, Path]) -> None:
+        """See how far those that run are, by their folders."""
+        from nimble_lightning.runtime.standing import standing
+
         now = time.monotonic()
-        if not self._live.is_started or now < self._next:
+        if now < self._next:
             return
-        self._next = now + _REDRAW_SECONDS
+        self._next = now + _LOOK_SECONDS
+        found = {number: standing(folder) for number, folder in folders.items()}
+        for number, where in found.items():
+            self._tell_retry(number, where)
+        if self._live.is_started:
+            self._draw(found, now)
+
+    def _tell_retry(self, number: int, where: Standing) -> None:
+        if where.attempt > self._attempts[number]:
+            self._attempts[number] = where.attempt
+            self._console.print(
+                f"Job {number}: {where.text}, after {where.reason}", markup=False, style="yellow"
+            )
+
+    def _draw(self, found: Mapping[int, Standing], now: float) -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
-        for number, (since, words) in self._running.items():
-            how_far = f"step {steps[number]}" if steps.get(number) else "starting"
-            table.add_row(f"job {number}", words, how_far, f"{now - since:.0f} s")
+        for number, where in found.items():
+            since, words = self._running[number]
+            table.add_row(f"job {number}", words, where.text, f"{now - since:.0f} s")
         failed = f", {self._failed} failed" if self._failed else ""
         table.add_row("", f"{self._done} of {self._most} done{failed}")
         self._live.update(table, refresh=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from nimble_lightning.cli import schema
+from nimble_lightning.cli import outcomes, schema
+from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import Source, find_source
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.figures import evaluated, objective
@@ -24,21 +24,6 @@ _STOPPED = (130, 143)
 _FIGURES_TOLD = 4
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one job ended, for the exit code and the table of a sweep."""
-
-    number: int | None
-    overrides: tuple[str, ...]
-    status: str
-    exit_code: int
-    folder: Path
-    metric: tuple[str, float] | None = None
-    seconds: float = 0.0
-    message: str = ""
-    figures: tuple[tuple[str, float], ...] = ()
-
-
 class Task:
     """Runs jobs and remembers how they ended.
 
@@ -46,10 +31,15 @@ class Task:
 
     Args:
         varied: The keys that differ between the jobs of a sweep; none when only its sweeper knows.
+
+    Attributes:
+        outcomes: Of the jobs that ran in this process, or were forked from it.
+        objectives: What a search looks for: figures with minimize or maximize.
     """
 
     def __init__(self, varied: Collection[str] = ()) -> None:
         self.outcomes: list[Outcome] = []
+        self.objectives: dict[str, str] = {}
         self._varied = set(varied)
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -59,6 +49,8 @@ class Task:
         overrides = self.varied(hydra.overrides.task)
         if member is not None:
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
+            # Whoever kills this process, that it has begun is known, and with what.
+            outcomes.keep(Outcome(member, overrides, "running", 1, folder))
         try:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
@@ -67,6 +59,8 @@ class Task:
                 member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error)
             )
         self.outcomes.append(outcome)
+        if member is not None:
+            outcomes.keep(outcome)
         print(told(outcome), file=sys.stderr if outcome.exit_code else sys.stdout, flush=True)
         if member is not None and outcome.exit_code in _STOPPED:
             # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
@@ -80,9 +74,10 @@ class Task:
         words = [str(word).lstrip("+") for word in overrides]
         return tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
 
-    def vary(self, keys: Collection[str]) -> None:
-        """A sweeper says which keys it varies."""
+    def search(self, keys: Collection[str], objectives: Mapping[str, str]) -> None:
+        """A sweeper says which keys it varies, and what for."""
         self._varied |= set(keys)
+        self.objectives = dict(objectives)
 
     def failure(self, outcome: Outcome, sweeper: str) -> NimbleError | None:
         """What to raise for a member that failed; only a sweeper that searches has to see it."""

@@ -70,16 +70,17 @@ def interrupted(study: Any) -> list[Any]:
     ]
 
 
-def finished(study: Any, number: int, values: Sequence[float]) -> None:
-    """A trial came to its end; one that ended early counts as pruned."""
+def finished(study: Any, number: int, values: Sequence[float]) -> str:
+    """A trial came to its end; one that ended early counts as pruned. Returns which of the two."""
     states = optuna().trial.TrialState
     trial = study.trials[number]
     if trial.state.is_finished():
-        return
+        return str(trial.state.name)
     if PRUNED in trial.user_attrs:
-        study.tell(number, state=states.PRUNED)
+        told = study.tell(number, state=states.PRUNED)
     else:
-        study.tell(number, list(values))
+        told = study.tell(number, list(values))
+    return str(told.state.name)
 
 
 def failed(study: Any, number: int) -> None:

@@ -41,7 +41,9 @@ def visible(lightning: Mapping[str, Any]) -> list[str]:
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return [str(index) for index in range(_gpus())]
-    return [name.strip() for name in named.split(",") if name.strip()][: _gpus()]
+    names = [name.strip() for name in named.split(",") if name.strip()]
+    # Slices of a GPU are not counted by torch, which answers with less than 0.
+    return names if (there := _gpus()) < 0 else names[:there]
 
 
 def _gpus() -> int:

@@ -21,6 +21,7 @@ class RunFolder:
         self.run = self.path / "run.json"
         self.finished = self.path / "finished.json"
         self.lock = self.path / "run.lock"
+        self.member = self.path / "member.json"
         self.log = self.path / "log.txt"
         self.checkpoints = self.path / "checkpoints"
         self.steps = self.checkpoints / "steps"

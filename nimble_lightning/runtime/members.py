@@ -7,7 +7,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,13 +51,16 @@ class Member:
         folder: Of its run; what it prints goes to the log there.
         work: What it does; the answer has to be something that can be pickled.
         share: What it may use.
+
+    Attributes:
+        killed: Whether a signal ended it, known once it has answered.
     """
 
     def __init__(self, number: int, folder: Path, work: Callable[[], Any], share: Share) -> None:
         self.number = number
         self.folder = folder
         self.share = share
-        self.started = time.monotonic()
+        self.killed = False
         sys.stdout.flush()
         sys.stderr.flush()
         self.answers, ours = connection.Pipe(duplex=False)
@@ -70,14 +72,14 @@ class Member:
         ours.close()
 
     def answer(self) -> Any:
-        """What it came to, once it has ended; None when it was killed before it could say."""
+        """What it came to, once it has ended; None when it failed, or was killed, before it could say."""
         try:
             return pickle.loads(self.answers.recv_bytes())
         except EOFError:
             return None
         finally:
             self.answers.close()
-            os.waitpid(self.pid, 0)
+            self.killed = os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
 
     def signal(self, number: signal.Signals) -> None:
         try:

@@ -15,7 +15,6 @@ import torch.distributed.launcher.api  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import devices, forkserver, result
-from nimble_lightning.runtime.heartbeat import read
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
 
@@ -44,7 +43,7 @@ class Watcher(Protocol):
 
     def started(self, job: Job) -> None: ...
     def ended(self, job: Job, answer: Any) -> None: ...
-    def look(self, steps: Mapping[int, int | None]) -> None: ...
+    def look(self, folders: Mapping[int, Path]) -> None: ...
 
 
 class Sweep:
@@ -90,13 +89,13 @@ class Sweep:
             while self._fill(jobs) or self._running:
                 for member in ended(list(self._running), LOOK_SECONDS):
                     job, answer = self._end(member)
-                    if answer is None and not self._signals and self._starts[job.number] < MOST_STARTS:
+                    if member.killed and not self._signals and self._starts[job.number] < MOST_STARTS:
                         self._again.append(job)
                         continue
                     answers[job.number] = answer
                     self._watcher.ended(job, answer)
                 self._pass_on()
-                self._watcher.look({member.number: _step(member.folder) for member in self._running})
+                self._watcher.look({member.number: member.folder for member in self._running})
         return answers
 
     def _fill(self, jobs: Iterator[Job]) -> bool:
@@ -149,9 +148,3 @@ def room(config: Mapping[str, Any], members: int) -> list[Share]:
 def prepare(trainer: str) -> None:
     """Start the server that the workers of all members come from."""
     forkserver.start(trainer)
-
-
-def _step(folder: Path) -> int | None:
-    """How far a member is, by the newest sign of life of its first rank."""
-    beats = [beat for file in folder.glob(".heartbeat-*.0") if (beat := read(file)) is not None]
-    return max(beats, key=lambda beat: beat.time).step if beats else None

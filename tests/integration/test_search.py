@@ -80,6 +80,10 @@ def trials() -> list[Any]:
     return list(studies.optuna().load_study(study_name=studies.NAME, storage=address).trials)
 
 
+def summary() -> dict[str, Any]:
+    return json.loads((SWEEP / "sweep.json").read_text())
+
+
 def metrics(number: int) -> dict[str, float]:
     return json.loads((SWEEP / str(number) / "run.json").read_text())["metrics"]
 
@@ -106,6 +110,11 @@ def test_a_search_that_is_killed_goes_on_and_asks_for_no_more_than_it_was_to() -
     found = trials()
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 4
     assert [metrics(trial.number)["distance"] for trial in found] == [trial.value for trial in found]
+    # Those that ended before the kill are not asked again, and are summed up all the same.
+    members = summary()["members"]
+    assert [member["status"] for member in members] == ["finished"] * 4
+    for member, trial in zip(members, found, strict=True):
+        assert f"params.kind={trial.params['params.kind']}" in member["overrides"]
 
 
 def test_what_the_command_line_fixes_is_not_searched_and_what_it_opens_is() -> None:
@@ -113,6 +122,27 @@ def test_what_the_command_line_fixes_is_not_searched_and_what_it_opens_is() -> N
     for trial in trials():
         assert list(trial.params) == ["params.distance"]
         assert 2.0 <= trial.params["params.distance"] <= 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", ["cmaes", "gp"])
+def test_several_objectives_have_a_front_whoever_proposes(sampler: str) -> None:
+    if sampler == "cmaes":
+        pytest.importorskip("cmaes")
+        wanted = "{distance: minimize}"
+    else:
+        wanted = "{distance: minimize, trial: maximize}"
+    search(
+        "hydra.sweeper.trials=4",
+        "params.kind=far",
+        f"hydra.sweeper.sampler={sampler}",
+        f"hydra.sweeper.objectives={wanted}",
+    )
+    study = studies.optuna().load_study(
+        study_name=studies.NAME, storage=f"sqlite:///{SWEEP.absolute()}/study.db"
+    )
+    assert sorted(summary()["best"]) == sorted(trial.number for trial in study.best_trials)
+    assert summary()["objectives"].keys() <= {"distance", "trial"}
 
 
 def test_a_failed_member_does_not_end_the_search() -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from nimble_lightning.cli import sweep
+from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.reporting import report, written
-from nimble_lightning.cli.task import Outcome
 from nimble_lightning.errors import RequestError
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from nimble_lightning.cli.sweep import exit_code, from_folders, table
-from nimble_lightning.cli.task import Outcome
+from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.cli.sweep import exit_code, table
 from nimble_lightning.ops.figures import objective
 
 
@@ -48,15 +47,3 @@ def test_the_monitored_figure_is_the_objective(
     metrics: dict[str, float], monitor: str | None, expected: tuple[str, float] | None
 ) -> None:
     assert objective(metrics, monitor) == expected
-
-
-def test_jobs_of_other_processes_are_known_by_their_folders() -> None:
-    for number, status in [(0, "finished"), (2, "failed"), (10, "finished")]:
-        folder = Path("sweep") / str(number)
-        folder.mkdir(parents=True)
-        (folder / "run.json").write_text(
-            json.dumps({"status": status, "metrics": {"accuracy": 0.5, "train_runtime": 2}})
-        )
-    found = from_folders(Path("sweep"), None)
-    assert [(o.number, o.exit_code) for o in found] == [(0, 0), (2, 1), (10, 0)]
-    assert found[0].metric == ("accuracy", 0.5)

@@ -66,7 +66,7 @@ def test_one_that_ended_early_counts_as_pruned_and_never_as_best(address: str) -
     study = open_study(address)
     trial = study.ask()
     studies.open_trial(address, trial._trial_id).set_user_attr(studies.PRUNED, 10)
-    studies.finished(study, trial.number, [0.0])
+    assert studies.finished(study, trial.number, [0.0]) == "PRUNED"
     assert study.trials[0].state.name == "PRUNED"
     assert studies.best(study) == []
 

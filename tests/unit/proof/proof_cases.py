@@ -45,6 +45,7 @@ def make_run(folder: Path, run_id: str = "first", steps: tuple[int, ...] = (10, 
     write(folder / "run.json", json.dumps(record))
     write(folder / "outbox/events.jsonl", "{}\n")
     write(folder / "run.lock", "")
+    write(folder / "member.json", "{}")
     parent = None
     for number, step in enumerate(steps):
         parent = commit(folder / STEPS / f"step-{step:08d}.ckpt", run_id, step, parent, float(number))

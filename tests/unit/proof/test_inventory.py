@@ -16,7 +16,7 @@ def test_every_file_of_a_run_belongs_to_it(tmp_path: Path) -> None:
     assert not found.strangers
     assert not found.odd
     assert set(FILES) <= found.parts.keys()
-    assert set(found.volatile) == {"outbox/events.jsonl", "run.lock"}
+    assert set(found.volatile) == {"outbox/events.jsonl", "run.lock", "member.json"}
 
 
 def test_what_a_run_does_not_write_is_a_stranger(tmp_path: Path) -> None:

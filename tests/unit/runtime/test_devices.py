@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.devices import count
+from nimble_lightning.runtime import devices
+from nimble_lightning.runtime.devices import count, visible
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,26 @@ def test_workers_by_devices(settings: dict[str, Any], workers: int) -> None:
 def test_what_is_no_number_of_devices_is_refused() -> None:
     with pytest.raises(RequestError, match=r"devices='many'.*auto"):
         count({"devices": "many"})
+
+
+@pytest.mark.parametrize(
+    ("named", "there", "expected"),
+    [
+        (None, 4, ["0", "1", "2", "3"]),
+        ("2, 3,7", 2, ["2", "3"]),
+        ("GPU-5a,GPU-7b", 2, ["GPU-5a", "GPU-7b"]),
+        # What torch says of slices of a GPU.
+        ("MIG-1c,MIG-2d", -1, ["MIG-1c", "MIG-2d"]),
+        ("", 0, []),
+    ],
+)
+def test_gpus_are_named_as_they_were_given(
+    monkeypatch: pytest.MonkeyPatch, named: str | None, there: int, expected: list[str]
+) -> None:
+    monkeypatch.setattr(devices, "_gpus", lambda: there)
+    if named is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert visible({}) == expected
+    assert visible({"accelerator": "cpu"}) == []

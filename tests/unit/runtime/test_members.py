@@ -38,9 +38,11 @@ def test_what_a_member_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.Ca
 def test_a_member_that_fails_or_is_killed_has_no_answer(tmp_path: Path) -> None:
     failed = run(tmp_path, lambda: 1 // 0)
     assert failed.answer() is None
+    assert not failed.killed
     assert "ZeroDivisionError" in (tmp_path / "0" / "log.txt").read_text()
     killed = run(tmp_path, lambda: os.kill(os.getpid(), signal.SIGKILL))
     assert killed.answer() is None
+    assert killed.killed
 
 
 def test_it_sees_its_share_and_leaves_the_command_as_it_was(tmp_path: Path) -> None:

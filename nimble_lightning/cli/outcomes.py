@@ -1,0 +1,60 @@
+"""How the jobs of a sweep ended: each leaves a file in its folder, whichever launcher ran it and where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one job ended, for the exit code and the summary of a sweep."""
+
+    number: int | None
+    overrides: tuple[str, ...]
+    status: str
+    exit_code: int
+    folder: Path
+    metric: tuple[str, float] | None = None
+    seconds: float = 0.0
+    message: str = ""
+    figures: tuple[tuple[str, float], ...] = ()
+
+
+def keep(outcome: Outcome) -> None:
+    """Leave an outcome in its job's folder."""
+    from nimble_lightning.runtime.folder import RunFolder, write_json
+
+    outcome.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = asdict(outcome)
+    del content["folder"]
+    write_json(RunFolder(outcome.folder).member, content)
+
+
+def kept(folder: Path) -> Outcome | None:
+    """The outcome of the job in a folder; None where there is none."""
+    from nimble_lightning.runtime.folder import RunFolder, read_json
+
+    content = read_json(RunFolder(folder).member)
+    return _outcome(folder, content) if content else None
+
+
+def all_kept(sweep: Path) -> list[Outcome]:
+    """Those of all jobs of a sweep, in their order, those of earlier starts among them."""
+    found = [outcome for folder in sweep.glob("*/") if (outcome := kept(folder)) is not None]
+    return sorted(found, key=lambda outcome: (outcome.number or 0, outcome.folder.name))
+
+
+def _outcome(folder: Path, content: Mapping[str, Any]) -> Outcome:
+    metric = content["metric"]
+    return Outcome(
+        **{
+            **content,
+            "folder": folder,
+            "overrides": tuple(content["overrides"]),
+            "metric": metric and (str(metric[0]), float(metric[1])),
+            "figures": tuple((str(name), float(value)) for name, value in content["figures"]),
+        }
+    )

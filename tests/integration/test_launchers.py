@@ -1,0 +1,93 @@
+"""Other launchers of Hydra's run the members of a sweep as ours does: folders, ids, summary, exit code."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+TRAINER = """
+import torch
+from nimble_lightning import NimbleTrainer, param
+
+class MyTrainer(NimbleTrainer):
+    def pre_process(self, *, fail: bool = False, lr: float = param(0.1, low=0.01, high=0.2)):
+        self.fail, self.lr = fail, lr
+        x = torch.zeros(8, 1)
+        self.train_data = self.eval_data = (x, x)
+        self.model = torch.nn.Linear(1, 1)
+
+    def train(self, batch):
+        assert not self.fail, "asked to fail"
+        return self.model(batch[0]).square().mean()
+
+    def evaluate(self, batch):
+        return {"ranks": float(torch.distributed.get_world_size())}
+"""
+SETTINGS = [
+    "trainer=my_trainer.py",
+    "sweep_id=s",
+    "lightning.accelerator=cpu",
+    "lightning.devices=2",
+    "lightning.max_epochs=1",
+    "callbacks=none",
+]
+LAUNCHERS = {
+    "joblib": ("hydra_plugins.hydra_joblib_launcher", ["hydra.launcher.n_jobs=2"]),
+    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", ["hydra.launcher.cpus_per_task=1"]),
+    "ray": (
+        "hydra_plugins.hydra_ray_launcher",
+        ["+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false"],
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def trainer_file() -> None:
+    Path("my_trainer.py").write_text(dedent(TRAINER))
+
+
+def sweep(launcher: str, *more: str) -> tuple[int, str, dict[str, Any]]:
+    """Exit code, output and summary of a sweep with a launcher, if it is installed."""
+    module, settings = LAUNCHERS[launcher]
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        pytest.skip(f"{module.partition('.')[2].replace('_', '-')} is not installed")
+    words = ["-m", "nimble_lightning", "-m", *SETTINGS, f"hydra/launcher={launcher}", *settings, *more]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=230, check=False)
+    summary = Path("outputs/my_trainer/s/sweep.json")
+    assert summary.exists(), done.stdout + done.stderr
+    return done.returncode, done.stdout, json.loads(summary.read_text())
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_members_have_their_folders_and_one_that_fails_is_told_of(launcher: str) -> None:
+    code, text, summary = sweep(launcher, "params.fail=false,true")
+    assert code == summary["exit_code"] == 1, text
+    fine, failed = summary["members"]
+    assert [fine["run_id"], failed["run_id"]] == ["s-0", "s-1"]
+    assert [fine["status"], failed["status"]] == ["finished", "failed"]
+    assert failed["overrides"] == ["params.fail=True"]
+    assert "asked to fail" in failed["message"]
+    assert fine["metrics"]["ranks"] == 2
+    assert summary["best"] == [0]
+    assert "job  overrides" in text
+
+
+@pytest.mark.slow
+def test_a_search_works_with_any_launcher() -> None:
+    pytest.importorskip("optuna")
+    code, text, summary = sweep("joblib", "hydra/sweeper=search", "hydra.sweeper.trials=3", "launch.jobs=2")
+    assert code == 0, text
+    assert [member["status"] for member in summary["members"]] == ["finished"] * 3
+    assert all("params.lr=" in member["overrides"][0] for member in summary["members"])
+    assert "best: job" in text
