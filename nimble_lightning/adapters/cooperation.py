@@ -70,7 +70,7 @@ class Cooperation:
 
 
 class _Quietly(_ForwardRedirection):
-    """Through DDP's forward, leaving its reducer out; running statistics still come from the first rank, or no
+    """Through DDP's forward, without its reducer; running statistics still come from the first rank, or no
     checkpoint would be that of all."""
 
     @override

@@ -32,8 +32,8 @@ class Engine(Averaged):
         (total,) = gradients.sums((items,), self._device)
         if not math.isclose(total, unit * self.ranks):
             raise TrainerError(
-                f"train returned a loss over {total:g} items for {unit * self.ranks:g} samples; DeepSpeed can "
-                "weigh by samples only.\nReturn the mean loss alone, or choose strategy=fsdp."
+                f"train returned a loss over {total:g} items for {unit * self.ranks:g} samples; DeepSpeed "
+                "can weigh by samples only.\nReturn the mean loss alone, or choose strategy=fsdp."
             )
 
 

@@ -51,8 +51,8 @@ def used_by_any(parameters: Sequence[nn.Parameter], device: torch.device) -> lis
 
 def scale(parameters: Iterable[nn.Parameter], factor: float) -> None:
     """Multiply gradients, of which each rank may hold a part only."""
-    if factor != 1.0:
-        torch._foreach_mul_([_held(p.grad) for p in parameters if p.grad is not None], factor)
+    if factor != 1.0 and (held := [_held(p.grad) for p in parameters if p.grad is not None]):
+        torch._foreach_mul_(held, factor)
 
 
 def set_aside(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:

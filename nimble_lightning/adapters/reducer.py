@@ -1,8 +1,8 @@
 """DDP's own reducer, for what only it can do: communication hooks, a static graph, and gradients that travel
 while the backward pass goes on.
 
-Pieces go backward as ever, the last one of a step only when all ranks have agreed: by then the gradients so far
-and its loss are weighted by the items of all ranks, and the reducer's mean over ranks is that over all items.
+Pieces go backward as ever, the last one of a step only when all ranks have agreed: by then the gradients so
+far and its loss are weighted by the items of all ranks, and the reducer's mean is that over all items.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from lightning.pytorch.overrides.distributed import _register_ddp_comm_hook
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import PostLocalSGDState
+from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState
 from torch.nn.parallel import DistributedDataParallel
 
 from nimble_lightning.adapters import gradients
@@ -30,7 +31,6 @@ class Reducer:
         self.state = HookState(strategy._ddp_comm_state, strategy)
         self._strategy = strategy
         self._hook, strategy._ddp_comm_hook = strategy._ddp_comm_hook, None
-        self._static = strategy._ddp_kwargs.pop("static_graph", False)
         self._begun = False
 
     @classmethod
@@ -43,8 +43,13 @@ class Reducer:
                 "PostLocalSGDState lets the weights of ranks differ, so no checkpoint would be that of all.\n"
                 "Choose strategy=ddp_powersgd, ddp_fp16 or ddp_bf16 to send less."
             )
-        asked = strategy._ddp_comm_hook is not None or strategy._ddp_kwargs.get("static_graph", False)
-        return cls(strategy) if asked else None
+        static = strategy._ddp_kwargs.get("static_graph", False)
+        if static and isinstance(strategy._ddp_comm_state, PowerSGDState):
+            raise RequestError(
+                "lightning.strategy.static_graph=true: its buckets change after the first step, so PowerSGD "
+                "would not find its errors in them after a resume.\nLeave static_graph out."
+            )
+        return cls(strategy) if static or strategy._ddp_comm_hook is not None else None
 
     @property
     def _ddp(self) -> DistributedDataParallel:
@@ -54,8 +59,6 @@ class Reducer:
 
     def start(self) -> None:
         self._settle_buckets()
-        if self._static:
-            self._ddp._set_static_graph()
         if self._hook is None:
             return
         strategy = self._strategy
@@ -82,13 +85,11 @@ class Reducer:
     def give_back(self) -> None:
         self._strategy._ddp_comm_hook = self._hook
         self._strategy._pl_static_graph_delay_done = False
-        if self._static:
-            self._strategy._ddp_kwargs["static_graph"] = True
 
     def _settle_buckets(self) -> None:
         """The reducer orders its buckets anew after the first step. Here that is one of zeros, so that a run
         that is continued sums in the order of one that never stopped, and a hook finds what it remembers."""
-        if self._ddp.find_unused_parameters:
+        if self._ddp.find_unused_parameters or self._ddp.static_graph:
             return
         self._ddp.reducer.prepare_for_backward([])
         parameters = [p for p in self._ddp.module.parameters() if p.requires_grad]
