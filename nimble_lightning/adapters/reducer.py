@@ -31,7 +31,7 @@ class Reducer:
         self.state = HookState(strategy._ddp_comm_state, strategy)
         self._strategy = strategy
         self._hook, strategy._ddp_comm_hook = strategy._ddp_comm_hook, None
-        self._begun = False
+        self._rehearsed = not strategy._ddp_kwargs.get("static_graph", False)
 
     @classmethod
     def asked_of(cls, strategy: Any) -> Reducer | None:
@@ -71,16 +71,23 @@ class Reducer:
 
     def backward(self, loss: Tensor) -> None:
         """The one backward pass of a step that the reducer takes part in."""
-        ddp, strategy = self._ddp, self._strategy
-        ddp.require_backward_grad_sync = True
-        if not self._begun:
-            ddp.reducer.prepare_for_forward()
-            self._begun = True
-        assert strategy.lightning_module is not None
-        strategy.lightning_module.manual_backward(loss)
-        # A static graph is counted from one call of this to the next: the pieces to come are not part of it.
-        ddp.reducer.prepare_for_forward()
-        ddp.require_backward_grad_sync = False
+        assert self._strategy.lightning_module is not None
+        self._ddp.require_backward_grad_sync = True
+        self._strategy.lightning_module.manual_backward(loss)
+        self._ddp.require_backward_grad_sync = False
+
+    def rehearse(self, loss: Tensor) -> None:
+        """What it sees up to its first exchange it takes for the static graph; more than one piece must not be."""
+        if self._rehearsed:
+            return
+        self._rehearsed = True
+        self._ddp.require_backward_grad_sync = True
+        self._ddp.reducer.prepare_for_forward()
+        self._strategy.pre_backward(loss)
+        (loss * 0.0).backward(retain_graph=True)
+        self._strategy.post_backward(loss)
+        self._ddp.require_backward_grad_sync = False
+        self._forget_gradients()
 
     def give_back(self) -> None:
         self._strategy._ddp_comm_hook = self._hook
@@ -95,9 +102,12 @@ class Reducer:
         parameters = [p for p in self._ddp.module.parameters() if p.requires_grad]
         for parameter in reversed(parameters):
             parameter.backward(torch.zeros_like(parameter))
-        for parameter in parameters:
-            parameter.grad = None
+        self._forget_gradients()
         self._ddp.reducer._rebuild_buckets()
+
+    def _forget_gradients(self) -> None:
+        for parameter in self._ddp.module.parameters():
+            parameter.grad = None
 
 
 class Reduced(AddedUp):
@@ -111,6 +121,7 @@ class Reduced(AddedUp):
         return not last
 
     def backward(self, loss: Tensor, last: bool) -> Tensor | None:
+        self._reducer.rehearse(loss)
         return loss if last else super().backward(loss, last)
 
     def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
