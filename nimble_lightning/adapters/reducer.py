@@ -77,7 +77,7 @@ class Reducer:
         self._ddp.require_backward_grad_sync = False
 
     def rehearse(self, loss: Tensor) -> None:
-        """What it sees up to its first exchange it takes for the static graph; more than one piece must not be."""
+        """What the reducer sees before its first exchange is its static graph: let that be one piece."""
         if self._rehearsed:
             return
         self._rehearsed = True
