@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -13,11 +14,15 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from omegaconf import OmegaConf
 from test_two_ranks import Regression
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor
 
 from nimble_lightning.adapters import DataSettings, Settings, adapt
+from nimble_lightning.adapters.engine import Engine
+from nimble_lightning.adapters.exchange import Averaged
+from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.callbacks import ExactResume
+from nimble_lightning.ranks import world_size
 from nimble_lightning.runtime.building import made
 
 
@@ -149,3 +154,63 @@ def error_of(rank: int, name: str, trainer_class: type[Regression]) -> str:
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return ""
+
+
+class _Engine:
+    """Averages over ranks at the boundary it was told of, as DeepSpeed's does."""
+
+    boundary = False
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def set_gradient_accumulation_boundary(self, boundary: bool) -> None:
+        self.boundary = boundary
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+        if self.boundary:
+            for parameter in self.model.parameters():
+                torch.distributed.all_reduce(parameter.grad)
+                parameter.grad /= world_size()
+
+
+def one_step(rank: int, kind: str, sizes: tuple[int, int], tokens: bool = False) -> list[float]:
+    """The weights after a step that Lightning would not do without a GPU, in pieces of two samples."""
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(sum(sizes), 3, generator=draw, dtype=torch.float64).split(sizes)[rank]
+    model: nn.Module = nn.Linear(3, 1).double()
+    nn.init.constant_(model.weight, 0.5)
+    nn.init.zeros_(model.bias)
+    engine = _Engine(model)
+    if kind == "fsdp":
+        model = FullyShardedDataParallel(model, use_orig_params=True, device_id=torch.device("cpu"))
+    parameters = trainable(model)
+    exchange = (
+        Averaged(parameters, Tensor.backward, 2)
+        if kind == "fsdp"
+        else Engine(parameters, engine.backward, 2, strategy=SimpleNamespace(deepspeed_engine=engine))
+    )
+
+    def train(piece: Tensor) -> Any:
+        loss = (model(piece) - piece.sum(1, keepdim=True)).square().mean()
+        return (loss, 3 * len(piece)) if tokens else loss
+
+    step = GlobalStep(Backward(PieceLoss(train), Pieces(2), exchange, lambda: None), model, redoable=False)
+    optimizer = torch.optim.SGD(parameters, lr=0.05)
+    step.run(x, True, optimizer.zero_grad)
+    optimizer.step()
+    if kind == "fsdp":
+        with FullyShardedDataParallel.summon_full_params(model):
+            return torch.cat([p.flatten() for p in model.parameters()]).tolist()
+    return torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()
+
+
+def expected_step(sizes: tuple[int, int]) -> list[float]:
+    """What it should come to."""
+    x = torch.randn(sum(sizes), 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    residual = 0.5 * x.sum(1) - x.sum(1)
+    slope = 2 * (residual[:, None] * x).mean(0)
+    return [*(0.5 - 0.05 * slope).tolist(), float(-0.05 * 2 * residual.mean())]

@@ -7,7 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from strategy_cases import Normed, OutInBackward, Partly, Sharded, error_of, fit, resumed
+from strategy_cases import (
+    Normed,
+    OutInBackward,
+    Partly,
+    Sharded,
+    error_of,
+    expected_step,
+    fit,
+    one_step,
+    resumed,
+)
 from test_two_ranks import Regression
 from two_ranks import TwoRanks
 
@@ -111,3 +121,15 @@ def test_out_of_memory_where_the_ranks_meet_says_what_to_change(ranks: TwoRanks)
     for told in ranks.run(error_of, "ddp_overlap", OutInBackward):
         assert told.startswith("TrainerError: Out of memory with 4 samples")
         assert "smaller data.micro_batch_size" in told
+
+
+@pytest.mark.parametrize("kind", ["fsdp", "deepspeed"])
+def test_what_only_averages_over_ranks_weighs_them_by_what_they_hold(ranks: TwoRanks, kind: str) -> None:
+    first, second = ranks.run(one_step, kind, (5, 4))
+    assert first == second
+    assert first == pytest.approx(expected_step((5, 4)), abs=1e-9)
+
+
+def test_items_that_are_no_samples_are_refused_where_they_cannot_be_weighed(ranks: TwoRanks) -> None:
+    with pytest.raises(RuntimeError, match="loss over 27 items for"):
+        ranks.run(one_step, "deepspeed", (5, 4), True)
