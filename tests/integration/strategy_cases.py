@@ -74,6 +74,7 @@ class Partly(Regression):
 class Normed(Regression):
     def pre_process(self, *, samples: int) -> None:
         super().pre_process(samples=samples)
+        self.eval_data = self.train_data
         self.model = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)).double()
 
     def evaluate(self, batch: Any) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ def test_weights_that_no_rank_uses_are_left_alone(ranks: TwoRanks, name: str) ->
 
 
 @pytest.mark.parametrize("name", ["ddp", "ddp_overlap"])
-def test_running_statistics_are_those_of_the_first_rank_on_all(ranks: TwoRanks, name: str) -> None:
+def test_all_ranks_evaluate_with_the_running_statistics_that_are_saved(ranks: TwoRanks, name: str) -> None:
     first, second = ranks.run(fit, 2, name, Normed, DataSettings(batch_size=4), {}, {"samples": 16})
     assert first == second
 
