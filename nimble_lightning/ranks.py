@@ -23,6 +23,17 @@ def everyones(value: T) -> list[T]:
     return gathered  # type: ignore[return-value]
 
 
+def gathered_by_first(value: T) -> list[T]:
+    """As `everyones`, for what is too large to be sent to all: only the first rank gets it."""
+    size = world_size()
+    if size == 1:
+        return [value]
+    first = dist.get_rank() == 0
+    gathered: list[T | None] = [None] * size
+    dist.gather_object(value, gathered if first else None)
+    return gathered if first else []  # type: ignore[return-value]
+
+
 def mine(values: list[T]) -> T | None:
     """This rank's entry of what `everyones` gathered; None when the number of ranks changed since."""
     if len(values) != world_size():

@@ -11,25 +11,30 @@ from collections.abc import Iterable, Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
-BUCKET_BYTES = 25 * 2**20
+BUCKET_MIB = 25.0
 
 
-def agree(failed: bool, count: float, device: torch.device) -> tuple[bool, float]:
-    """Whether any rank failed, and the number of items of the whole step."""
-    vote = torch.tensor(
-        [float(failed), count], dtype=torch.float32 if device.type == "mps" else torch.float64, device=device
-    )
+def sums(values: Sequence[float], device: torch.device) -> list[float]:
+    """The sum over all ranks of each number."""
+    vote = torch.tensor(values, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
     dist.all_reduce(vote)
-    anyone, total = vote.tolist()
-    return anyone > 0, total
+    return list(vote.tolist())
 
 
-def add_up(parameters: Sequence[nn.Parameter]) -> None:
+def most(value: int, device: torch.device) -> int:
+    """The largest number of any rank."""
+    vote = torch.tensor(value, device=device)
+    dist.all_reduce(vote, op=dist.ReduceOp.MAX)
+    return int(vote)
+
+
+def add_up(parameters: Sequence[nn.Parameter], bucket_mib: float = BUCKET_MIB) -> None:
     """Sum gradients over ranks in buckets that travel while the next one is packed. A missing gradient counts
     as zero."""
     waiting: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
-    for bucket in _buckets(parameters):
+    for bucket in _buckets(parameters, bucket_mib * 2**20):
         flat = torch._utils._flatten_dense_tensors(bucket)
         waiting.append((dist.all_reduce(flat, async_op=True), flat, bucket))
     for work, flat, bucket in waiting:
@@ -37,9 +42,17 @@ def add_up(parameters: Sequence[nn.Parameter]) -> None:
         torch._foreach_copy_(bucket, list(torch._utils._unflatten_dense_tensors(flat, bucket)))
 
 
+def used_by_any(parameters: Sequence[nn.Parameter], device: torch.device) -> list[nn.Parameter]:
+    """Those with a gradient on some rank: the others are to be left alone, as on a single device."""
+    used = torch.tensor([p.grad is not None for p in parameters], dtype=torch.uint8, device=device)
+    dist.all_reduce(used, op=dist.ReduceOp.MAX)
+    return [p for p, by_any in zip(parameters, used.tolist(), strict=True) if by_any]
+
+
 def scale(parameters: Iterable[nn.Parameter], factor: float) -> None:
-    if factor != 1.0:
-        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], factor)
+    """Multiply gradients, of which each rank may hold a part only."""
+    if factor != 1.0 and (held := [_held(p.grad) for p in parameters if p.grad is not None]):
+        torch._foreach_mul_(held, factor)
 
 
 def set_aside(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
@@ -55,7 +68,11 @@ def put_back(taken: list[tuple[nn.Parameter, Tensor]]) -> None:
         p.grad = earlier if p.grad is None else p.grad.add_(earlier)
 
 
-def _buckets(parameters: Sequence[nn.Parameter]) -> Iterable[list[Tensor]]:
+def _held(gradient: Tensor) -> Tensor:
+    return gradient.to_local() if isinstance(gradient, DTensor) else gradient
+
+
+def _buckets(parameters: Sequence[nn.Parameter], most_bytes: float) -> Iterable[list[Tensor]]:
     bucket: list[Tensor] = []
     size = 0
     for p in parameters:
@@ -64,7 +81,7 @@ def _buckets(parameters: Sequence[nn.Parameter]) -> Iterable[list[Tensor]]:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
         if bucket and (
-            size >= BUCKET_BYTES or p.grad.dtype != bucket[0].dtype or p.grad.device != bucket[0].device
+            size >= most_bytes or p.grad.dtype != bucket[0].dtype or p.grad.device != bucket[0].device
         ):
             yield bucket
             bucket, size = [], 0

@@ -28,6 +28,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
+def in_words(error: BaseException) -> str:
+    """What happened, in one line; unlike the error itself it keeps nothing alive."""
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
 def release() -> None:
     """Give back what the failed try held, after its exception is gone."""
     gc.collect()

@@ -55,7 +55,7 @@ class NimbleModule(ThinModule):
 
     @override
     def configure_callbacks(self) -> list[L.Callback]:
-        self.stepping.arguments.take_over(self.trainer)
+        self.stepping.take_over(self.trainer)
         return []
 
     @override

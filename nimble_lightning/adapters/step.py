@@ -1,9 +1,8 @@
 """One optimizer step over one global batch, however it has to be cut to fit.
 
 A batch goes through in pieces; each piece is weighted by the items it holds, so the gradient is that of the
-uncut batch over all
-ranks. Running out of memory halves the piece and redoes the *same* batch from untouched weights, on every
-rank at once.
+uncut batch over all ranks. Running out of memory halves the piece and redoes the *same* batch from untouched
+weights, on every rank at once.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nimble_lightning.adapters import gradients, memory
+from nimble_lightning.adapters.exchange import Alone
 from nimble_lightning.adapters.losses import loss_and_count
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import can_split, size_of, split
@@ -35,10 +35,12 @@ class Window:
 
 @dataclass
 class Done:
-    """What a batch came to: the mean loss (still on the device) and the items it is a mean of."""
+    """What a batch came to: the mean loss (still on the device), the items it is a mean of, and a piece whose
+    backward pass waits for the other ranks."""
 
     loss: Tensor
     items: float
+    held: Tensor | None = None
 
 
 @dataclass
@@ -63,8 +65,8 @@ class Pieces:
     def __init__(self, size: int | None = None) -> None:
         self.size = size
 
-    def of(self, batch: Any, samples: int) -> Any:
-        return (batch,) if self.size is None or samples <= self.size else split(batch, self.size)
+    def of(self, batch: Any, samples: int) -> list[Any]:
+        return [batch] if self.size is None or samples <= self.size else list(split(batch, self.size))
 
     def too_large(self, samples: int, reason: str) -> TrainerError:
         """What to say where no smaller piece can be tried."""
@@ -98,36 +100,45 @@ class Backward:
 
     loss_of: PieceLoss
     pieces: Pieces
-    backward: Callable[[Tensor], None]
+    exchange: Alone
     begin: Callable[[], None]
     window: Window = field(default_factory=Window)
 
-    def __call__(self, batch: Any, samples: int) -> Done:
+    def __call__(self, batch: Any, samples: int, complete: bool) -> Done:
         self.begin()
+        own = self.pieces.of(batch, samples)
         parts: list[tuple[Tensor, float]] = []
-        unit = self.window.unit
-        for piece in self.pieces.of(batch, samples):
+        unit, held = self.window.unit, None
+        for number, piece in enumerate(self._as_many_as_others(own), 1):
             loss, count = self.loss_of(piece, samples if piece is batch else size_of(piece))
-            if not count:
+            count = count if number <= len(own) else 0.0
+            last = complete and number >= len(own)
+            unit = unit or self.exchange.unit(max(samples, count))
+            if count:
+                parts.append((loss.detach(), count))
+            elif self.exchange.may_skip(last):
                 continue
-            unit = unit or (samples if count <= samples else count)
-            self.backward(loss if count == unit else loss * (count / unit))
-            parts.append((loss.detach(), count))
+            held = self.exchange.backward(loss if count == unit else loss * (count / unit), last)
         self.window.unit = unit
         if len(parts) == 1:
-            return Done(*parts[0])
+            return Done(*parts[0], held)
         items = sum(count for _, count in parts)
-        return Done(sum((loss * (count / items) for loss, count in parts), torch.zeros(())), items)
+        return Done(sum((loss * (count / items) for loss, count in parts), torch.zeros(())), items, held)
 
-    def attempt(self, batch: Any, samples: int) -> Done | str:
+    def _as_many_as_others(self, own: list[Any]) -> list[Any]:
+        """Where ranks meet in every piece, one that has fewer repeats its last, which then counts nothing."""
+        missing = 0 if self.pieces.size is None else self.exchange.pieces(len(own)) - len(own)
+        return [*own, *own[-1:] * missing]
+
+    def attempt(self, batch: Any, samples: int, complete: bool) -> Done | str:
         """As calling it, but running out of memory is an answer. Only words survive: an exception would keep
         the batch alive."""
         try:
-            return self(batch, samples)
+            return self(batch, samples, complete)
         except Exception as error:
             if not memory.is_out_of_memory(error):
                 raise
-            return str(error).partition("\n")[0] or type(error).__name__
+            return memory.in_words(error)
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
@@ -170,25 +181,17 @@ class GlobalStep:
         backward: Forward and backward of a batch.
         module: Whose parameters are trained.
         accumulate: Batches a step.
-        world_size: Ranks whose gradients this class adds up itself (1 where the strategy does it).
         redoable: Whether a batch can be tried again; not where ranks wait for each other in the middle of it.
     """
 
     def __init__(
-        self,
-        backward: Backward,
-        module: nn.Module,
-        accumulate: int = 1,
-        world_size: int = 1,
-        redoable: bool = True,
+        self, backward: Backward, module: nn.Module, accumulate: int = 1, redoable: bool = True
     ) -> None:
         self.backward = backward
         self.parameters = trainable(module)
         self.accumulate = accumulate
-        self.world_size = world_size
         self.redoable = redoable
         self._redo = Redoable.watching(module)
-        self._device = self.parameters[0].device if self.parameters else torch.device("cpu")
 
     def run(self, batch: Any, last: bool, zero_grad: Callable[[], None]) -> tuple[Done, bool]:
         """What the batch came to, and whether the gradients are complete and ready for the optimizer."""
@@ -196,41 +199,45 @@ class GlobalStep:
         if not window.batches:
             zero_grad()
         samples = size_of(batch)
+        complete = last or window.batches + 1 >= self.accumulate
         earlier = gradients.set_aside(self.parameters) if window.batches else []
-        done, total = self._until_it_fits(batch, samples, zero_grad)
+        done, total = self._until_it_fits(batch, samples, complete, zero_grad)
         gradients.put_back(earlier)
         window.items += done.items
         window.batches += 1
-        complete = last or window.batches >= self.accumulate
         if complete:
-            self._finish(window, total)
+            self._finish(window, total, done.held, samples)
         return done, complete
 
-    def _until_it_fits(self, batch: Any, samples: int, zero_grad: Callable[[], None]) -> tuple[Done, float]:
+    def _until_it_fits(
+        self, batch: Any, samples: int, complete: bool, zero_grad: Callable[[], None]
+    ) -> tuple[Done, float]:
         before = self.backward.window.items, self.backward.window.unit
         self._redo.remember()
         while True:
-            done = self.backward.attempt(batch, samples)
-            failed = isinstance(done, str)
-            if isinstance(done, str) and not self.redoable:
-                raise self.backward.pieces.too_large(samples, done)
-            total = before[0] + (0.0 if isinstance(done, str) else done.items)
-            if self.world_size > 1:
-                failed, total = gradients.agree(failed, total, self._device)
-            if not failed and not isinstance(done, str):
-                return done, total
+            done: Done | str = self.backward.attempt(batch, samples, complete)
+            if isinstance(done, str):
+                if not self.redoable:
+                    raise self.backward.pieces.too_large(samples, done)
+                self.backward.exchange.agree(True, 0.0)
+            else:
+                failed, total = self.backward.exchange.agree(False, before[0] + done.items)
+                if not failed:
+                    return done, total
+                # What waits to go backward must not fill the memory of the next try.
+                done = "on another rank"
             zero_grad()
             memory.release()
-            self.backward.pieces.halve(
-                samples, can_split(batch), done if isinstance(done, str) else "on another rank"
-            )
+            self.backward.pieces.halve(samples, can_split(batch), done)
             self._redo.undo()
             self.backward.window.unit = before[1]
 
-    def _finish(self, window: Window, total: float) -> None:
+    def _finish(self, window: Window, total: float, held: Tensor | None, samples: int) -> None:
         """From sums in this rank's unit to the mean over everything."""
-        if total and window.unit:
-            gradients.scale(self.parameters, window.unit / total)
-        if self.world_size > 1:
-            gradients.add_up(self.parameters)
+        try:
+            self.backward.exchange.finish(window.unit, window.items, total, held)
+        except Exception as error:
+            if not memory.is_out_of_memory(error):
+                raise
+            raise self.backward.pieces.too_large(samples, memory.in_words(error)) from error
         window.unit, window.items, window.batches = 0.0, 0.0, 0

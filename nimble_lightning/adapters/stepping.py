@@ -9,10 +9,12 @@ from lightning.pytorch.trainer.connectors.data_connector import _parse_num_batch
 from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor, nn
 
+from nimble_lightning.adapters.cooperation import Cooperation
 from nimble_lightning.adapters.data import NimbleData
+from nimble_lightning.adapters.exchange import Averaged
 from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.scheduling import Scheduling
-from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces
+from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.trainer_arguments import TrainerArguments
 from nimble_lightning.adapters.training_log import TrainingLog
 from nimble_lightning.adapters.update import Update
@@ -30,9 +32,15 @@ class Stepping:
         self.pieces = Pieces(None if size == "auto" else int(size))
         self.loss_of = PieceLoss(module.user.object.train, module.user.method("compute_loss"))
         self.arguments = TrainerArguments(module.settings.clip)
+        self.cooperation = Cooperation()
         self.plateau_metric = "val_loss"
         self._scheduling = Scheduling([], self.plateau_metric)
         self._log: TrainingLog | None = None
+
+    def take_over(self, trainer: L.Trainer) -> None:
+        """Before the Trainer and its strategy are set up."""
+        self.arguments.take_over(trainer)
+        self.cooperation.take_over(trainer, self.arguments.clip, self.arguments.accumulate)
 
     def start(self) -> None:
         module, trainer = self._module, self._module.trainer
@@ -42,10 +50,10 @@ class Stepping:
         self._log = log = TrainingLog(module, module.running, accumulate)
         self._after_step = log.after_step
         self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
-        backward = Backward(self.loss_of, self.pieces, self._update.backward, module.running.begin)
-        ranks = trainer.world_size if self._update.plain else 1
-        alone = trainer.world_size == 1 or (self._update.plain and not meets_in_forward(module))
-        self._step = GlobalStep(backward, module, accumulate, ranks, redoable=alone)
+        exchange = self.cooperation.start(trainer, trainable(module), self._update.backward)
+        backward = Backward(self.loss_of, self.pieces, exchange, module.running.begin)
+        meeting = isinstance(exchange, Averaged) or meets_in_forward(module)
+        self._step = GlobalStep(backward, module, accumulate, redoable=trainer.world_size == 1 or not meeting)
 
     def run(self, batch: Any) -> Tensor:
         """Train on one batch; returns its mean loss."""
@@ -85,15 +93,18 @@ class Stepping:
         # A fit that had nothing to do never started.
         if self._log is not None:
             self._log.flush()
+        self.cooperation.end(trainer)
         self.arguments.give_back(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"micro_batch_size": self.pieces.size}
+        """Every rank must call this."""
+        return {"micro_batch_size": self.pieces.size, "communication": self.cooperation.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         remembered = state.get("micro_batch_size")
         if remembered is not None:
             self.pieces.size = min(remembered, self.pieces.size or remembered)
+        self.cooperation.load_state_dict(state.get("communication", {}))
 
 
 def meets_in_forward(module: nn.Module) -> bool:

@@ -6,25 +6,35 @@ from collections.abc import Callable
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, SingleDeviceStrategy
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+)
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import trainable
+from nimble_lightning.ops.norms import clip_norm
+
+_DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
 
 
 class Update:
     """One optimizer and what has to happen around it under the Trainer's strategy and precision.
 
-    Where the strategy leaves parameters whole (one device, DDP), backward and step go straight to torch and
-    gradients
-    are added up by us; elsewhere (FSDP, DeepSpeed) they go through the strategy.
+    Where the strategy adds nothing to backward and step they go straight to torch; elsewhere (DeepSpeed, and
+    what we do not know) they go through the strategy.
     """
 
     def __init__(self, module: L.LightningModule, hooks: Hooks, clip: Clip) -> None:
         strategy = module.trainer.strategy
-        self.plain = isinstance(strategy, SingleDeviceStrategy | DDPStrategy)
+        self._direct = isinstance(strategy, _DIRECT) and not isinstance(strategy, DeepSpeedStrategy)
+        self._model = strategy.model
         self._module = module
         self._hooks = hooks
         self._clip = clip
@@ -37,7 +47,7 @@ class Update:
     @property
     def backward(self) -> Callable[[Tensor], None]:
         """Straight to autograd where nothing has to happen around it."""
-        if not self.plain:
+        if not self._direct:
             return self._module.manual_backward
         if self._scaler is None and not self._hooks.hears("on_before_backward", "on_after_backward"):
             return torch.Tensor.backward
@@ -52,23 +62,22 @@ class Update:
             parameter.grad = None
 
     def __call__(self) -> None:
-        if self.plain:
-            self._step_plainly()
+        if self._direct:
+            self._step_directly()
             return
-        self._hooks.fire("on_before_optimizer_step", self.optimizer)
         for amount, algorithm in ((self._clip.norm, "norm"), (self._clip.value, "value")):
             if amount:
                 self._module.clip_gradients(self.optimizer, amount, algorithm)
         self._wrapped.step()
 
-    def _step_plainly(self) -> None:
+    def _step_directly(self) -> None:
         """What LightningOptimizer.step() does, less the layers a plain optimizer does not need."""
         self._wrapped._on_before_step()
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
         self._hooks.fire("on_before_optimizer_step", self.optimizer)
         if self._clip.norm:
-            nn.utils.clip_grad_norm_(self._parameters, self._clip.norm)
+            self._clip_norm(self._clip.norm)
         if self._clip.value:
             nn.utils.clip_grad_value_(self._parameters, self._clip.value)
         if self._scaler is None:
@@ -77,6 +86,13 @@ class Update:
             self._scaler.step(self.optimizer)
             self._scaler.update()
         self._wrapped._on_after_step()
+
+    def _clip_norm(self, most: float) -> None:
+        if isinstance(self._model, FullyShardedDataParallel):
+            # Its gradients do not know that they are parts.
+            self._model.clip_grad_norm_(most)
+        else:
+            clip_norm([p.grad for p in self._parameters if p.grad is not None], most)
 
     def _backward_with_hooks(self, loss: Tensor) -> None:
         self._hooks.fire("on_before_backward", loss)

@@ -7,7 +7,6 @@ import math
 from typing import Any, Literal
 
 import lightning as L
-import torch
 import torch.distributed as dist
 from lightning.pytorch.strategies import FSDPStrategy
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from nimble_lightning.callbacks._late import Late
 from nimble_lightning.callbacks._place import tell
 from nimble_lightning.callbacks._snapshot import Snapshot
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import norms
 
 log = logging.getLogger(__name__)
 
@@ -167,10 +167,8 @@ def statistics(module: nn.Module) -> list[Tensor]:
 
 def total_norm(gradients: list[Tensor], trainer: L.Trainer) -> Tensor:
     """The norm of all gradients, the same on every rank; it stays on the device."""
-    norm = torch.nn.utils.get_total_norm(gradients)
-    if hasattr(norm, "full_tensor"):
-        norm = norm.full_tensor()
-    elif isinstance(trainer.strategy, FSDPStrategy):
+    norm = norms.total_norm(gradients)
+    if isinstance(trainer.strategy, FSDPStrategy):
         norm = norm.square()
         dist.all_reduce(norm)
         norm = norm.sqrt()

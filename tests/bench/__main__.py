@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import safety, speed, sweeps
+from tests.bench import ranks, safety, speed, sweeps
 from tests.bench.tables import machine
 
 
@@ -17,7 +17,7 @@ def main() -> None:
         "--only",
         nargs="+",
         metavar="PART",
-        help="some of: peers long parts reports saves kills answers sweeps",
+        help="some of: peers long ranks parts reports saves kills answers sweeps",
     )
     asked = parser.parse_args()
     repeats = asked.repeats or (3 if asked.quick else 7)
@@ -25,6 +25,7 @@ def main() -> None:
     sections: dict[str, Callable[[], str]] = {
         "peers": lambda: speed.peers(repeats, batches),
         "long": lambda: speed.long_steps(repeats, batches // 2),
+        "ranks": lambda: ranks.two(repeats, batches // 10),
         "parts": lambda: speed.parts(repeats, batches),
         "reports": lambda: speed.reports(repeats, batches),
         "saves": lambda: safety.saves(4 * repeats, 100),

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces
+from nimble_lightning.adapters.exchange import Alone
+from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.errors import TrainerError
 
 
@@ -28,7 +29,11 @@ def _step(
     model: nn.Module, train: Callable[[Any], Any], size: int | None = None, accumulate: int = 1
 ) -> GlobalStep:
     return GlobalStep(
-        Backward(PieceLoss(train), Pieces(size), torch.Tensor.backward, lambda: None), model, accumulate
+        Backward(
+            PieceLoss(train), Pieces(size), Alone(trainable(model), torch.Tensor.backward), lambda: None
+        ),
+        model,
+        accumulate,
     )
 
 

@@ -1,0 +1,100 @@
+"""Where the gradients of the ranks meet, and what ranks have to agree on before.
+
+A loss is a mean over items, of which ranks and pieces hold different numbers. Every piece is weighted by its
+items in some unit, so that gradients are sums; once the items of all ranks are known they become the mean
+over everything. What differs is who adds up over the ranks: nobody, we (`AddedUp`), DDP's reducer
+(reducer.py), the sharded model itself (`Averaged`), or DeepSpeed (engine.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nimble_lightning.adapters import gradients
+
+BackwardPass = Callable[[Tensor], None]
+
+
+class Alone:
+    """One device: there is nobody to ask."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter], backward: BackwardPass, ranks: int = 1) -> None:
+        self.parameters = parameters
+        self.ranks = ranks
+        self._backward = backward
+        self._device = parameters[0].device if parameters else torch.device("cpu")
+
+    def pieces(self, own: int) -> int:
+        """How many pieces this rank has to run, given how many it has."""
+        return own
+
+    def may_skip(self, last: bool) -> bool:
+        """Whether a piece without any item need not go backward."""
+        return True
+
+    def unit(self, items: float) -> float:
+        """What pieces are weighted in, given the items of the first one."""
+        return items
+
+    def backward(self, loss: Tensor, last: bool) -> Tensor | None:
+        """Add to the gradients, or return the loss if that has to wait until all ranks agree."""
+        self._backward(loss)
+        return None
+
+    def agree(self, failed: bool, items: float) -> tuple[bool, float]:
+        """Whether any rank failed, and the items of the whole step."""
+        return failed, items
+
+    def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
+        """From sums to the mean over all items of all ranks."""
+        if total:
+            gradients.scale(self.parameters, unit / total)
+
+
+class AddedUp(Alone):
+    """Every rank has the whole model, and gradients are added up by us, after all ranks have succeeded: one
+    that ran out of memory never leaves the others waiting, so all can try again."""
+
+    bucket_mib = gradients.BUCKET_MIB
+    _some_missing = False
+
+    def agree(self, failed: bool, items: float) -> tuple[bool, float]:
+        missing = any(p.grad is None for p in self.parameters)
+        failures, total, some_missing = gradients.sums((failed, items, missing), self._device)
+        self._some_missing = some_missing > 0
+        return failures > 0, total
+
+    def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
+        super().finish(unit, items, total, held)
+        used = self.parameters
+        if self._some_missing:
+            used = gradients.used_by_any(self.parameters, self._device)
+        gradients.add_up(used, self.bucket_mib)
+
+
+class Averaged(Alone):
+    """The model is cut up and its parts exchange gradients in every backward pass, as a mean over ranks."""
+
+    _unit = 0.0
+
+    def pieces(self, own: int) -> int:
+        return gradients.most(own, self._device)
+
+    def may_skip(self, last: bool) -> bool:
+        return False
+
+    def unit(self, items: float) -> float:
+        # Common to all ranks; and a power of two, by which no bit changes, so that a run that is continued
+        # elsewhere may find another one.
+        self._unit = self._unit or 2.0 ** math.ceil(math.log2(gradients.most(math.ceil(items), self._device)))
+        return self._unit
+
+    def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
+        # Ranks that a layer is cut up over count the same samples, in the sum and in the number alike.
+        (total,) = gradients.sums((items,), self._device)
+        if total:
+            gradients.scale(self.parameters, unit * self.ranks / total)
