@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from nimble_lightning.cli import schema
+from nimble_lightning.cli import saying, schema
 from nimble_lightning.cli.plan import Source, find_source
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.figures import evaluated, objective
@@ -59,15 +58,19 @@ class Task:
         overrides = self.varied(hydra.overrides.task)
         if member is not None:
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
+        refused: NimbleError | None = None
         try:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
-            code = 2 if isinstance(error, RequestError) else 1
+            refused, code = error, 2 if isinstance(error, RequestError) else 1
             outcome = Outcome(
                 member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error)
             )
         self.outcomes.append(outcome)
-        print(told(outcome), file=sys.stderr if outcome.exit_code else sys.stdout, flush=True)
+        if outcome.exit_code:
+            saying.complain(told(outcome), refused)
+        else:
+            saying.say(told(outcome))
         if member is not None and outcome.exit_code in _STOPPED:
             # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
             raise SystemExit(outcome.exit_code)

@@ -9,22 +9,19 @@ from dataclasses import replace
 from typing import Any
 
 from nimble_lightning.runtime import (
-    asked_validator,
+    concluding,
     devices,
     ending,
+    entering,
+    foreign_ranks,
     forkserver,
     notifying,
     refreshing,
-    replayed,
-    result,
     resuming,
-    signing,
     stacks,
 )
-from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
-from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.outcome import Outcome, judge
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
@@ -39,26 +36,21 @@ LOOK_SECONDS = 0.05
 
 def supervise(job: Job) -> Result:
     """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
-    asked_validator.check(job.resolved())
-    job.folder.create()
-    with RunLock(job.folder.lock):
-        wait_for_orphans(job.folder)
-        done = read_json(job.folder.run)
-        if (
-            done.get("status") == "finished"
-            and job.folder.finished.exists()
-            and job.config.get("resume") != "never"
-        ):
-            return Result.of(job.folder.path, done, f"The run {job.run_id} is finished already.")
-        job.folder.finished.unlink(missing_ok=True)
-        job.save()
-        with signing.ready(job):
-            if (job.config.get("launch") or {}).get("name") == "inline":
-                from nimble_lightning.runtime.inline import run_inline
+    launch = str((job.config.get("launch") or {}).get("name", "local"))
+    if (ranks := foreign_ranks.around(launch)) is not None:
+        from nimble_lightning.runtime import one_of_many
 
-                return run_inline(job)
-            with notifying.telling(job):
-                return Supervisor(job).run()
+        return one_of_many.run(job, ranks)
+    if launch == "inline":
+        from nimble_lightning.runtime.inline import run_inline
+
+        return entering.work_on(job, run_inline)
+    return entering.work_on(job, _with_workers)
+
+
+def _with_workers(job: Job) -> Result:
+    with notifying.telling(job):
+        return Supervisor(job).run()
 
 
 class Supervisor:
@@ -84,13 +76,15 @@ class Supervisor:
         first = True
         while not self.stop.wanted():
             decision = self._attempt(first=first)
-            if decision.wait is None or self.stop.wanted():
-                return self._conclude(decision)
+            if decision.outcome.cause != "finished" and self.stop.wanted():
+                break
+            if decision.wait is None:
+                return concluding.concluded(self.job, self.record, decision.outcome, decision.why_not)
             log.warning("%s", self._next(decision))
             self._tell_retry(decision)
             self._sleep(decision.wait)
             first = False
-        return self._stopped(self.stop.reason, self.stop.exit_code)
+        return concluding.stopped(self.job, self.record, self.stop.reason, self.stop.exit_code)
 
     def _attempt(self, *, first: bool) -> Decision:
         resume_from, step = resuming.find(self.job, first_of_command=first)
@@ -105,7 +99,7 @@ class Supervisor:
         outcome = judge(attempt.evidence())
         if self.stop.wanted() and outcome.cause != "finished":
             outcome = replace(outcome, cause="stopped", reason=self.stop.reason)
-        committed = self._committed_step()
+        committed = concluding.committed_step(self.job.folder)
         decision = self.policy.decide(outcome, committed)
         self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)
         return decision
@@ -124,10 +118,6 @@ class Supervisor:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.stop.wanted():
             time.sleep(min(LOOK_SECONDS, seconds))
-
-    def _committed_step(self) -> int:
-        names = (path.stem.removeprefix("step-") for path in self.job.folder.steps.glob("step-*.ckpt"))
-        return max((int(name) for name in names if name.isdigit()), default=0)
 
     # --- words --------------------------------------------------------------------------------
 
@@ -151,44 +141,5 @@ class Supervisor:
     def _next(self, decision: Decision) -> str:
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
         return (
-            f"{told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
+            f"{concluding.told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
         )
-
-    def _conclude(self, decision: Decision) -> Result:
-        outcome = decision.outcome
-        if outcome.cause == "finished":
-            flag = read_json(self.job.folder.finished)
-            self.record.update(
-                status="finished",
-                metrics=flag["metrics"],
-                verdict=replayed.verdict(self.job) if replayed.wanted(self.job) else flag.get("verdict"),
-                best_checkpoint=flag["best_checkpoint"],
-                ended=time.time(),
-            )
-            return Result.of(self.job.folder.path, self.record.content, "finished")
-        if self.stop.wanted():
-            return self._stopped(self.stop.reason, self.stop.exit_code)
-        if outcome.cause in ("stopped", "preempted"):
-            return self._stopped(f"stopped: {outcome.reason}", result.TERMINATED)
-        self.record.update(status="failed", message=outcome.reason, ended=time.time())
-        message = f"failed: {told(outcome)}" + (f" ({decision.why_not})" if decision.why_not else "")
-        ended = Result.of(self.job.folder.path, self.record.content, message)
-        ended.exit_code = result.REFUSED if outcome.cause == "config" else result.FAILED
-        return ended
-
-    def _stopped(self, reason: str, exit_code: int) -> Result:
-        self.record.update(status="stopped", message=reason, ended=time.time())
-        ended = Result.of(
-            self.job.folder.path,
-            self.record.content,
-            f"{reason}, committed up to step {self._committed_step()}",
-        )
-        ended.exit_code = exit_code
-        return ended
-
-
-def told(outcome: Outcome) -> str:
-    """An outcome in one line: who, where, why."""
-    where = "" if outcome.rank is None else f"rank {outcome.rank}"
-    where += "" if outcome.step is None else f" at step {outcome.step}"
-    return f"{where}: {outcome.reason}" if where else outcome.reason
