@@ -1,4 +1,4 @@
-"""What a command says at its end, once: of many processes that somebody's launcher started, the first speaks."""
+"""What a command says at its end, once: of many processes that a launcher started, the first speaks."""
 
 from __future__ import annotations
 

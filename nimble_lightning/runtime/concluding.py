@@ -27,7 +27,8 @@ def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> 
         record.finish(flag, verdict)
         return Result.of(job.folder.path, record.content, "finished")
     if outcome.cause in ("stopped", "preempted"):
-        return stopped(job, record, f"stopped: {outcome.reason}", result.TERMINATED)
+        reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
+        return stopped(job, record, reason, result.TERMINATED)
     record.update(status="failed", message=outcome.reason, ended=time.time())
     message = f"failed: {told(outcome)}" + (f" ({why_not})" if why_not else "")
     ended = Result.of(job.folder.path, record.content, message)

@@ -59,15 +59,15 @@ def follow(job: Job, meeting: Meeting) -> Result:
 
 
 def asked_of(job: Job) -> dict[str, Any]:
-    """What a rank tells of itself: which settings it was given, as digests, and where it is."""
+    """Which settings a rank was given, as digests; the name of the run is for the first to decide."""
     settings = {name: value for name, value in job.resolved().items() if name != "run_id"}
-    return {"settings": agreement.digests(settings), "machine": socket.gethostname()}
+    return {"settings": agreement.digests(settings)}
 
 
 def placed(job: Job, folder: str, run_id: str) -> Job:
     """The job in the folder where the first start of the first rank put it."""
     if job.folder.path != Path(folder):
-        # Made for a name that this process has given the run; if it is empty it is in nobody's way but people's.
+        # Made for a name that this process has given the run; empty, and in the way of people.
         with contextlib.suppress(OSError):
             job.folder.path.rmdir()
     job.config.run_id = run_id

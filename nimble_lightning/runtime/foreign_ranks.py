@@ -109,8 +109,14 @@ def around(launch: str) -> Ranks | None:
         launch: The name of what was chosen of the group `launch`.
 
     Raises:
-        RequestError: Somebody else's launcher was chosen, and there is none.
+        RequestError: Somebody else's launcher was chosen and there is none, or there is one and the run was
+            to be in one process.
     """
+    if launch == "inline" and (ranks := found()) is not None:
+        raise RequestError(
+            f"A run in one process was asked for (launch=inline, or an object for nl.run), and "
+            f"{ranks.launcher.name} started {ranks.size}. Leave launch= out, and give nl.run the class."
+        )
     if launch not in ("local", "torchrun"):
         return None
     ranks = found(least=1 if launch == "torchrun" else 2)

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime import foreign_ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.supervisor import supervise
@@ -52,6 +53,7 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
         _compose(dict(params or {}), settings), trainer=_absolute(spec) if spec else type_name(trainer)
     )
     if spec is None:
+        foreign_ranks.around("inline")
         # Brings Lightning with it, which a process that only supervises can do without.
         from nimble_lightning.runtime.inline import run_inline
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from functools import partial
+from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard, obeyed
@@ -15,7 +16,7 @@ from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.following import asked_of, placed, train_here
 from nimble_lightning.runtime.foreign_ranks import Ranks, starts_before, starts_left
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.meeting import Meeting
+from nimble_lightning.runtime.meeting import LEAVE_SECONDS, Meeting
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.remains import Abandoned, abandoned, why_ended
@@ -25,29 +26,23 @@ from nimble_lightning.runtime.result import Result
 def lead(job: Job, meeting: Meeting) -> Result:
     """Train with the others. Whatever happens, they hear of it."""
     try:
-        _require_agreement(meeting, asked_of(job))
+        _require_agreement(meeting.gather("asked", asked_of(job)))
         run = meeting.keep("run", {"folder": str(job.folder.path), "run_id": job.run_id})
         job = placed(job, **run)
         ended = entering.work_on(job, partial(_work, meeting, abandoned(job.folder)))
     except BaseException as error:
         meeting.end({"refused": str(error) or type(error).__name__})
         raise
-    meeting.end({"result": ended.as_plain()})
+    # Ranks that are lost because one of them failed hear nothing any more.
+    meeting.end({"result": ended.as_plain()}, 0.0 if ended.status == "failed" else LEAVE_SECONDS)
     return ended
 
 
-def _require_agreement(meeting: Meeting, mine: dict[str, object]) -> None:
-    ranks, asked = meeting.ranks, meeting.gather("asked", mine)
+def _require_agreement(asked: list[dict[str, Any]]) -> None:
     for rank, one in enumerate(asked):
         if "refused" in one:
             raise RequestError(f"rank {rank}: {one['refused']}")
     agreement.refuse_difference([one["settings"] for one in asked])
-    machines = {one["machine"] for one in asked}
-    if len(machines) != ranks.machines:
-        raise RequestError(
-            f"{ranks.launcher.name}: {ranks.size} processes are on {len(machines)} machines, "
-            f"not {ranks.local_size} on each. Say it: export LOCAL_RANK and LOCAL_WORLD_SIZE for each process."
-        )
 
 
 def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
@@ -77,7 +72,7 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
 def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool) -> Result:
     committed = concluding.committed_step(job.folder)
     record.end(outcome, committed if outcome.step is None else outcome.step)
-    _clear_away(job.folder)
+    _clear_away(job.folder, len(record.attempts))
     if interrupted and outcome.cause != "finished":
         ended = concluding.stopped(job, record, "stopped by SIGINT", result.INTERRUPTED)
     else:
@@ -95,6 +90,7 @@ def _introduction(ranks: Ranks) -> str:
     return f"rank 0 of {ranks.size}, started by {who}: this command starts no processes, and {again}"
 
 
-def _clear_away(folder: RunFolder) -> None:
-    for file in folder.heartbeats():
+def _clear_away(folder: RunFolder, attempt: int) -> None:
+    """What ranks need of each other while they go on."""
+    for file in (*folder.heartbeats(), *folder.path.glob(f"{folder.prepared(attempt, 0).stem}.*")):
         file.unlink(missing_ok=True)

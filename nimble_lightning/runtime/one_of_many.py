@@ -1,4 +1,4 @@
-"""A run whose processes somebody else's launcher has started: this is one rank of it, and starts no others."""
+"""A run whose processes somebody else's launcher has started: this is one rank of it, and starts none."""
 
 from __future__ import annotations
 
