@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.runtime.worker import IN_WORKER
+
+# Set in workers of ours, which are told their ranks by the same variables, and load scripts that must not start
+# runs of their own.
+IN_WORKER = "NIMBLE_WORKER"
 
 
 class Alone(NimbleError):
@@ -139,7 +142,6 @@ def found(environment: Mapping[str, str] | None = None, least: int = 2) -> Ranks
         RequestError: They contradict each other.
     """
     variables = os.environ if environment is None else environment
-    # Workers of ours are told their ranks by the same variables.
     if variables.get(IN_WORKER):
         return None
     for launcher in _LAUNCHERS:

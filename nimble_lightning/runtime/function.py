@@ -22,7 +22,6 @@ from nimble_lightning.runtime import foreign_ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.supervisor import supervise
-from nimble_lightning.runtime.worker import IN_WORKER
 
 # Sections that take more than their files list.
 _OPEN = ("params", "lightning", "callbacks", "validator", "signature")
@@ -43,7 +42,7 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
 
         result = nl.run(MyTrainer, params={"lr": 3e-4}, lightning={"max_epochs": 3})
     """
-    if os.environ.get(IN_WORKER):
+    if os.environ.get(foreign_ranks.IN_WORKER):
         raise RequestError(
             "nl.run() was reached while a worker was loading this file. Put the call under if __name__ == "
             "'__main__':"

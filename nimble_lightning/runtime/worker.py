@@ -16,11 +16,10 @@ from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime import parent, printing
 from nimble_lightning.runtime.causes import is_consequence
 from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.foreign_ranks import IN_WORKER
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.job import Job
 
-# Set in workers, so that a script they load can be told not to start runs of its own.
-IN_WORKER = "NIMBLE_WORKER"
 # Asks a worker what each of its threads is doing.
 STACKS = signal.SIGUSR2
 

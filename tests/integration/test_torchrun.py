@@ -33,7 +33,9 @@ def test_two_ranks_of_torchrun_are_one_run_and_a_lost_rank_costs_no_bit(tmp_path
             continue
     said, _ = command.communicate(timeout=60)
     assert command.returncode == 0, said
-    assert {words[:3] for words in seen if words} <= {("-u", "-m", "nimble_lightning")}, seen
+    # Between its fork and its start a process still has the name of torchrun.
+    programs = {words[:3] for words in seen if words and "torch.distributed.run" not in words}
+    assert programs == {("-u", "-m", "nimble_lightning")}
     (folder,) = Path("outputs/tiny").iterdir()
     attempts = json.loads((folder / "run.json").read_text())["attempts"]
     assert [(a["cause"], a["rank"]) for a in attempts] == [("killed", 1), ("finished", None)]

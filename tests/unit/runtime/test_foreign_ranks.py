@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.foreign_ranks import around, found
-from nimble_lightning.runtime.worker import IN_WORKER
+from nimble_lightning.runtime.foreign_ranks import IN_WORKER, around, found
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",
