@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -37,6 +38,15 @@ def start(*words: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
+def said_by(command: subprocess.Popen[str], seconds: float = 200.0) -> str:
+    """All it said, once it has ended; what does not end is ended."""
+    try:
+        return command.communicate(timeout=seconds)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(command.pid, signal.SIGKILL)
+        raise AssertionError(f"not over after {seconds:.0f} s: {command.communicate()[0]}") from None
+
+
 def torchrun(*settings: str, options: Sequence[str] = ()) -> subprocess.Popen[str]:
     return start(*TORCHRUN, *options, "-m", "nimble_lightning", *TINY, *settings)
 
@@ -60,7 +70,7 @@ def by_hand(settings: Mapping[int, Sequence[str]], **variables: str) -> dict[int
     }
 
 
-def until(done: Callable[[], bool], seconds: float = 60.0) -> bool:
+def until(done: Callable[[], bool], seconds: float = 200.0) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if done():

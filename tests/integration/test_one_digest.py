@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from launched import OURS, by_hand
+from launched import OURS, by_hand, said_by
 
 pytest.importorskip("optuna")
 
@@ -114,7 +114,7 @@ def test_a_planted_difference_is_found_before_a_process_group_is_made() -> None:
     settings = ["run_id=some", "params.lr=0.01"]
     began = time.monotonic()
     ranks = by_hand({0: settings, 1: [*settings[:1], "params.lr=0.02"]})
-    said = {rank: command.communicate(timeout=60)[0] for rank, command in ranks.items()}
+    said = {rank: said_by(command) for rank, command in ranks.items()}
     print(f"refused {time.monotonic() - began:.2f} s after both commands were typed")
     assert "different values of params.lr;" in said[0]
     assert "distributed_backend" not in said[0]
