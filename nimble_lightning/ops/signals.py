@@ -87,7 +87,7 @@ def heard(wishes: list[signal.Signals]) -> Iterator[None]:
 
 @contextmanager
 def obeyed(wishes: list[signal.Signals]) -> Iterator[None]:
-    """While the block runs, SIGTERM ends as `Asked.obey` says; Ctrl-C does the same, and is added to the list."""
+    """While the block runs, SIGTERM ends as `Asked.obey` says; Ctrl-C too, and is added to the list."""
     if not _may_install():
         yield
         return

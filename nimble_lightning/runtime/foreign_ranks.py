@@ -11,8 +11,7 @@ from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
 
-# Set in workers of ours, which are told their ranks by the same variables, and load scripts that must not start
-# runs of their own.
+# Set in our own workers: they know their ranks by the same variables, and what they load may start no runs.
 IN_WORKER = "NIMBLE_WORKER"
 
 
@@ -178,7 +177,7 @@ def _read(launcher: Launcher, variables: Mapping[str, str]) -> Ranks:
             "processes on every machine."
         )
     ranks = Ranks(launcher, *map(int, values))
-    if not (ranks.rank < ranks.size and 0 < ranks.local_size and ranks.size % ranks.local_size == 0):
+    if not (ranks.rank < ranks.size and ranks.local_size > 0 and ranks.size % ranks.local_size == 0):
         raise RequestError(
             f"{launcher.name} says that this is rank {ranks.rank} of {ranks.size}, {ranks.local_size} on "
             "each machine. Expected as many on every machine, counted from 0."

@@ -22,7 +22,7 @@ from nimble_lightning.runtime import (
 )
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.outcome import Outcome, judge
+from nimble_lightning.runtime.outcome import judge
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.retrying import Decision, Policy
@@ -140,6 +140,5 @@ class Supervisor:
 
     def _next(self, decision: Decision) -> str:
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
-        return (
-            f"{concluding.told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
-        )
+        told = concluding.told(decision.outcome)
+        return f"{told}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"

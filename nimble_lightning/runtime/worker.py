@@ -51,7 +51,7 @@ def main(
 def train(
     job: Job, attempt: int, rank: int, local_rank: int, resume_from: str | None, heart: Heart
 ) -> BaseException | None:
-    """Train here, and leave what a rank leaves; returns what ended it before the end, written down by then."""
+    """Train here, and leave what a rank leaves; returns what ended it too early, written down by then."""
     # Here, because the supervisor imports this module as well, and has no use for Lightning; which has to be
     # there before the log, since it sets levels of its own when it comes.
     from nimble_lightning.runtime.training import Training

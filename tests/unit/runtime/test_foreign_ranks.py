@@ -1,4 +1,4 @@
-"""Somebody else's launcher is known by its variables, and workers of ours are never taken for its processes."""
+"""Somebody else's launcher is known by its variables; workers of ours are never taken for its processes."""
 
 from __future__ import annotations
 
