@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli import summary, sweep
+from nimble_lightning.cli import saying, summary, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
@@ -23,6 +23,7 @@ from nimble_lightning.cli.request import Request, parse
 from nimble_lightning.cli.schema import fill_defaults
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.runtime.foreign.ranks import found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,12 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except NimbleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        saying.complain(f"error: {error}", error)
         return 2 if isinstance(error, RequestError) else 1
     except (HydraException, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        print(f"error: {_first_lines(error)}", file=sys.stderr)
+        saying.complain(f"error: {_first_lines(error)}", error)
         return 2
 
 
@@ -77,6 +78,11 @@ def _start(request: Request, plan: Plan) -> int:
         raise RequestError(
             "There is no trainer to run\n"
             "Give one: python -m nimble_lightning trainer=my_trainer.py (--help says more)"
+        )
+    if request.multirun and (ranks := found()) is not None:
+        raise RequestError(
+            f"A sweep (-m) starts the processes of its members itself, and {ranks.launcher.name} has started "
+            f"{ranks.size} already\nLeave {ranks.launcher.name} out: python -m nimble_lightning -m ..."
         )
     overrides = [*plan.overrides, *place(plan, request)]
     if request.multirun:

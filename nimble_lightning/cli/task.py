@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict
 
-from nimble_lightning.cli import outcomes, schema
+from nimble_lightning.cli import outcomes, saying, schema
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import Source, find_source
 from nimble_lightning.errors import NimbleError, RequestError
@@ -51,17 +50,21 @@ class Task:
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
             # Whoever kills this process, that it has begun is known, and with what.
             outcomes.keep(Outcome(member, overrides, "running", 1, folder))
+        refused: NimbleError | None = None
         try:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
-            code = 2 if isinstance(error, RequestError) else 1
+            refused, code = error, 2 if isinstance(error, RequestError) else 1
             outcome = Outcome(
                 member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error)
             )
         self.outcomes.append(outcome)
         if member is not None:
             outcomes.keep(outcome)
-        print(told(outcome), file=sys.stderr if outcome.exit_code else sys.stdout, flush=True)
+        if outcome.exit_code:
+            saying.complain(told(outcome), refused)
+        else:
+            saying.say(told(outcome))
         if member is not None and outcome.exit_code in _STOPPED:
             # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
             raise SystemExit(outcome.exit_code)

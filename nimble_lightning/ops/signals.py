@@ -85,6 +85,29 @@ def heard(wishes: list[signal.Signals]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def obeyed(wishes: list[signal.Signals]) -> Iterator[None]:
+    """While the block runs, SIGTERM ends as `Asked.obey` says; Ctrl-C too, and is added to the list."""
+    if not _may_install():
+        yield
+        return
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        wishes.append(signal.Signals(number))
+        # Whoever trains listens to this one.
+        signal.raise_signal(signal.SIGTERM)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked.obey()
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        asked.supervised = False
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _may_install() -> bool:
     return threading.current_thread() is threading.main_thread()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nimble_lightning.errors import RequestError
@@ -19,21 +19,30 @@ def require_same(config: Mapping[str, Any]) -> None:
     Raises:
         RequestError: They differ; the keys are named, on every rank.
     """
-    own = digests(config)
-    if len(set(everyones(_digest(own)))) == 1:
-        return
-    all_digests = everyones(own)
-    keys = sorted(set().union(*all_digests))
-    differing = [key for key in keys if len({found.get(key) for found in all_digests}) > 1]
-    raise RequestError(
-        f"The ranks were given different values of {', '.join(differing)}; they have to train the same. "
-        "Look for references to the environment (${oc.env:...}) that differ between machines."
-    )
+    mine = digests(config)
+    if len(set(everyones(_digest(mine)))) > 1:
+        refuse_difference(everyones(mine))
 
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
-    """A digest of every value, by its dotted name."""
+    """What can be shown of each value of a configuration, by its dotted name."""
     return {key: _digest(value) for key, value in _leaves(config)}
+
+
+def refuse_difference(found: Sequence[Mapping[str, str]]) -> None:
+    """Compare the digests of all ranks.
+
+    Raises:
+        RequestError: They differ.
+    """
+    keys = sorted(set().union(*found))
+    differing = [key for key in keys if len({one.get(key) for one in found}) > 1]
+    if differing:
+        raise RequestError(
+            f"The ranks were given different values of {', '.join(differing)}; they have to train the same. "
+            "Look for references to the environment (${oc.env:...}) that differ between machines, and for "
+            "different command lines."
+        )
 
 
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

@@ -149,7 +149,7 @@ class Attempt:
 
 def wait_for_orphans(folder: RunFolder) -> None:
     """Workers of a supervisor that was killed end by themselves; until then the folder is theirs."""
-    files = list(folder.path.glob(folder.heartbeat(0, 0).name.replace("0", "*")))
+    files = folder.heartbeats()
     until = time.monotonic() + ORPHAN_SECONDS
     pids = [beat.pid for file in files if (beat := read(file)) is not None]
     while any(alive(pid) for pid in pids) and time.monotonic() < until:

@@ -56,6 +56,10 @@ class RunFolder:
     def heartbeat(self, attempt: int, rank: int) -> Path:
         return self.path / f".heartbeat-{attempt}.{rank}"
 
+    def heartbeats(self, attempt: int | None = None) -> list[Path]:
+        """Those of an attempt, or of all."""
+        return list(self.path.glob(f".heartbeat-{'*' if attempt is None else attempt}.*"))
+
     def replica_log(self, rank: int) -> Path:
         return self.path / f"log.rank-{rank}.txt"
 

@@ -18,10 +18,10 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.supervisor import supervise
-from nimble_lightning.runtime.worker import IN_WORKER
 
 # Sections that take more than their files list.
 _OPEN = ("params", "lightning", "callbacks", "validator", "signature")
@@ -42,7 +42,7 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
 
         result = nl.run(MyTrainer, params={"lr": 3e-4}, lightning={"max_epochs": 3})
     """
-    if os.environ.get(IN_WORKER):
+    if os.environ.get(ranks.IN_WORKER):
         raise RequestError(
             "nl.run() was reached while a worker was loading this file. Put the call under if __name__ == "
             "'__main__':"
@@ -52,6 +52,7 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
         _compose(dict(params or {}), settings), trainer=_absolute(spec) if spec else type_name(trainer)
     )
     if spec is None:
+        ranks.around("inline")
         # Brings Lightning with it, which a process that only supervises can do without.
         from nimble_lightning.runtime.inline import run_inline
 

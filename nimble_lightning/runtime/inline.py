@@ -40,11 +40,5 @@ def _run(job: Job, trainer: Any) -> Result:
         raise
     flag = read_json(job.folder.finished)
     record.end(Outcome("finished"), flag["metrics"].get("global_step"))
-    record.update(
-        status="finished",
-        metrics=flag["metrics"],
-        verdict=flag["verdict"],
-        best_checkpoint=flag["best_checkpoint"],
-        ended=time.time(),
-    )
+    record.finish(flag, flag["verdict"])
     return ending.complete(job, Result.of(job.folder.path, record.content, "finished"))

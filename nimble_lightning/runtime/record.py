@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -59,9 +59,10 @@ class Record:
         self.update(status="running", message="")
         return number
 
-    def end(self, outcome: Outcome, last_step: int | None) -> None:
+    def end(self, outcome: Outcome, last_step: int | None, at: float | None = None) -> None:
+        """The attempt is over, now or since then."""
         entry = {
-            "end": time.time(),
+            "end": time.time() if at is None else at,
             "cause": outcome.cause,
             "reason": outcome.reason,
             "rank": outcome.rank,
@@ -69,6 +70,16 @@ class Record:
         }
         self.attempts[-1].update(entry)
         self.update()
+
+    def finish(self, flag: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
+        """The run is finished: take over what training left in its finished flag."""
+        self.update(
+            status="finished",
+            metrics=flag["metrics"],
+            verdict=verdict,
+            best_checkpoint=flag["best_checkpoint"],
+            ended=time.time(),
+        )
 
     def update(self, **facts: Any) -> None:
         self._content.update(facts)

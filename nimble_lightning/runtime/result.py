@@ -71,6 +71,17 @@ class Result:
         """Of a run that did not come to begin, here at least."""
         return cls("stopped", {}, folder, message=message, exit_code=exit_code)
 
+    def as_plain(self) -> dict[str, Any]:
+        """For another process."""
+        best = None if self.best_checkpoint is None else str(self.best_checkpoint)
+        return {**vars(self), "folder": str(self.folder), "best_checkpoint": best}
+
+    @classmethod
+    def from_plain(cls, facts: Mapping[str, Any]) -> Result:
+        best = facts["best_checkpoint"]
+        paths = {"folder": Path(facts["folder"]), "best_checkpoint": None if best is None else Path(best)}
+        return cls(**{**facts, **paths})
+
     @property
     def global_step(self) -> int:
         return int(self.metrics.get("global_step", 0))

@@ -9,23 +9,21 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import (
-    asked_validator,
+    concluding,
     devices,
     ending,
-    folder,
+    entering,
     forkserver,
     notifying,
     refreshing,
-    replayed,
-    result,
     resuming,
     signing,
 )
-from nimble_lightning.runtime.attempt import Attempt, wait_for_orphans
+from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.company import Alone, Company
+from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.outcome import Outcome, judge
+from nimble_lightning.runtime.outcome import judge
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.retrying import Decision, Policy
@@ -37,10 +35,17 @@ log = logging.getLogger(__name__)
 
 def supervise(job: Job) -> Result:
     """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
-    asked_validator.check(job.resolved())
-    job.folder.create()
-    _require_nodes(job)
-    if (job.config.get("launch") or {}).get("name") == "multinode":
+    launch = str((job.config.get("launch") or {}).get("name", "local"))
+    if (found := ranks.around(launch)) is not None:
+        from nimble_lightning.runtime.foreign import one_of_many
+
+        return one_of_many.run(job, found)
+    _require_nodes(job, launch)
+    if launch == "inline":
+        from nimble_lightning.runtime.inline import run_inline
+
+        return entering.work_on(job, run_inline)
+    if launch == "multinode":
         from nimble_lightning.runtime.nodes.node import Node
 
         with signing.ready(job):
@@ -48,31 +53,24 @@ def supervise(job: Job) -> Result:
     return lead(job, Alone())
 
 
-def _require_nodes(job: Job) -> None:
+def lead(job: Job, company: Company) -> Result:
+    """Supervise a job as the one that has its lock and keeps its record."""
+
+    def work(job: Job) -> Result:
+        with notifying.telling(job):
+            return Supervisor(job, company).run()
+
+    return entering.work_on(job, work, anywhere=not isinstance(company, Alone))
+
+
+def _require_nodes(job: Job, launch: str) -> None:
     """One command on one machine gives one node."""
     nodes = int((job.config.get("lightning") or {}).get("num_nodes") or 1)
-    if nodes > 1 and (job.config.get("launch") or {}).get("name") in ("local", "inline"):
+    if nodes > 1 and launch in ("local", "inline"):
         raise RequestError(
             f"lightning.num_nodes={nodes} needs as many machines: on each, the same command with "
             "launch=multinode launch.rdzv_endpoint=HOST:PORT run_id=NAME; or launch=slurm, once."
         )
-
-
-def lead(job: Job, company: Company) -> Result:
-    """Supervise a job as the one that has its lock and keeps its record."""
-    with RunLock(job.folder.lock, anywhere=not isinstance(company, Alone)):
-        wait_for_orphans(job.folder)
-        if (done := result.done_before(job)) is not None:
-            return done
-        job.folder.finished.unlink(missing_ok=True)
-        job.save()
-        with signing.ready(job):
-            if (job.config.get("launch") or {}).get("name") == "inline":
-                from nimble_lightning.runtime.inline import run_inline
-
-                return run_inline(job)
-            with notifying.telling(job):
-                return Supervisor(job, company).run()
 
 
 class Supervisor:
@@ -105,16 +103,16 @@ class Supervisor:
         first = True
         while not self.stop.wanted():
             decision = self._attempt(first=first)
-            if decision is None:
+            if decision is None or (decision.outcome.cause != "finished" and self.stop.wanted()):
                 break
-            if decision.wait is None or self.stop.wanted():
-                return self._conclude(decision)
+            if decision.wait is None:
+                return concluding.concluded(self.job, self.record, decision.outcome, decision.why_not)
             log.warning("%s", self._next(decision))
             self._tell_retry(decision)
             self.company.again()
             self._sleep(decision.wait)
             first = False
-        return self._stopped(self.stop.reason, self.stop.exit_code)
+        return concluding.stopped(self.job, self.record, self.stop.reason, self.stop.exit_code)
 
     def _attempt(self, *, first: bool) -> Decision | None:
         meeting = self.company.meet(self.stop)
@@ -129,7 +127,7 @@ class Supervisor:
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause != "finished":
             outcome = replace(outcome, cause="stopped", reason=self.stop.reason)
-        committed = self._committed_step()
+        committed = concluding.committed_step(self.job.folder)
         decision = self.policy.decide(outcome, committed)
         self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)
         return decision
@@ -138,10 +136,6 @@ class Supervisor:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.stop.wanted():
             time.sleep(min(LOOK_SECONDS, seconds))
-
-    def _committed_step(self) -> int:
-        names = (path.stem.removeprefix("step-") for path in self.job.folder.steps.glob("step-*.ckpt"))
-        return max((int(name) for name in names if name.isdigit()), default=0)
 
     # --- words --------------------------------------------------------------------------------
 
@@ -165,48 +159,8 @@ class Supervisor:
         )
 
     def _next(self, decision: Decision) -> str:
+        told = concluding.told(decision.outcome)
         if decision.outcome.cause == "regrouped":
-            return f"{told(decision.outcome)}: going on with them"
+            return f"{told}: going on with them"
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
-        return (
-            f"{told(decision.outcome)}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"
-        )
-
-    def _conclude(self, decision: Decision) -> Result:
-        outcome = decision.outcome
-        if outcome.cause == "finished":
-            flag = folder.read_json(self.job.folder.finished)
-            self.record.update(
-                status="finished",
-                metrics=flag["metrics"],
-                verdict=replayed.verdict(self.job) if replayed.wanted(self.job) else flag.get("verdict"),
-                best_checkpoint=flag["best_checkpoint"],
-                ended=time.time(),
-            )
-            return Result.of(self.job.folder.path, self.record.content, "finished")
-        if self.stop.wanted():
-            return self._stopped(self.stop.reason, self.stop.exit_code)
-        if outcome.cause in ("stopped", "preempted"):
-            return self._stopped(f"stopped: {outcome.reason}", result.TERMINATED)
-        self.record.update(status="failed", message=outcome.reason, ended=time.time())
-        message = f"failed: {told(outcome)}" + (f" ({decision.why_not})" if decision.why_not else "")
-        ended = Result.of(self.job.folder.path, self.record.content, message)
-        ended.exit_code = result.REFUSED if outcome.cause == "config" else result.FAILED
-        return ended
-
-    def _stopped(self, reason: str, exit_code: int) -> Result:
-        self.record.update(status="stopped", message=reason, ended=time.time())
-        ended = Result.of(
-            self.job.folder.path,
-            self.record.content,
-            f"{reason}, committed up to step {self._committed_step()}",
-        )
-        ended.exit_code = exit_code
-        return ended
-
-
-def told(outcome: Outcome) -> str:
-    """An outcome in one line: who, where, why."""
-    where = "" if outcome.rank is None else f"rank {outcome.rank}"
-    where += "" if outcome.step is None else f" at step {outcome.step}"
-    return f"{where}: {outcome.reason}" if where else outcome.reason
+        return f"{told}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"

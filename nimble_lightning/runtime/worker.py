@@ -16,11 +16,10 @@ from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime import parent, printing
 from nimble_lightning.runtime.causes import is_consequence
 from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.foreign.ranks import IN_WORKER
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.job import Job
 
-# Set in workers, so that a script they load can be told not to start runs of its own.
-IN_WORKER = "NIMBLE_WORKER"
 # Asks a worker what each of its threads is doing.
 STACKS = signal.SIGUSR2
 
@@ -44,17 +43,28 @@ def main(
     heart.beat(0, Phase.STARTING)
     # Written by the handler itself, so it works in a deadlock and in a loop that never comes back from C.
     faulthandler.register(STACKS, file=open(job.folder.stacks(attempt, rank), "w"), all_threads=True)  # noqa: SIM115
+    error = train(job, attempt, rank, local_rank, resume_from, heart)
+    if error is not None:
+        leave(error)
+
+
+def train(
+    job: Job, attempt: int, rank: int, local_rank: int, resume_from: str | None, heart: Heart
+) -> BaseException | None:
+    """Train here, and leave what a rank leaves; returns what ended it too early, written down by then."""
+    # Here, because the supervisor imports this module as well, and has no use for Lightning; which has to be
+    # there before the log, since it sets levels of its own when it comes.
+    from nimble_lightning.runtime.training import Training
+
     with printing.to_log(job.folder, rank, local_rank, job.config.get("log") or {}):
         try:
-            # Here, because the supervisor imports this module as well, and has no use for Lightning.
-            from nimble_lightning.runtime.training import Training
-
             Training(job, attempt, rank, local_rank, resume_from, heart).run()
         except BaseException as error:
             # Told to end once more, it would leave without having said why.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             report(error, job, attempt, rank)
-            leave(error)
+            return error
+    return None
 
 
 def take(share: Mapping[str, str]) -> None:

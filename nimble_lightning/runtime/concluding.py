@@ -1,0 +1,57 @@
+"""What the record, the exit code and people are told once nothing is tried any more."""
+
+from __future__ import annotations
+
+import time
+
+from nimble_lightning.runtime import replayed, result
+from nimble_lightning.runtime.folder import RunFolder, read_json
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.outcome import Outcome
+from nimble_lightning.runtime.record import Record
+from nimble_lightning.runtime.result import Result
+
+
+def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> Result:
+    """The run is over.
+
+    Args:
+        job: What was asked.
+        record: Of the run; it is brought to its end.
+        outcome: Of the last attempt.
+        why_not: Why it is not tried again.
+    """
+    if outcome.cause == "finished":
+        flag = read_json(job.folder.finished)
+        verdict = replayed.verdict(job) if replayed.wanted(job) else flag.get("verdict")
+        record.finish(flag, verdict)
+        return Result.of(job.folder.path, record.content, "finished")
+    if outcome.cause in ("stopped", "preempted"):
+        reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
+        return stopped(job, record, reason, result.TERMINATED)
+    record.update(status="failed", message=outcome.reason, ended=time.time())
+    message = f"failed: {told(outcome)}" + (f" ({why_not})" if why_not else "")
+    ended = Result.of(job.folder.path, record.content, message)
+    ended.exit_code = result.REFUSED if outcome.cause == "config" else result.FAILED
+    return ended
+
+
+def stopped(job: Job, record: Record, reason: str, exit_code: int) -> Result:
+    """It was asked to end."""
+    record.update(status="stopped", message=reason, ended=time.time())
+    message = f"{reason}, committed up to step {committed_step(job.folder)}"
+    ended = Result.of(job.folder.path, record.content, message)
+    ended.exit_code = exit_code
+    return ended
+
+
+def committed_step(folder: RunFolder) -> int:
+    names = (path.stem.removeprefix("step-") for path in folder.steps.glob("step-*.ckpt"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def told(outcome: Outcome) -> str:
+    """An outcome in one line: who, where, why."""
+    where = "" if outcome.rank is None else f"rank {outcome.rank}"
+    where += "" if outcome.step is None else f" at step {outcome.step}"
+    return f"{where}: {outcome.reason}" if where else outcome.reason

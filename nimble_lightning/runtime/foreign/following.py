@@ -1,0 +1,109 @@
+"""Any of the ranks that somebody else has started but the first: does what that one says."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.signals import obeyed
+from nimble_lightning.runtime import agreement, result
+from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.foreign.meeting import Meeting, Over
+from nimble_lightning.runtime.foreign.ranks import Alone, Ranks
+from nimble_lightning.runtime.heartbeat import Heart, Phase
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.result import Result
+from nimble_lightning.runtime.worker import leave, train
+
+# For what the first has just written on a shared disk to be seen.
+_SEEN_SECONDS = 20.0
+_LOOK_SECONDS = 0.05
+# For the first to put on record that all were told to end, before whoever started us ends it as well.
+_RECORD_SECONDS = 10.0
+# For the last words of the first.
+_WORDS_SECONDS = 0.5
+
+
+def follow(job: Job, meeting: Meeting) -> Result:
+    """Train with the others, and answer what the first answers.
+
+    Raises:
+        RequestError: The first refused.
+        Alone: The first is gone.
+    """
+    with contextlib.suppress(Over):
+        meeting.gather("asked", asked_of(job))
+        job = _found(job, meeting)
+        go = meeting.ask("go")
+        signals: list[signal.Signals] = []
+        with obeyed(signals):
+            error = train_here(job, meeting.ranks, go["attempt"], go["resume_from"])
+            if error is not None:
+                _leave(meeting, error, interrupted=bool(signals))
+    said = meeting.ended()
+    if "refused" in said:
+        time.sleep(_WORDS_SECONDS)
+        raise RequestError(said["refused"])
+    ended = Result.from_plain(said["result"])
+    if ended.exit_code:
+        time.sleep(_WORDS_SECONDS)
+    return ended
+
+
+def asked_of(job: Job) -> dict[str, Any]:
+    """Which settings a rank was given, as digests; the name of the run is for the first to decide."""
+    settings = {name: value for name, value in job.resolved().items() if name != "run_id"}
+    return {"settings": agreement.digests(settings)}
+
+
+def placed(job: Job, folder: str, run_id: str) -> Job:
+    """The job in the folder where the first start of the first rank put it."""
+    if job.folder.path != Path(folder):
+        # Made for a name that this process has given the run; empty, and in the way of people.
+        with contextlib.suppress(OSError):
+            job.folder.path.rmdir()
+    job.config.run_id = run_id
+    return replace(job, folder=RunFolder(folder), run_id=run_id)
+
+
+def train_here(job: Job, ranks: Ranks, attempt: int, resume_from: str | None) -> BaseException | None:
+    """One rank's part of an attempt. Nobody looks after its heart, which remembers how far it came."""
+    heart = Heart(job.folder.heartbeat(attempt, ranks.rank))
+    heart.beat(0, Phase.STARTING)
+    return train(job, attempt, ranks.rank, ranks.local_rank, resume_from, heart)
+
+
+def _found(job: Job, meeting: Meeting) -> Job:
+    """The job as the first has written it down."""
+    folder = meeting.ask("folder")
+    job = placed(job, folder, job.run_id)
+    until = time.monotonic() + _SEEN_SECONDS
+    while not job.folder.job.exists() and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    there = job.folder.job.exists()
+    trouble = (
+        f"the run folder {folder} is not there on {socket.gethostname()}. Put it on a disk that all machines "
+        "share: output_dir=FOLDER"
+    )
+    meeting.gather("there", None if there else trouble)
+    return Job.load(folder) if there else job
+
+
+def _leave(meeting: Meeting, error: BaseException, *, interrupted: bool) -> None:
+    """End at once: the others wait in a collective until this process is gone."""
+    if isinstance(error, SystemExit):
+        # All were told to end, so the first does not wait for us.
+        meeting.wait("end", _RECORD_SECONDS)
+    elif meeting.is_gone():
+        print(f"rank {meeting.ranks.rank}: {Alone.GONE}", file=sys.stderr, flush=True)
+    if interrupted:
+        os._exit(result.INTERRUPTED)
+    leave(error)
