@@ -107,12 +107,13 @@ class Backward:
     def __call__(self, batch: Any, samples: int, complete: bool) -> Done:
         self.begin()
         own = self.pieces.of(batch, samples)
+        pieces = self._as_many_as_others(own)
         parts: list[tuple[Tensor, float]] = []
         unit, held = self.window.unit, None
-        for number, piece in enumerate(self._as_many_as_others(own), 1):
+        for number, piece in enumerate(pieces, 1):
             loss, count = self.loss_of(piece, samples if piece is batch else size_of(piece))
             count = count if number <= len(own) else 0.0
-            last = complete and number >= len(own)
+            last = complete and number == len(pieces)
             unit = unit or self.exchange.unit(max(samples, count))
             if count:
                 parts.append((loss.detach(), count))
