@@ -75,5 +75,5 @@ class _Quietly(_ForwardRedirection):
 
     @override
     def on_after_outer_forward(self, wrapper_module: nn.Module, original_module: L.LightningModule) -> None:
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and isinstance(wrapper_module, DistributedDataParallel):
             wrapper_module.require_forward_param_sync = True

@@ -91,14 +91,14 @@ def build_trainer(
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
     )
-    refuse_saving_code(trainer)
+    refuse_saving_code(trainer, callbacks)
     commit_shards(trainer.strategy)
     return trainer
 
 
-def refuse_saving_code(trainer: L.Trainer) -> None:
+def refuse_saving_code(trainer: L.Trainer, callbacks: list[L.Callback]) -> None:
     """DeepSpeed reads its checkpoints in a way that runs whatever code is in them."""
-    saving = trainer.checkpoint_callbacks or any(isinstance(c, AutoRetry) for c in trainer.callbacks)
+    saving = trainer.checkpoint_callbacks or any(isinstance(each, AutoRetry) for each in callbacks)
     if isinstance(trainer.strategy, DeepSpeedStrategy) and saving:
         raise RequestError(
             "DeepSpeed's checkpoints cannot be vouched for: they run code when they are read.\n"

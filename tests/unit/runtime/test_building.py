@@ -98,4 +98,4 @@ def test_deepspeed_may_not_save_what_nobody_could_vouch_for(saves: bool) -> None
     # It cannot be made without DeepSpeed.
     trainer._accelerator_connector.strategy = object.__new__(DeepSpeedStrategy)
     with pytest.raises(RequestError, match="strategy=fsdp") if saves else nullcontext():
-        refuse_saving_code(trainer)
+        refuse_saving_code(trainer, [])
