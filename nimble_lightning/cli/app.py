@@ -86,8 +86,9 @@ def _start(request: Request, plan: Plan) -> int:
             outcomes = task.outcomes or sweep.from_folders(_sweep_folder(overrides), plan.config.monitor)
             if outcomes:
                 print(f"\n{sweep.table(outcomes)}", flush=True)
-                sweep.write_page(outcomes, wanted=plan.config.report)
-                sweep.tell(outcomes, plan.config)
+                if not any(outcome.status == "submitted" for outcome in outcomes):
+                    sweep.write_page(outcomes, wanted=plan.config.report)
+                    sweep.tell(outcomes, plan.config)
     if request.multirun:
         return code or sweep.exit_code(outcomes)
     return code or (task.outcomes[-1].exit_code if task.outcomes else 1)

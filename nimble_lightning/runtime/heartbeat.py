@@ -75,3 +75,9 @@ def read(path: Path) -> Beat | None:
         return None
     pid, count, at, step, phase = _LAYOUT.unpack(content)
     return Beat(pid, count, at, step, Phase(phase)) if pid else None
+
+
+def newest_step(folder: Path) -> int | None:
+    """How far the run in a folder is, by the newest sign of life of its first rank."""
+    beats = [beat for file in folder.glob(".heartbeat-*.0") if (beat := read(file)) is not None]
+    return max(beats, key=lambda beat: beat.time).step if beats else None

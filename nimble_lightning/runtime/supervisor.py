@@ -29,6 +29,7 @@ from nimble_lightning.runtime.outcome import Outcome, judge
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.retrying import Decision, Policy
+from nimble_lightning.runtime.slurm import allocation
 from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 
@@ -102,7 +103,7 @@ class Supervisor:
             return ending.complete(self.job, ended)
 
     def _attempts(self) -> Result:
-        first = True
+        first = not allocation.begun(self.record.attempts)
         while not self.stop.wanted():
             decision = self._attempt(first=first)
             if decision is None:
@@ -128,7 +129,7 @@ class Supervisor:
         self.tending.until_it_ends(attempt, self.company.look)
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause != "finished":
-            outcome = replace(outcome, cause="stopped", reason=self.stop.reason)
+            outcome = replace(outcome, cause=self.stop.cause, reason=self.stop.reason)
         committed = self._committed_step()
         decision = self.policy.decide(outcome, committed)
         self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)
@@ -196,12 +197,16 @@ class Supervisor:
 
     def _stopped(self, reason: str, exit_code: int) -> Result:
         self.record.update(status="stopped", message=reason, ended=time.time())
+        step = self._committed_step()
         ended = Result.of(
             self.job.folder.path,
             self.record.content,
-            f"{reason}, committed up to step {self._committed_step()}",
+            f"{reason}, committed up to step {step}",
         )
         ended.exit_code = exit_code
+        ended.comes_back = self.stop.comes_back and not allocation.barren(
+            self.record.attempts, step, self.policy.max_retries
+        )
         return ended
 
 

@@ -15,7 +15,7 @@ import torch.distributed.launcher.api  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import devices, forkserver, result
-from nimble_lightning.runtime.heartbeat import read
+from nimble_lightning.runtime.heartbeat import newest_step
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
 
@@ -96,7 +96,7 @@ class Sweep:
                     answers[job.number] = answer
                     self._watcher.ended(job, answer)
                 self._pass_on()
-                self._watcher.look({member.number: _step(member.folder) for member in self._running})
+                self._watcher.look({member.number: newest_step(member.folder) for member in self._running})
         return answers
 
     def _fill(self, jobs: Iterator[Job]) -> bool:
@@ -149,9 +149,3 @@ def room(config: Mapping[str, Any], members: int) -> list[Share]:
 def prepare(trainer: str) -> None:
     """Start the server that the workers of all members come from."""
     forkserver.start(trainer)
-
-
-def _step(folder: Path) -> int | None:
-    """How far a member is, by the newest sign of life of its first rank."""
-    beats = [beat for file in folder.glob(".heartbeat-*.0") if (beat := read(file)) is not None]
-    return max(beats, key=lambda beat: beat.time).step if beats else None
