@@ -60,7 +60,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "cpus_per_task": "Positive | None",
         "mem": "Positive | str | None",
         "time": "Positive | str | None",
-        "sbatch": "dict",
+        "sbatch": "dict | None",
         "setup": "list[str]",
         "requeue": "bool",
         "margin": "Natural",

@@ -79,15 +79,14 @@ class Stop:
         return self._signals[:1] == [signal.SIGTERM]
 
     def impatient(self, beats: Mapping[int, Beat]) -> bool:
-        """Whether those that still run are to be killed: Ctrl-C twice, or time is up.
-
-        Clusters send SIGTERM several times and mean the same by all of them.
-        """
+        """Whether those that still run are to be killed: asked again, or time is up."""
         if self._since is None:
             return False
         saving = any(beat.phase == Phase.SAVING for beat in beats.values())
         patience = SAVE_SECONDS if saving else STOP_SECONDS
-        return self._signals.count(signal.SIGINT) > 1 or time.monotonic() - self._since > patience
+        # A cluster sends SIGTERM several times and means the same by all of them.
+        again = len(self._signals) > 1 and signal.SIGINT in self._signals
+        return again or time.monotonic() - self._since > patience
 
     @property
     def cause(self) -> Cause:
