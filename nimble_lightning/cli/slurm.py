@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Outcome, Task, make_job, not_run, outcome_of
@@ -145,7 +145,8 @@ class Array:
                 f"hydra.sweep.subdir={config.hydra.sweep.subdir}: launch=slurm numbers the members' folders\n"
                 "Leave it out"
             )
-        del config["hydra"]
+        with open_dict(config):
+            del config["hydra"]
         return make_job(config, folder, number)
 
     def _see(self, board: Board) -> list[Outcome]:
