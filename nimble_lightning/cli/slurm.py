@@ -132,10 +132,7 @@ class Array:
         in_queue = submitting.in_queue({number: member.job.folder for number, member in fresh.items()})
         if asked := {number: m.job for number, m in fresh.items() if number not in in_queue}:
             array = submitting.submit_members(self._sweep, asked)
-            print(
-                f"Members {', '.join(map(str, asked))} are Slurm job {array}  (end: scancel {array})",
-                flush=True,
-            )
+            print(f"{len(asked)} members are Slurm job {array}  (end: scancel {array})", flush=True)
         self._waiting |= fresh
         return over
 

@@ -67,7 +67,7 @@ def slurm(*words: str) -> str:
 
 def command(*words: str, code: int = 0) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "nimble_lightning", *words], capture_output=True, text=True, timeout=200
+        [sys.executable, "-m", "nimble_lightning", *words], capture_output=True, text=True, timeout=500
     )
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -106,7 +106,7 @@ def in_training(run: str, attempt: int = 1) -> Callable[[], bool]:
     return made
 
 
-def wait_for(what: Callable[[], object], seconds: float = 220.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 400.0) -> None:
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, slurm("squeue") + "".join(
@@ -120,9 +120,12 @@ def ended(job: str) -> Callable[[], bool]:
     return lambda: not slurm("squeue", "--noheader", f"--jobs={job}")
 
 
-def undisturbed() -> dict[str, str]:
-    command(*SETTINGS, "run_id=undisturbed", "params.step_seconds=0.1")
-    return digests(RUNS / "undisturbed")
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the run comes to where nothing happens to it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    command(*SETTINGS, f"output_dir={folder}", "run_id=x")
+    return digests(folder / "tiny/x")
 
 
 def preempt() -> None:
@@ -130,19 +133,18 @@ def preempt() -> None:
     slurm("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
 
 
-def test_a_preempted_run_is_queued_again_and_ends_with_the_same_bits() -> None:
+def test_a_preempted_run_is_queued_again_and_ends_with_the_same_bits(undisturbed: dict[str, str]) -> None:
     Path("watch.py").write_text(WATCH)
     job = submit("some", "launch.partition=low", "+callbacks.watch._target_=watch.Watch")
     wait_for(in_training("some"))
     preempt()
-    expected = undisturbed()
     wait_for(ended(job))
     assert causes("some") == ["preempted", "finished"], said("some")
     first, second = record("some")["attempts"]
     # Of what was done nothing is done again.
     assert second["first_step"] == first["last_step"] >= 7
     assert {first["slurm_job"], second["slurm_job"]} == {job}
-    assert digests(RUNS / "some") == expected
+    assert digests(RUNS / "some") == undisturbed
     kinds = [
         json.loads(line)["kind"]
         for line in (RUNS / "some/outbox/events.jsonl").read_text().splitlines()
@@ -168,7 +170,7 @@ def test_a_sweep_is_an_array_with_a_table_at_its_end() -> None:
     assert "params.samples=96" in text.splitlines()[-1]
     # Again: only the one that failed.
     text = command("-m", *words, "launch.wait=false")
-    assert "1 members are" in text
+    assert "1 members are Slurm job" in text
 
 
 def test_what_slurm_does_not_take_is_said_before_anything_is_in_the_queue(
@@ -183,20 +185,21 @@ def test_what_slurm_does_not_take_is_said_before_anything_is_in_the_queue(
         assert "is in Slurm already, as job" in text
     finally:
         slurm("scontrol", "update", "partition=low", "state=up")
-    monkeypatch.setenv("PATH", "")
-    text = command(*SETTINGS, "run_id=other", "launch=slurm", code=2)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PATH", "")
+        text = command(*SETTINGS, "run_id=other", "launch=slurm", code=2)
     assert "needs the command sbatch, which is not here" in text
 
 
 @pytest.mark.soak
-def test_a_moment_of_grace_is_used_to_commit_and_to_be_queued_again() -> None:
+def test_a_moment_of_grace_is_used_to_commit_and_to_be_queued_again(undisturbed: dict[str, str]) -> None:
     job = submit("some", "launch.partition=graced")
     wait_for(in_training("some"))
     preempt()
     wait_for(ended(job))
     # Slurm itself does nothing for a job that ends within its grace.
     assert causes("some") == ["preempted", "finished"], said("some")
-    assert digests(RUNS / "some") == undisturbed()
+    assert digests(RUNS / "some") == undisturbed
 
 
 @pytest.mark.soak
@@ -233,7 +236,7 @@ def test_a_failed_run_ends_with_its_code_and_is_not_queued_again() -> None:
 
 
 @pytest.mark.soak
-def test_a_node_that_fails_costs_the_run_nothing_but_time() -> None:
+def test_a_node_that_fails_costs_the_run_nothing_but_time(undisturbed: dict[str, str]) -> None:
     job = submit("some", "launch.partition=low")
     wait_for(in_training("some"))
     node = slurm("squeue", "--noheader", f"--jobs={job}", "--format=%N")
@@ -245,11 +248,11 @@ def test_a_node_that_fails_costs_the_run_nothing_but_time() -> None:
     finally:
         slurm("scontrol", "update", f"node={node}", "state=resume")
     assert causes("some")[-1] == "finished", said("some")
-    assert digests(RUNS / "some") == undisturbed()
+    assert digests(RUNS / "some") == undisturbed
 
 
 @pytest.mark.soak
-def test_a_supervisor_that_is_killed_is_started_again_where_it_was() -> None:
+def test_a_supervisor_that_is_killed_is_started_again_where_it_was(undisturbed: dict[str, str]) -> None:
     job = submit("some", "launch.partition=low")
     wait_for(in_training("some"))
     owner = json.loads((RUNS / "some/run.lock").read_text())
@@ -258,7 +261,7 @@ def test_a_supervisor_that_is_killed_is_started_again_where_it_was() -> None:
     wait_for(ended(job))
     assert record("some")["status"] == "finished", said("some")
     assert {attempt["slurm_job"] for attempt in record("some")["attempts"]} == {job}
-    assert digests(RUNS / "some") == undisturbed()
+    assert digests(RUNS / "some") == undisturbed
 
 
 @pytest.mark.soak
