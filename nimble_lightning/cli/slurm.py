@@ -91,15 +91,16 @@ class Array:
         self._sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with RunLock(self._sweep / "sweep.lock"), Board(most) as board:
-                while True:
-                    over = self._hand_in(list(islice(jobs, room - len(self._waiting))))
+                while (fresh := list(islice(jobs, room - len(self._waiting)))) or self._waiting:
+                    over = self._hand_in(fresh)
                     for outcome in [*over, *self._see(board)]:
                         self._outcomes[outcome.number or 0] = outcome
                         board.ended(outcome)
                         told(outcome)
-                    if not self._waiting or self._config.launch.wait is False:
+                    if self._config.launch.wait is False:
                         break
-                    next(looks)
+                    if self._waiting:
+                        next(looks)
         except KeyboardInterrupt:
             print("The members go on in Slurm; the same command with the same sweep_id watches again.")
             raise SystemExit(INTERRUPTED) from None

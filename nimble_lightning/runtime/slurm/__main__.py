@@ -9,7 +9,7 @@ import sys
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.result import FAILED, REFUSED, TERMINATED
+from nimble_lightning.runtime.result import FAILED, REFUSED, TERMINATED, Result
 from nimble_lightning.runtime.slurm import allocation, submitting
 
 # What kills a supervisor is nothing that the run did; what kills each of so many is.
@@ -21,22 +21,24 @@ def main(folder: str) -> int:
     os.environ[allocation.OURS] = "1"
     # Before the run listens there is nothing to commit, and afterwards nothing that may be cut short.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
+    again = False
     try:
-        code, again = _supervise(folder)
+        result = _supervise(folder)
+        code, message, again = result.exit_code, result.message, result.comes_back
     except SystemExit:
-        code, again = TERMINATED, allocation.comes_back()
+        code, message, again = TERMINATED, "stopped before it began", allocation.comes_back()
     except NimbleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code, again = REFUSED if isinstance(error, RequestError) else FAILED, False
+        code, message = REFUSED if isinstance(error, RequestError) else FAILED, str(error)
+    print(message, file=sys.stderr if code else sys.stdout, flush=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if again:
         allocation.queue_again()
     else:
-        submitting.note_end(folder, code)
+        submitting.note_end(folder, code, message)
     return code
 
 
-def _supervise(folder: str) -> tuple[int, bool]:
+def _supervise(folder: str) -> Result:
     try:
         job = Job.load(folder)
     except RequestError as error:
@@ -47,9 +49,7 @@ def _supervise(folder: str) -> tuple[int, bool]:
     # Brings torch with it.
     from nimble_lightning.runtime.supervisor import supervise
 
-    result = supervise(job)
-    print(f"{job.run_id}: {result.message}", flush=True)
-    return result.exit_code, result.comes_back
+    return supervise(job)
 
 
 def again_when_killed(folder: str) -> int:

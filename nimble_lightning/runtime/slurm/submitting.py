@@ -78,8 +78,8 @@ def ended(job: Job) -> Result | None:
     note, left, record = map(read_json, (job.folder.submitted, job.folder.left, job.folder.run))
     if not left or left["job"] != note.get("job"):
         return None
-    result = Result.of(job.folder.path, {"status": "failed", **record}, str(record.get("message") or ""))
-    result.exit_code = int(left["exit_code"])
+    result = Result.of(job.folder.path, {"status": "failed", **record}, "")
+    result.exit_code, result.message = int(left["exit_code"]), str(left["message"])
     return result
 
 
@@ -93,10 +93,12 @@ def lost(job: Job) -> Result:
     return result
 
 
-def note_end(folder: str, code: int) -> None:
+def note_end(folder: str, code: int, message: str) -> None:
     """Leave for those who wait what a run ended with."""
     if os.environ.get("SLURM_PROCID", "0") == "0" and Path(folder).is_dir():
-        write_json(RunFolder(folder).left, {"job": allocation.job_id(), "exit_code": code})
+        write_json(
+            RunFolder(folder).left, {"job": allocation.job_id(), "exit_code": code, "message": message}
+        )
 
 
 def _hand_in(folder: Path, name: str, jobs: Sequence[Job], members: Sequence[int] = ()) -> str:
