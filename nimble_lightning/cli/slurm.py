@@ -16,7 +16,7 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime.heartbeat import newest_step
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.result import INTERRUPTED, Result, finished
+from nimble_lightning.runtime.result import INTERRUPTED, Result, done_before
 from nimble_lightning.runtime.slurm import commands, submitting
 
 # Of a search, whose members depend on earlier ones, unless launch.jobs says how many.
@@ -126,7 +126,7 @@ class Array:
             except NimbleError as error:
                 over.append(not_run(error, folder, number, words))
                 continue
-            if (done := finished(job)) is not None:
+            if (done := done_before(job)) is not None:
                 over.append(self._outcome(number, done, words))
             else:
                 fresh[number] = Member(job, words)

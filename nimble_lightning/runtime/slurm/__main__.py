@@ -21,10 +21,12 @@ def main(folder: str) -> int:
     os.environ[allocation.OURS] = "1"
     # Before the run listens there is nothing to commit, and afterwards nothing that may be cut short.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
-    again = False
+    over, again = True, False
     try:
         result = _supervise(folder)
         code, message, again = result.exit_code, result.message, result.comes_back
+        # Of several nodes one may have left before the run was over.
+        over = bool(result.attempts)
     except SystemExit:
         code, message, again = TERMINATED, "stopped before it began", allocation.comes_back()
     except NimbleError as error:
@@ -33,7 +35,7 @@ def main(folder: str) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if again:
         allocation.queue_again()
-    else:
+    elif over:
         submitting.note_end(folder, code, message)
     return code
 

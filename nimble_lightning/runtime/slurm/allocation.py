@@ -40,12 +40,10 @@ def comes_back() -> bool:
 
 
 def queue_again() -> bool:
-    """Have the job started again, unless that is so already; only once for a job of several nodes."""
+    """Have the job started again, unless that is so already."""
     job = job_id()
-    if job is None or os.environ.get("SLURM_PROCID", "0") != "0":
-        return False
-    # A job that was cancelled meanwhile would come to life again.
-    return commands.facts(job).get("JobState") == "RUNNING" and commands.requeue(job)
+    # One that was cancelled meanwhile would come to life again.
+    return job is not None and commands.facts(job).get("JobState") == "RUNNING" and commands.requeue(job)
 
 
 def begun(attempts: Sequence[Mapping[str, Any]]) -> bool:

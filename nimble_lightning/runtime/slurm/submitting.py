@@ -15,7 +15,7 @@ from nimble_lightning.runtime import asked_validator
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json, write_text
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
-from nimble_lightning.runtime.result import FAILED, TERMINATED, Result, finished
+from nimble_lightning.runtime.result import FAILED, TERMINATED, Result, done_before
 from nimble_lightning.runtime.slurm import allocation, commands
 from nimble_lightning.runtime.slurm.script import batch_script
 
@@ -28,7 +28,7 @@ def submit(job: Job) -> Result:
     Raises:
         RequestError: It cannot be run as it is asked for, or is in the queue already.
     """
-    if (done := finished(job)) is not None:
+    if (done := done_before(job)) is not None:
         return done
     if number := in_queue({0: job.folder}).get(0):
         raise RequestError(
