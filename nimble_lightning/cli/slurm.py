@@ -116,28 +116,33 @@ class Array:
 
     def _hand_in(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> list[Outcome]:
         """Hand in those that have to run; returns what there is to say of the others."""
-        over, fresh = [], {}
+        over: list[Outcome] = []
+        fresh: dict[int, Member] = {}
         for number, overrides in jobs:
-            config = self._compose(number, overrides)
-            words = self._task.varied(config.hydra.overrides.task)
-            folder = self._sweep / str(number)
-            try:
-                job = self._job(config, folder, number)
-            except NimbleError as error:
-                over.append(not_run(error, folder, number, words))
-                continue
-            if (done := done_before(job)) is not None:
-                over.append(self._outcome(number, done, words))
+            member = self._member(number, overrides)
+            if isinstance(member, Outcome):
+                over.append(member)
             else:
-                fresh[number] = Member(job, words)
-        in_queue = submitting.in_queue({number: member.job.folder for number, member in fresh.items()})
-        if asked := {number: m.job for number, m in fresh.items() if number not in in_queue}:
-            array = submitting.submit_members(self._sweep, asked)
+                fresh[number] = member
+        asked = dict(fresh)
+        for number in submitting.in_queue({number: member.job.folder for number, member in fresh.items()}):
+            del asked[number]
+        for number, member in list(asked.items()):
+            try:
+                submitting.prepare(member.job)
+            except NimbleError as error:
+                over.append(not_run(error, member.job.folder.path, number, member.words))
+                del asked[number], fresh[number]
+        if asked:
+            array = submitting.submit_members(self._sweep, {n: member.job for n, member in asked.items()})
             print(f"{len(asked)} members are Slurm job {array}  (end: scancel {array})", flush=True)
         self._waiting |= fresh
         return over
 
-    def _job(self, config: DictConfig, folder: Path, number: int) -> Job:
+    def _member(self, number: int, overrides: Sequence[str]) -> Member | Outcome:
+        """A member that has to run, or what came of it already."""
+        config, folder = self._compose(number, overrides), self._sweep / str(number)
+        words = self._task.varied(config.hydra.overrides.task)
         if str(config.hydra.sweep.subdir) != folder.name:
             raise RequestError(
                 f"hydra.sweep.subdir={config.hydra.sweep.subdir}: launch=slurm numbers the members' folders\n"
@@ -145,7 +150,12 @@ class Array:
             )
         with open_dict(config):
             del config["hydra"]
-        return make_job(config, folder, number)
+        try:
+            job = make_job(config, folder, number)
+        except NimbleError as error:
+            return not_run(error, folder, number, words)
+        done = done_before(job)
+        return Member(job, words) if done is None else self._outcome(number, done, words)
 
     def _see(self, board: Board) -> list[Outcome]:
         """Show how members in the queue are; returns what came of those that have ended."""

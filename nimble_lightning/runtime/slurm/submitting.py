@@ -35,12 +35,25 @@ def submit(job: Job) -> Result:
             f"The run {job.run_id} is in Slurm already, as job {number}. "
             f"Wait for it (squeue -j {number}), end it (scancel {number}), or start another with run_id=NAME."
         )
+    prepare(job)
     _hand_in(job.folder.path, str(job.config.name), [job])
     return submitted(job)
 
 
+def prepare(job: Job) -> None:
+    """Write down what is asked, for the node to find.
+
+    Raises:
+        RequestError: It cannot be run, or the folder holds a run that was asked differently.
+    """
+    asked_validator.check(job.resolved())
+    job.save()
+    # Slurm would make it readable for all.
+    os.close(os.open(job.folder.said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
+
+
 def submit_members(sweep: Path, jobs: Mapping[int, Job]) -> str:
-    """Hand in members of a sweep as one array; returns its number."""
+    """Hand in members of a sweep, which are prepared, as one array; returns its number."""
     name = f"{sweep.parent.name}/{sweep.name}"
     return _hand_in(sweep, name, list(jobs.values()), list(jobs))
 
@@ -103,8 +116,6 @@ def note_end(folder: str, code: int, message: str) -> None:
 
 def _hand_in(folder: Path, name: str, jobs: Sequence[Job], members: Sequence[int] = ()) -> str:
     _check_shared(folder)
-    for job in jobs:
-        _prepare(job)
     launch: dict[str, Any] = jobs[0].resolved()["launch"]
     script = folder / RunFolder(folder).batch.name
     write_text(script, batch_script(launch, name, folder, members))
@@ -112,13 +123,6 @@ def _hand_in(folder: Path, name: str, jobs: Sequence[Job], members: Sequence[int
     for job, element in zip(jobs, [f"{number}_{member}" for member in members] or [number], strict=True):
         write_json(job.folder.submitted, {"job": element, "command": resume_command(job)})
     return number
-
-
-def _prepare(job: Job) -> None:
-    asked_validator.check(job.resolved())
-    job.save()
-    # Slurm would make it readable for all.
-    os.close(os.open(job.folder.said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
 
 
 def _check_shared(folder: Path) -> None:
