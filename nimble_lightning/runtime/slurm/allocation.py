@@ -28,22 +28,28 @@ def job_id() -> str | None:
 def comes_back() -> bool:
     """Whether the job goes on when its tasks have ended now, as they were asked to.
 
-    It does while it counts as running (its time is nearly up, or it was preempted and has a moment of
-    grace), for then it can be queued again; and where Slurm has done that already. It does not when it was
+    It does while it can be queued again, and where Slurm has done that already. It does not when it was
     cancelled.
     """
     if (job := job_id()) is None:
         return False
     facts = commands.facts(job)
     queued_again = int(facts.get("Restarts", 0)) > int(os.environ.get("SLURM_RESTART_COUNT", 0))
-    return facts.get("Requeue") == "1" and (queued_again or facts.get("JobState") == "RUNNING")
+    return facts.get("Requeue") == "1" and (queued_again or _can_be_queued(facts))
 
 
 def queue_again() -> bool:
     """Have the job started again, unless that is so already."""
     job = job_id()
-    # One that was cancelled meanwhile would come to life again.
-    return job is not None and commands.facts(job).get("JobState") == "RUNNING" and commands.requeue(job)
+    return job is not None and _can_be_queued(commands.facts(job)) and commands.requeue(job)
+
+
+def _can_be_queued(facts: Mapping[str, str]) -> bool:
+    """Whether its time is up, or nearly, or it was preempted and has a moment of grace: it counts as running.
+
+    Slurm would queue a job again that was cancelled, too, and so bring it back to life.
+    """
+    return facts.get("JobState") in ("RUNNING", "TIMEOUT") or facts.get("Reason") == "TimeLimit"
 
 
 def begun(attempts: Sequence[Mapping[str, Any]]) -> bool:

@@ -10,7 +10,9 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.slurm import allocation, submitting
 
-JOB = "JobId={job} JobName=x Requeue={requeue} Restarts={restarts} BatchFlag=1 JobState={state} Reason=None"
+JOB = (
+    "JobId={job} JobName=x Requeue={requeue} Restarts={restarts} BatchFlag=1 JobState={state} Reason={reason}"
+)
 
 
 @pytest.fixture
@@ -28,23 +30,27 @@ def answers(folder: Path, name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "restarts", "requeue", "comes_back"),
+    ("state", "reason", "restarts", "requeue", "comes_back"),
     [
         # Its time is nearly up, or it was preempted and has a moment of grace.
-        ("RUNNING", 0, 1, True),
+        ("RUNNING", "None", 0, 1, True),
+        # Its time was up before it had ended.
+        ("COMPLETING", "TimeLimit", 0, 1, True),
         # Preempted without one: Slurm has queued it already.
-        ("COMPLETING", 1, 1, True),
+        ("COMPLETING", "None", 1, 1, True),
         # Cancelled by somebody.
-        ("COMPLETING", 0, 1, False),
-        ("CANCELLED", 0, 1, False),
+        ("COMPLETING", "None", 0, 1, False),
+        ("CANCELLED", "None", 0, 1, False),
         # Nobody wants it to.
-        ("RUNNING", 0, 0, False),
+        ("RUNNING", "None", 0, 0, False),
     ],
 )
 def test_a_job_comes_back_unless_it_was_cancelled(
-    slurm: Path, state: str, restarts: int, requeue: int, comes_back: bool
+    slurm: Path, state: str, reason: str, restarts: int, requeue: int, comes_back: bool
 ) -> None:
-    answers(slurm, "scontrol", JOB.format(job=12, state=state, restarts=restarts, requeue=requeue))
+    answers(
+        slurm, "scontrol", JOB.format(job=12, state=state, reason=reason, restarts=restarts, requeue=requeue)
+    )
     assert allocation.comes_back() is comes_back
 
 
@@ -52,7 +58,7 @@ def test_a_job_that_came_back_and_is_cancelled_stays_away(
     slurm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    answers(slurm, "scontrol", JOB.format(job=12, state="COMPLETING", restarts=1, requeue=1))
+    answers(slurm, "scontrol", JOB.format(job=12, state="COMPLETING", reason="None", restarts=1, requeue=1))
     assert not allocation.comes_back()
 
 
@@ -63,7 +69,7 @@ def test_a_slurm_that_does_not_answer_promises_nothing(slurm: Path) -> None:
 
 def test_somebody_elses_job_is_left_alone(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(allocation.OURS)
-    answers(slurm, "scontrol", JOB.format(job=12, state="RUNNING", restarts=0, requeue=1))
+    answers(slurm, "scontrol", JOB.format(job=12, state="RUNNING", reason="None", restarts=0, requeue=1))
     assert allocation.job_id() is None
     assert not allocation.comes_back()
     assert not allocation.queue_again()
