@@ -114,8 +114,9 @@ def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
         objectives = task.objectives or summary.objectives_of(outcomes, config.mode)
         print(f"\n{sweep.table(outcomes)}", flush=True)
         print(sweep.shown(summary.write(outcomes[0].folder.parent, outcomes, objectives, code)), flush=True)
-        sweep.write_page(outcomes, wanted=config.report)
-        sweep.tell(outcomes, config)
+        if not any(outcome.status == "submitted" for outcome in outcomes):
+            sweep.write_page(outcomes, wanted=config.report)
+            sweep.tell(outcomes, config)
     return code
 
 

@@ -52,6 +52,10 @@ class SideBySide(Launcher):
             told: Hears of every outcome, and gives it back as it is to be shown.
         """
         setup_globals()
+        if self._config.launch.name == "slurm":
+            from nimble_lightning.cli.slurm import Array
+
+            return Array(self._config, self._task, self._member).run(jobs, most, told)
         # Brings torch with it, which only a sweep that really starts has to wait for.
         from nimble_lightning.runtime import sweeping
 
@@ -70,14 +74,19 @@ class SideBySide(Launcher):
         from nimble_lightning.runtime.sweeping import Job
 
         for number, words in jobs:
-            config = self._context.config_loader.load_sweep_config(self._config, list(words))
+            config = self._member(number, words)
             with open_dict(config):
-                config.hydra.job.id = config.hydra.job.num = number
                 # The terminal is one for all members; what each of them has to say is in its own log.
                 config.log.terminal = False
             watch.words[number] = self._task.varied(config.hydra.overrides.task)
             folder = Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)
             yield Job(number, folder, partial(self._work, config))
+
+    def _member(self, number: int, words: Sequence[str]) -> DictConfig:
+        config: DictConfig = self._context.config_loader.load_sweep_config(self._config, list(words))
+        with open_dict(config):
+            config.hydra.job.id = config.hydra.job.num = number
+        return config
 
     def _work(self, config: DictConfig) -> Outcome | None:
         """What a member does, in a process of its own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,6 +15,9 @@ from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import Source, find_source
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.figures import evaluated, objective
+
+if TYPE_CHECKING:
+    from nimble_lightning.runtime import Job, Result
 
 _STOPPED = (130, 143)
 
@@ -54,10 +57,7 @@ class Task:
         try:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
-            refused, code = error, 2 if isinstance(error, RequestError) else 1
-            outcome = Outcome(
-                member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error)
-            )
+            refused, outcome = error, not_run(error, folder, member, overrides)
         self.outcomes.append(outcome)
         if member is not None:
             outcomes.keep(outcome)
@@ -96,7 +96,12 @@ def complete(config: DictConfig, source: Source) -> None:
     schema.fill_defaults(config, source.signatures)
 
 
-def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
+def make_job(config: DictConfig, folder: Path, member: int | None) -> Job:
+    """The job of a configuration as Hydra composed it.
+
+    Raises:
+        RequestError: Something in it does not fit.
+    """
     source = find_source(str(config.trainer), config.datamodule)
     complete(config, source)
     with open_dict(config):
@@ -106,22 +111,43 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[
         if member is not None:
             # One id for each member, and the same one when the sweep is asked for again.
             config.run_id = f"{folder.parent.name}-{member}"
-    from nimble_lightning.runtime import supervise
     from nimble_lightning.runtime.job import Job
 
-    result = supervise(Job.from_config(config, trainer=source.trainer.reference, folder=folder))
-    metric = objective(result.metrics, config.monitor)
+    return Job.from_config(config, trainer=source.trainer.reference, folder=folder)
+
+
+def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
+    job = make_job(config, folder, member)
+    if config.launch.name == "slurm":
+        from nimble_lightning.cli import slurm
+
+        return outcome_of(slurm.run(job), member, overrides, config.monitor)
+    from nimble_lightning.runtime import supervise
+
+    return outcome_of(supervise(job), member, overrides, config.monitor)
+
+
+def outcome_of(
+    result: Result, member: int | None, overrides: tuple[str, ...], monitor: str | None
+) -> Outcome:
+    """What a job came to, as the command tells it."""
     return Outcome(
         member,
         overrides,
         result.status,
         result.exit_code,
         result.folder,
-        metric,
+        objective(result.metrics, monitor),
         result.seconds,
         result.message,
         tuple(evaluated(result.metrics).items())[:_FIGURES_TOLD],
     )
+
+
+def not_run(error: NimbleError, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
+    """What there is to tell of a job that did not get as far as a result."""
+    code = 2 if isinstance(error, RequestError) else 1
+    return Outcome(member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error))
 
 
 def told(outcome: Outcome) -> str:

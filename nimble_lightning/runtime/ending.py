@@ -22,14 +22,14 @@ def complete(job: Job, result: Result) -> Result:
     last = result.attempts[-1] if result.attempts else {}
     tell(
         job,
-        result.status,
+        "preempted" if result.comes_back else result.status,
         attempt=len(result.attempts),
         message=result.message,
         exit_code=result.exit_code,
         metrics=result.metrics,
         verdict=result.verdict,
         seconds=result.seconds,
-        command=None if result.status == "finished" else resume_command(job),
+        command=None if result.status == "finished" or result.comes_back else resume_command(job),
         **{name: last.get(name) for name in ("cause", "reason", "rank")},
         step=last.get("last_step"),
     )

@@ -32,6 +32,10 @@ class RunFolder:
         self.provenance = self.path / "provenance.json"
         self.errors = self.path / "errors"
         self.save_now = self.path / "save_now"
+        self.batch = self.path / "slurm.sh"
+        self.submitted = self.path / "slurm.json"
+        self.left = self.path / "slurm.exit.json"
+        self.said = self.path / "slurm.txt"
 
     def create(self) -> None:
         """Make the folder, readable by its owner only."""

@@ -12,6 +12,8 @@ from types import TracebackType
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.parent import alive
+from nimble_lightning.runtime.slurm.allocation import job_id
+from nimble_lightning.runtime.slurm.commands import states
 
 # As long as a run that was told to stop may take to commit.
 _ORPHAN_SECONDS = 20.0
@@ -49,7 +51,8 @@ class RunLock:
                 "Wait for it, stop it, or start another with run_id=NAME."
             ) from None
         owner = _read(descriptor)
-        if owner and owner.get("host") != socket.gethostname() and not self._anywhere:
+        elsewhere = owner and owner.get("host") != socket.gethostname()
+        if elsewhere and not self._anywhere and not _job_is_over(owner):
             os.close(descriptor)
             raise RequestError(
                 f"The run in {self._path.parent} belongs to process {owner.get('pid')} on "
@@ -57,11 +60,8 @@ class RunLock:
                 f"If that machine is gone, delete {self._path} and start again."
             )
         os.ftruncate(descriptor, 0)
-        os.pwrite(
-            descriptor,
-            json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id()}).encode(),
-            0,
-        )
+        us = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id(), "slurm_job": job_id()}
+        os.pwrite(descriptor, json.dumps(us).encode(), 0)
         self._file = descriptor
         return self
 
@@ -94,6 +94,14 @@ def _lives(owner: Mapping[str, object]) -> bool:
     pid = owner.get("pid")
     here = owner.get("host") == socket.gethostname() and owner.get("boot") == boot_id()
     return not here or not isinstance(pid, int) or alive(pid)
+
+
+def _job_is_over(owner: Mapping[str, object]) -> bool:
+    """Whether a machine was taken from its owner, a job of Slurm: this one before it was queued again, or an
+    earlier one."""
+    if (job := owner.get("slurm_job")) is None:
+        return False
+    return job == job_id() or str(job) not in (states([str(job)]) or {str(job)})
 
 
 def boot_id() -> str:

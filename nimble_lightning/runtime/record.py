@@ -10,6 +10,7 @@ from typing import Any
 
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
 from nimble_lightning.runtime.outcome import Outcome
+from nimble_lightning.runtime.slurm import allocation
 
 _PACKAGES = (
     "nimble_lightning",
@@ -53,6 +54,7 @@ class Record:
         number = len(self.attempts) + 1
         self.attempts.append(
             {"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step}
+            | ({} if (job := allocation.job_id()) is None else {"slurm_job": job})
         )
         if len(hosts) > 1:
             self.attempts[-1]["nodes"] = list(hosts)

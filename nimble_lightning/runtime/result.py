@@ -12,7 +12,7 @@ from nimble_lightning.runtime.folder import read_json
 if TYPE_CHECKING:
     from nimble_lightning.runtime.job import Job
 
-Status = Literal["running", "finished", "failed", "stopped"]
+Status = Literal["running", "finished", "failed", "stopped", "submitted"]
 
 FINISHED, FAILED, REFUSED, CRITERIA_NOT_MET, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
@@ -25,7 +25,7 @@ class Result:
     """How a run ended.
 
     Attributes:
-        status: "finished", "failed" or "stopped".
+        status: "finished", "failed" or "stopped"; "submitted" while it is in a queue.
         metrics: Final figures of the best weights, and of the training: `train_loss`, `train_runtime`,
             `train_steps_per_second`, `train_samples_per_second`, `global_step`.
         folder: The run folder.
@@ -34,6 +34,7 @@ class Result:
         exit_code: What the command exits with.
         attempts: One entry a start, with cause, start, end, first and last step.
         verdict: What the validator said: `passed` (None where none was asked), `summary`, `criteria`.
+        comes_back: It was stopped by somebody who starts it again.
     """
 
     status: Status
@@ -45,6 +46,7 @@ class Result:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     verdict: dict[str, Any] = field(default_factory=lambda: dict(NOT_JUDGED))
+    comes_back: bool = False
 
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any], message: str) -> Result:

@@ -11,7 +11,9 @@ from typing import Any
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import result
+from nimble_lightning.runtime.causes import Cause
 from nimble_lightning.runtime.heartbeat import Beat, Phase
+from nimble_lightning.runtime.slurm import allocation
 
 # How long workers may take to commit and end when asked to; checkpoints taken before carry the guarantee.
 STOP_SECONDS = 8.0
@@ -25,6 +27,10 @@ class Stop:
     Args:
         config: `callbacks.auto_retry`.
         spent: Seconds that earlier starts of this run took.
+
+    Attributes:
+        reason: Why, once it is known.
+        comes_back: Whoever stops it starts it again.
     """
 
     def __init__(self, config: Mapping[str, Any] | None, spent: float = 0.0) -> None:
@@ -38,6 +44,7 @@ class Stop:
         self._since: float | None = None
         self._code = result.TERMINATED
         self.reason = ""
+        self.comes_back = False
 
     def listening(self) -> AbstractContextManager[None]:
         """While a run goes on, Ctrl-C and SIGTERM are wishes, not ends."""
@@ -48,7 +55,9 @@ class Stop:
         if not self.reason:
             over = [name for name, end in self._clocks.items() if time.monotonic() >= end]
             if self._signals:
-                self.reason = f"stopped by {self._signals[0].name}"
+                self.comes_back = allocation.comes_back()
+                name = self._signals[0].name
+                self.reason = "preempted: Slurm starts it again" if self.comes_back else f"stopped by {name}"
             elif over:
                 self.reason = f"stopped: its {over[0]} is over"
         if self.reason and self._since is None:
@@ -70,12 +79,18 @@ class Stop:
         return self._signals[:1] == [signal.SIGTERM]
 
     def impatient(self, beats: Mapping[int, Beat]) -> bool:
-        """Whether those that still run are to be killed: asked twice, or time is up."""
+        """Whether those that still run are to be killed: asked again, or time is up."""
         if self._since is None:
             return False
         saving = any(beat.phase == Phase.SAVING for beat in beats.values())
         patience = SAVE_SECONDS if saving else STOP_SECONDS
-        return len(self._signals) > 1 or time.monotonic() - self._since > patience
+        # A cluster sends SIGTERM several times and means the same by all of them.
+        again = len(self._signals) > 1 and signal.SIGINT in self._signals
+        return again or time.monotonic() - self._since > patience
+
+    @property
+    def cause(self) -> Cause:
+        return "preempted" if self.comes_back else "stopped"
 
     @property
     def exit_code(self) -> int:

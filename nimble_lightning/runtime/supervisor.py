@@ -27,6 +27,7 @@ from nimble_lightning.runtime.outcome import judge
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.retrying import Decision, Policy
+from nimble_lightning.runtime.slurm import allocation
 from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 
@@ -100,7 +101,7 @@ class Supervisor:
             return ending.complete(self.job, ended)
 
     def _attempts(self) -> Result:
-        first = True
+        first = not allocation.begun(self.record.attempts)
         while not self.stop.wanted():
             decision = self._attempt(first=first)
             if decision is None or (decision.outcome.cause != "finished" and self.stop.wanted()):
@@ -112,7 +113,15 @@ class Supervisor:
             self.company.again()
             self._sleep(decision.wait)
             first = False
-        return concluding.stopped(self.job, self.record, self.stop.reason, self.stop.exit_code)
+        return self._stopped()
+
+    def _stopped(self) -> Result:
+        ended = concluding.stopped(self.job, self.record, self.stop.reason, self.stop.exit_code)
+        committed = concluding.committed_step(self.job.folder)
+        ended.comes_back = self.stop.comes_back and not allocation.barren(
+            self.record.attempts, committed, self.policy.max_retries
+        )
+        return ended
 
     def _attempt(self, *, first: bool) -> Decision | None:
         meeting = self.company.meet(self.stop)
@@ -126,7 +135,7 @@ class Supervisor:
         self.tending.until_it_ends(attempt, self.company.look)
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause != "finished":
-            outcome = replace(outcome, cause="stopped", reason=self.stop.reason)
+            outcome = replace(outcome, cause=self.stop.cause, reason=self.stop.reason)
         committed = concluding.committed_step(self.job.folder)
         decision = self.policy.decide(outcome, committed)
         self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)

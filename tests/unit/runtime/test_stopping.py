@@ -43,6 +43,15 @@ def test_the_second_signal_is_impatient_and_the_first_is_the_one_told() -> None:
     assert stop.exit_code == 130
 
 
+def test_sigterm_sent_several_times_means_the_same_as_once() -> None:
+    stop = Stop(None)
+    with stop.listening():
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.wanted()
+    assert not stop.impatient(beat(Phase.TRAINING))
+
+
 def test_time_that_was_spent_before_counts_for_the_total_only() -> None:
     config = {"max_time": 60, "max_time_per_run": 60}
     assert not Stop(config).wanted()

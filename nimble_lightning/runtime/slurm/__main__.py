@@ -1,0 +1,71 @@
+"""What the batch script starts on every node: the supervisor of the run there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.result import FAILED, REFUSED, TERMINATED, Result
+from nimble_lightning.runtime.slurm import allocation, submitting
+
+# What kills a supervisor is nothing that the run did; what kills each of so many is.
+_MOST_STARTS = 3
+
+
+def main(folder: str) -> int:
+    """Run the job in a folder, and have it queued again if it was taken off its nodes."""
+    os.environ[allocation.OURS] = "1"
+    # Before the run listens there is nothing to commit, and afterwards nothing that may be cut short.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
+    over, again = True, False
+    try:
+        result = _supervise(folder)
+        code, message, again = result.exit_code, result.message, result.comes_back
+        # Of several nodes one may have left before the run was over.
+        over = bool(result.attempts)
+    except SystemExit:
+        code, message, again = TERMINATED, "stopped before it began", allocation.comes_back()
+    except NimbleError as error:
+        code, message = REFUSED if isinstance(error, RequestError) else FAILED, str(error)
+    print(message, file=sys.stderr if code else sys.stdout, flush=True)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if again:
+        allocation.queue_again()
+    elif over:
+        submitting.note_end(folder, code, message)
+    return code
+
+
+def _supervise(folder: str) -> Result:
+    try:
+        job = Job.load(folder)
+    except RequestError as error:
+        raise RequestError(
+            f"{error}\nOn {socket.gethostname()}: is output_dir on a disk that all nodes share?"
+        ) from None
+    job.config.launch = allocation.launch()
+    # Brings torch with it.
+    from nimble_lightning.runtime.supervisor import supervise
+
+    return supervise(job)
+
+
+def again_when_killed(folder: str) -> int:
+    """The same in a process of its own, in another one when that is killed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for _ in range(_MOST_STARTS):
+        pid = os.fork()
+        if pid == 0:
+            return main(folder)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code != -signal.SIGKILL:
+            break
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(again_when_killed(os.path.join(*sys.argv[1:])))
