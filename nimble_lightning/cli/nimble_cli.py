@@ -9,6 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
+from typing import Any
+
+from omegaconf import DictConfig
 
 from nimble_lightning.cli import app
 from nimble_lightning.cli.composing import PACKAGE
@@ -98,14 +101,49 @@ def train_arguments(
 
 def check(words: list[str]) -> int:
     """`check FILE [key=value ...]`: try every method on a sliver of data."""
-    if not words or "=" in words[0]:
-        raise RequestError("check needs a file: nimble-cli check my_trainer.py")
-    plan = make_plan(parse([f"trainer={quote(words[0])}", *words[1:]]))
-    source = plan.sources[0]
-    complete(plan.config, source)
+    config, trainer = _one_run("check", words)
+    return int(import_module("nimble_lightning.runtime.check").check(config, trainer))
+
+
+def plan(words: list[str]) -> int:
+    """`plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]`: whether it will fit."""
+    options, rest = _options_of_plan(words)
+    config, trainer = _one_run("plan", rest)
+    where = import_module("nimble_lightning.runtime.planned.where")
+    command = import_module("nimble_lightning.runtime.planned.command")
+    return int(command.plan(config, trainer, where.Asked(**options)))
+
+
+def _options_of_plan(words: list[str]) -> tuple[dict[str, Any], list[str]]:
+    options: dict[str, Any] = {}
+    rest, left = [], list(words)
+    while left:
+        word = left.pop(0)
+        option, equals, value = word.partition("=")
+        if word == "--json":
+            options["json"] = True
+        elif option in ("--device", "--network"):
+            if not equals and not left:
+                raise RequestError(f"{option} needs a name: nimble-cli plan my_trainer.py {option} NAME")
+            options[option[2:]] = value if equals else left.pop(0)
+        elif word.startswith("-"):
+            raise RequestError(f"plan has no option {option}; there are --device, --network, --json")
+        else:
+            rest.append(word)
+    return options, rest
+
+
+def _one_run(command: str, words: list[str]) -> tuple[DictConfig, str]:
+    """The configuration of a run of a file, and where its trainer is."""
+    named = [f"trainer={quote(words[0])}", *words[1:]] if words and "=" not in words[0] else list(words)
+    if not any(word.startswith("trainer=") for word in named):
+        raise RequestError(f"{command} needs a file: nimble-cli {command} my_trainer.py")
+    asked = make_plan(parse(named))
+    source = asked.sources[0]
+    complete(asked.config, source)
     if source.data is not None:
-        plan.config.datamodule = source.data.reference
-    return int(import_module("nimble_lightning.runtime.check").check(plan.config, source.trainer.reference))
+        asked.config.datamodule = source.data.reference
+    return asked.config, source.trainer.reference
 
 
 def retry(words: list[str]) -> int:
@@ -206,6 +244,13 @@ COMMANDS: tuple[Command, ...] = (
         "try every method on a sliver of data, and a kill and resume",
         check,
         needs="nimble_lightning.runtime.check",
+    ),
+    Command(
+        "plan",
+        "plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]",
+        "whether it will fit on devices that need not be here, how fast it could be",
+        plan,
+        needs="nimble_lightning.runtime.planned.command",
     ),
     Command(
         "retry",
