@@ -37,9 +37,7 @@ class Bound:
         return max(parts, key=lambda name: parts[name])
 
 
-def bound(
-    model: Model, layout: Layout, machine: Machine, sent: Traffic, flops: float, number: str
-) -> Bound:
+def bound(model: Model, layout: Layout, machine: Machine, sent: Traffic, flops: float, number: str) -> Bound:
     """The bound of an optimizer step.
 
     Args:

@@ -66,7 +66,8 @@ def held(model: Model, layout: Layout) -> Memory:
     here = {what: what not in layout.offloaded for what in ("parameters", "optimizer")}
     return Memory(
         parameters=here["parameters"] * sum(share(p.size, layout.parameters_over) for p in model.parameters),
-        optimizer=here["optimizer"] * sum(share(p.optimizer, layout.optimizer_over) for p in model.parameters),
+        optimizer=here["optimizer"]
+        * sum(share(p.optimizer, layout.optimizer_over) for p in model.parameters),
         other=model.buffers + layout.fixed,
     )
 
@@ -125,9 +126,7 @@ class _Whole:
             self.gradients += self.shards[name]
 
     def _now(self, gradients: int, activations: int, gathered: int, traffic: int) -> Memory:
-        return Memory(
-            self.parameters, gradients, self.optimizer, activations, gathered, traffic, self.other
-        )
+        return Memory(self.parameters, gradients, self.optimizer, activations, gathered, traffic, self.other)
 
     def _afterwards(self, traffic: int = 0, extra: int = 0) -> Memory:
         """The backward pass is over: gradients are complete, activations are gone."""

@@ -9,7 +9,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, SingleDeviceStrategy, Strategy, StrategyRegistry
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    FSDPStrategy,
+    SingleDeviceStrategy,
+    Strategy,
+    StrategyRegistry,
+)
 from torch import nn
 from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 
@@ -85,7 +91,9 @@ def option(strategy: Any, setting: Setting, name: str = "", overrides: tuple[str
         several = setting.machine.ranks > 1
         views = bool(getattr(made, "_ddp_kwargs", {}).get("gradient_as_bucket_view"))
         layout = Layout(setting.machine.ranks, buckets=several and not views, packed=several and setting.ours)
-        return Option(name or ("ddp" if several else "one device"), overrides, layout, _plain(setting.precision))
+        return Option(
+            name or ("ddp" if several else "one device"), overrides, layout, _plain(setting.precision)
+        )
     raise RequestError(
         f"The strategy {type(made).__name__} cannot be planned; there are auto, ddp, fsdp, model_parallel and "
         "deepspeed_1 to deepspeed_3: strategy=fsdp"
@@ -132,7 +140,9 @@ def _made(strategy: Any) -> Strategy | None:
     if strategy == "auto":
         return None
     if strategy not in StrategyRegistry:
-        raise RequestError(f"Lightning has no strategy {strategy!r}. Choose one of conf/strategy: strategy=ddp")
+        raise RequestError(
+            f"Lightning has no strategy {strategy!r}. Choose one of conf/strategy: strategy=ddp"
+        )
     known = StrategyRegistry[strategy]
     return known["strategy"](**known["init_params"])  # type: ignore[no-any-return]
 
@@ -185,7 +195,9 @@ def _model_parallel(strategy: Any, setting: Setting, name: str, overrides: tuple
             "lightning.strategy.tensor_parallel_size=1"
         )
     if not setting.sharded:
-        raise RequestError("configure_model gave nothing to fully_shard, so every device has all: strategy=ddp")
+        raise RequestError(
+            "configure_model gave nothing to fully_shard, so every device has all: strategy=ddp"
+        )
     over, low = machine.ranks, setting.gathered_in
     size = None if low is None else low.itemsize
     units = tuple(unit for unit in setting.sharded if unit)

@@ -126,7 +126,9 @@ def _kept(state: Any) -> list[Tensor]:
 
 
 def _tensors(optimizers: list[Optimizer]) -> list[Tensor]:
-    return [t for o in optimizers for state in o.state.values() for t in state.values() if isinstance(t, Tensor)]
+    return [
+        t for o in optimizers for state in o.state.values() for t in state.values() if isinstance(t, Tensor)
+    ]
 
 
 def _as_on_a_gpu(optimizer: Optimizer) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import safety, speed
+from tests.bench import plans, safety, speed
 from tests.bench.tables import machine
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the steps, three repeats")
     parser.add_argument("--repeats", type=int, help="how often each is measured, in turns (7; quick: 3)")
     parser.add_argument(
-        "--only", nargs="+", metavar="PART", help="some of: peers long parts reports saves kills answers"
+        "--only", nargs="+", metavar="PART", help="some of: peers long parts reports saves kills answers plan"
     )
     asked = parser.parse_args()
     repeats = asked.repeats or (3 if asked.quick else 7)
@@ -27,6 +27,7 @@ def main() -> None:
         "saves": lambda: safety.saves(4 * repeats, 100),
         "kills": lambda: safety.kills(repeats),
         "answers": lambda: safety.answers(repeats),
+        "plan": plans.plan,
     }
     if unknown := set(asked.only or ()) - sections.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {' '.join(sections)}")

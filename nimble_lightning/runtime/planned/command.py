@@ -9,10 +9,11 @@ from omegaconf import DictConfig
 
 from nimble_lightning.runtime import result
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.planned.numbers import as_json
 from nimble_lightning.runtime.planned.planner import Planner
 from nimble_lightning.runtime.planned.subject import prepared
 from nimble_lightning.runtime.planned.where import Asked, machine_for
-from nimble_lightning.runtime.planned.words import as_json, render
+from nimble_lightning.runtime.planned.words import render
 
 
 def plan(config: DictConfig, trainer: str, asked: Asked) -> int:

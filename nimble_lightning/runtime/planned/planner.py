@@ -14,7 +14,14 @@ from nimble_lightning.adapters.model_settings import enable_gradient_checkpointi
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.batches import can_split, size_of, split
 from nimble_lightning.ops.usage.peaks import number_of
-from nimble_lightning.planning.choosing import Candidate, Question, best, candidates, micro_batches, ranks_needed
+from nimble_lightning.planning.choosing import (
+    Candidate,
+    Question,
+    best,
+    candidates,
+    micro_batches,
+    ranks_needed,
+)
 from nimble_lightning.planning.machine import Machine
 from nimble_lightning.planning.strategies import Option, Setting, alternatives, option
 from nimble_lightning.planning.timeline import Timeline
@@ -61,6 +68,7 @@ class Planner:
         self.lightning = config.get("lightning") or {}
         self.precision = str(self.lightning.get("precision") or "32-true")
         self.model = measure(prepared.subject, prepared.mode)
+        self._block = _largest_block(self.module)
         self._passes = cache(self._traced)
 
     def answer(self) -> Answer:
@@ -83,11 +91,13 @@ class Planner:
         strategy = self.lightning.get("strategy") or "auto"
         setting = self._setting(machine)
         asked = option(made(strategy), setting)
-        if strategy != "auto":
+        if strategy != "auto" or machine.ranks == 1:
             return [asked]
-        return [asked, *(o for o in alternatives(setting, self._block()) if o.name != asked.name)] if (
-            machine.ranks > 1
-        ) else [asked]
+        return [asked, *self._others(machine, [asked])]
+
+    def _others(self, machine: Machine, options: list[Option]) -> list[Option]:
+        names = {one.name for one in options}
+        return [o for o in alternatives(self._setting(machine), self._block) if o.name not in names]
 
     def _setting(self, machine: Machine) -> Setting:
         noted = self.prepared.noted
@@ -123,9 +133,8 @@ class Planner:
 
     def _remedies(self, question: Question, found: list[Candidate]) -> Iterator[tuple[str, Candidate]]:
         """Each tried by itself, the gentlest first."""
-        others = alternatives(self._setting(self.machine), self._block())
-        asked = {c.option.name for c in found}
-        if one := best(self._tried(question, [o for o in others if o.name not in asked])):
+        others = self._others(self.machine, [c.option for c in found])
+        if one := best(self._tried(question, others)):
             yield " ".join(one.option.overrides), one
         if not self.prepared.ours and can_split(self.prepared.batch):
             smaller = [n for n in micro_batches(question.batch_size) if n < question.batch_size]
@@ -138,9 +147,9 @@ class Planner:
 
     def _sized(self, question: Question, one: Option, sizes: list[int]) -> list[Candidate]:
         """Whole batches of other sizes."""
-        return [
-            c for n in sizes for c in candidates(replace(question, batch_size=n, cut=False), one, self._timelines(one.numbers))
-        ]
+        timeline = self._timelines(one.numbers)
+        asked = [replace(question, batch_size=size, cut=False) for size in sizes]
+        return [found for each in asked for found in candidates(each, one, timeline)]
 
     def _offloaded(self, question: Question) -> Iterator[tuple[str, Candidate]]:
         kept = ("parameters", "gradients", "optimizer")
@@ -173,19 +182,19 @@ class Planner:
             yield " ".join([*one.option.overrides, "model.gradient_checkpointing=true"]), one
 
     def _everything(self, machine: Machine) -> list[Option]:
-        setting, options = self._setting(machine), self._options(machine)
-        names = {o.name for o in options}
-        return [*options, *(o for o in alternatives(setting, self._block()) if o.name not in names)]
+        options = self._options(machine)
+        return [*options, *self._others(machine, options)]
 
-    def _block(self) -> int:
-        """Parameters of the block that is repeated most."""
-        return max(
-            (
-                sum(p.numel() for p in children[0].parameters())
-                for part in self.module.modules()
-                if isinstance(part, nn.ModuleList | nn.Sequential)
-                and len(children := list(part)) > 1
-                and len({type(child) for child in children}) == 1
-            ),
-            default=0,
-        )
+
+def _largest_block(module: nn.Module) -> int:
+    """Parameters of the block that is repeated; 0 if none is."""
+    return max(
+        (
+            sum(p.numel() for p in children[0].parameters())
+            for part in module.modules()
+            if isinstance(part, nn.ModuleList | nn.Sequential)
+            and len(children := list(part)) > 1
+            and len({type(child) for child in children}) == 1
+        ),
+        default=0,
+    )
