@@ -9,19 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.resources import files
-from typing import Any
-
-from omegaconf import DictConfig
 
 from nimble_lightning.cli import app
 from nimble_lightning.cli.composing import PACKAGE
 from nimble_lightning.cli.concealing import conceal
 from nimble_lightning.cli.flags import FLAGS, Flag, take, translate
 from nimble_lightning.cli.hints import nearest
-from nimble_lightning.cli.plan import make_plan
-from nimble_lightning.cli.request import parse, quote
+from nimble_lightning.cli.one_run import one_run
 from nimble_lightning.cli.source import locate
-from nimble_lightning.cli.task import complete
 from nimble_lightning.errors import NimbleError, RequestError
 
 # Options of the run itself that `train` passes on, with the number of words they take.
@@ -101,49 +96,13 @@ def train_arguments(
 
 def check(words: list[str]) -> int:
     """`check FILE [key=value ...]`: try every method on a sliver of data."""
-    config, trainer = _one_run("check", words)
+    config, trainer = one_run("check", words)
     return int(import_module("nimble_lightning.runtime.check").check(config, trainer))
 
 
 def plan(words: list[str]) -> int:
     """`plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]`: whether it will fit."""
-    options, rest = _options_of_plan(words)
-    config, trainer = _one_run("plan", rest)
-    where = import_module("nimble_lightning.runtime.planned.where")
-    command = import_module("nimble_lightning.runtime.planned.command")
-    return int(command.plan(config, trainer, where.Asked(**options)))
-
-
-def _options_of_plan(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    options: dict[str, Any] = {}
-    rest, left = [], list(words)
-    while left:
-        word = left.pop(0)
-        option, equals, value = word.partition("=")
-        if word == "--json":
-            options["json"] = True
-        elif option in ("--device", "--network"):
-            if not equals and not left:
-                raise RequestError(f"{option} needs a name: nimble-cli plan my_trainer.py {option} NAME")
-            options[option[2:]] = value if equals else left.pop(0)
-        elif word.startswith("-"):
-            raise RequestError(f"plan has no option {option}; there are --device, --network, --json")
-        else:
-            rest.append(word)
-    return options, rest
-
-
-def _one_run(command: str, words: list[str]) -> tuple[DictConfig, str]:
-    """The configuration of a run of a file, and where its trainer is."""
-    named = [f"trainer={quote(words[0])}", *words[1:]] if words and "=" not in words[0] else list(words)
-    if not any(word.startswith("trainer=") for word in named):
-        raise RequestError(f"{command} needs a file: nimble-cli {command} my_trainer.py")
-    asked = make_plan(parse(named))
-    source = asked.sources[0]
-    complete(asked.config, source)
-    if source.data is not None:
-        asked.config.datamodule = source.data.reference
-    return asked.config, source.trainer.reference
+    return int(import_module("nimble_lightning.cli.planning").main(words))
 
 
 def retry(words: list[str]) -> int:

@@ -1,1 +1,1 @@
-"""What training would take, before any device does it: one step is traced without memory, the rest is arithmetic."""
+"""What training would take, before any device does it: one step is traced, and the rest is arithmetic."""

@@ -15,11 +15,13 @@ from torch.utils._pytree import tree_map_only
 from typing_extensions import override
 
 # CUDA's autocast does these in full precision; the CPU's leaves them as they come.
-_IN_FULL = frozenset(
-    "layer_norm group_norm rms_norm softmax log_softmax softmin softplus norm normalize cosine_similarity cumsum "
-    "cumprod prod exp expm1 log log10 log1p log2 pow __pow__ __rpow__ reciprocal rsqrt sum cross_entropy nll_loss "
-    "mse_loss l1_loss smooth_l1_loss kl_div binary_cross_entropy_with_logits dist cdist".split()
-)
+_CAST_FIRST = {
+    *("layer_norm", "group_norm", "rms_norm", "norm", "normalize", "cosine_similarity", "dist", "cdist"),
+    *("exp", "expm1", "log", "log10", "log1p", "log2", "pow", "__pow__", "__rpow__", "reciprocal", "rsqrt"),
+    *("softplus", "nll_loss", "mse_loss", "l1_loss", "smooth_l1_loss", "kl_div"),
+    "binary_cross_entropy_with_logits",
+}
+_CAST_WITHIN = {"softmax", "log_softmax", "softmin", "cumsum", "cumprod", "prod", "sum"}
 _HALVES = (torch.bfloat16, torch.float16)
 
 
@@ -36,8 +38,8 @@ class LikeGPU(TorchFunctionMode):
             return func(*args[:4], **{**given, **_positional(args), "dropout_p": 0.0})
         if func is F.dropout:
             return _dropout(*args, **given)
-        if getattr(func, "__name__", "") in _IN_FULL and torch.is_autocast_enabled("cpu"):
-            args, given = tree_map_only(Tensor, _in_full, (args, given))
+        if torch.is_autocast_enabled("cpu"):
+            args, given = _as_cuda_would(getattr(func, "__name__", ""), args, given)
         return func(*args, **given)
 
 
@@ -71,6 +73,14 @@ def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool
         return input
     dropped: Tensor = torch.native_dropout(input, p, True)[0]
     return dropped
+
+
+def _as_cuda_would(name: str, args: Any, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    if name in _CAST_FIRST:
+        args, given = tree_map_only(Tensor, _in_full, (args, given))
+    elif name in _CAST_WITHIN and args and getattr(args[0], "dtype", None) in _HALVES:
+        given.setdefault("dtype", torch.float32)
+    return args, given
 
 
 def _in_full(tensor: Tensor) -> Tensor:

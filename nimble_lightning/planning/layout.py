@@ -53,7 +53,7 @@ class Layout:
         packed: Whether they are copied once more, after the backward pass.
         fixed: Bytes of whatever else there is.
         offloaded: What waits in the memory of the host: parameters, gradients, optimizer.
-        masters: Whether ranks compute with rounded parameters and keep the full ones beside the optimizer's state.
+        masters: Whether ranks compute with rounded parameters; the full ones are optimizer state.
     """
 
     ranks: int = 1

@@ -55,7 +55,7 @@ def machine(device: str, network: str, a_node: int, nodes: int, notes: tuple[str
     found = capacity_of(device)
     if found is None:
         raise RequestError(
-            f"The device {device} is not in the table. Choose one with --device: {', '.join(known_devices())}."
+            f"The device {device} is not in the table. Choose with --device: {', '.join(known_devices())}."
         )
     return Machine(
         device,
@@ -75,5 +75,5 @@ def _network(name: str) -> float:
     row = rows.get(name.casefold())
     if row is None:
         names = ", ".join(row["name"] for row in rows.values())
-        raise RequestError(f"The network {name} is not in the table. Choose one with --network: {names}.")
+        raise RequestError(f"The network {name} is not in the table. Choose with --network: {names}.")
     return float(row["gbit"]) * _GIGA / 8

@@ -14,7 +14,7 @@ class Memory:
     """Bytes of one rank's device at one time, by what they are for.
 
     Attributes:
-        gathered: Parameters in the form they are computed with: put together from all ranks, or rounded copies.
+        gathered: Parameters as they are computed with: put together from all ranks, or rounded copies.
         traffic: Gradients on their way to other ranks.
         other: Buffers and the batch.
     """

@@ -95,8 +95,8 @@ def option(strategy: Any, setting: Setting, name: str = "", overrides: tuple[str
             name or ("ddp" if several else "one device"), overrides, layout, _plain(setting.precision)
         )
     raise RequestError(
-        f"The strategy {type(made).__name__} cannot be planned; there are auto, ddp, fsdp, model_parallel and "
-        "deepspeed_1 to deepspeed_3: strategy=fsdp"
+        f"The strategy {type(made).__name__} cannot be planned; auto, ddp, fsdp, "
+        "model_parallel and DeepSpeed's can: strategy=fsdp"
     )
 
 

@@ -1,4 +1,4 @@
-"""What a device could do at most, floating-point operations a second first: a table with a source for each row.
+"""What a device could do at most, operations a second first: a table with a source for each row.
 
 Figures are dense ones: those for matrices that are half zeros, which vendors print first, are not reached by
 training. What the table does not hold is unknown; nothing is guessed.

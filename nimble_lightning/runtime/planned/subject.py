@@ -1,4 +1,4 @@
-"""From the configuration to something that can be traced: a module without weights, and a real first batch."""
+"""From the configuration to something that can be traced: a module without weights, a real first batch."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Lightnings:
         self.module = module
         if not module.automatic_optimization:
             raise RequestError(
-                f"{type(module).__name__} optimizes by hand, so what a step does is not known before it is done. "
-                "Only modules with automatic_optimization can be planned."
+                f"{type(module).__name__} optimizes by hand, so what a step does is known only when it is "
+                "done. Only modules with automatic_optimization can be planned."
             )
 
     def loss(self, batch: Any) -> Tensor:
@@ -95,8 +95,8 @@ def prepared(config: Mapping[str, Any], ranks: int) -> Iterator[Prepared]:
         parts = build_parts(config, {})
         if parts.user is not None and parts.user.trains_by_itself:
             raise RequestError(
-                f"{parts.user.name}.train() does everything by itself, so what it takes is known only by running "
-                "it. A train(self, batch) that returns the loss can be planned."
+                f"{parts.user.name}.train() does everything by itself, so what it takes is known only by "
+                "running it. A train(self, batch) that returns the loss can be planned."
             )
         batch = _first_batch(parts)
         parts.module.setup("fit")

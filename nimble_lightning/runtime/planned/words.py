@@ -87,7 +87,7 @@ def _to_type(answer: Answer) -> list[str]:
     if answer.chosen is not None:
         words = typed(answer, answer.chosen)
         return ["", "Type: " + " ".join(words)] if words else []
-    return [line for change, one in answer.remedies for line in (f"  {change}", f"      {_told(one)}")]
+    return [f"  {change}\n      {_told(one)}" for change, one in answer.remedies]
 
 
 def _told(one: Candidate) -> str:

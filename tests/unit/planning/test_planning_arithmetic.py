@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from planning_cases import UNITS, empty, llama
 from torch import nn
@@ -53,12 +53,14 @@ def test_a_rank_of_fsdp_holds_its_part_to_the_byte(ranks: int) -> None:
     assert (memory.parameters, memory.optimizer) == (10 * part, 10 * math.ceil(8000 / ranks))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 4096), st.integers(1, 4096))
 def test_more_ranks_never_hold_more(one: int, other: int) -> None:
     few, many = sorted((one, other))
     assert held(MODEL, cut(many)).total <= held(MODEL, cut(few)).total
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 64), st.integers(1, 64))
 def test_more_samples_never_take_less(one: int, other: int) -> None:
     larger = replace(PASS, samples=2, moments=tuple(m._replace(high=2 * m.high) for m in PASS.moments))
@@ -71,7 +73,8 @@ def test_more_samples_never_take_less(one: int, other: int) -> None:
 def test_one_unit_is_gathered_ahead_and_no_more() -> None:
     memory = peak(MODEL, replace(PASS, moments=tuple(FORWARD)), cut(10))
     assert memory.gathered == 8000
-    assert peak(MODEL, PASS, cut(10, keeps=True)).gathered == 40_000
+    # As soon as the first gradients are there, the last unit's parameters are not needed any more.
+    assert peak(MODEL, PASS, cut(10, keeps=True)).gathered == 36_000
 
 
 def test_without_units_the_whole_model_is_gathered() -> None:
