@@ -34,8 +34,8 @@ def _asked(answer: Answer) -> list[str]:
     question, machine = answer.question, answer.question.machine
     peak, source = machine.flops(question.number)
     return [
-        f"{_count(question.model.numel)} parameters; a step of {question.batch_size} samples a rank takes "
-        f"{answer.flops / 1e12:.4g} TFLOP",
+        f"{_count(question.model.numel)} parameters; a step of {question.batch_size} samples on each rank"
+        + (f" takes {answer.flops / 1e12:.4g} TFLOP" if answer.flops else ""),
         f"{machine.nodes} x {machine.a_node} {machine.device}, {_size(machine.memory)}, "
         + (f"{peak / 1e12:.4g} TFLOP/s" if peak else source),
         *machine.notes,
