@@ -152,17 +152,19 @@ class _Gathering(_Whole):
         self.missing = {name: sum(p.trained for p in unit.parameters) for name, unit in self.units.items()}
         self.order = [m.name for m in timeline.moments if m.what == "enter" and m.name in self.units]
         self.there = {""} & self.units.keys()
-        self.whole = self.on_the_way = 0
+        self.whole = self.on_the_way = self.buffer = 0
         self.backward = False
 
     def during(self, moment: Moment) -> Memory:
         copies = 0 if self.layout.gather_bytes else moment.with_copies - moment.high
-        gathered = copies + sum(self.sizes[name] for name in self.there)
+        gathered = copies + self.buffer + sum(self.sizes[name] for name in self.there)
         return self._now(self.gradients, moment.high, gathered, self.whole + self.on_the_way)
 
     def enter(self, name: str) -> None:
         if name in self.units and not self.backward:
-            self.there |= {name, *self._beside(name, 1)}
+            self.there.add(name)
+            # What it arrived in is kept until the next arrives, after the last one too.
+            self.buffer = self.sizes[name] if name else self.buffer
 
     def leave(self, name: str) -> None:
         # The root's are needed again at once.
@@ -170,13 +172,13 @@ class _Gathering(_Whole):
             self.there.discard(name)
 
     def back(self, name: str) -> None:
-        self.backward = True
+        self.backward, self.buffer = True, 0
         if name in self.units:
-            self.there |= {name, *self._beside(name, -1)}
+            self.there |= {name, *self._one_ahead(name)}
 
     def gradient(self, name: str) -> None:
         unit = self.unit_of[name]
-        self.backward = True
+        self.backward, self.buffer = True, 0
         self.there.add(unit.name)
         self.whole += self._gathered_gradient(next(p for p in unit.parameters if p.name == name))
         self.missing[unit.name] -= 1
@@ -194,7 +196,7 @@ class _Gathering(_Whole):
     def _gathered_gradient(self, parameter: Parameter) -> int:
         return parameter.numel * (self.layout.gather_bytes or parameter.itemsize)
 
-    def _beside(self, name: str, step: int) -> list[str]:
+    def _one_ahead(self, name: str) -> list[str]:
         """The unit that is gathered meanwhile, to be there in time."""
-        at = self.order.index(name) + step
-        return [self.order[at]] if 0 <= at < len(self.order) and self.order[at] else []
+        before = self.order[: self.order.index(name)][-1:] if name in self.order else []
+        return [unit for unit in before if unit]
