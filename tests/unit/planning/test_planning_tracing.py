@@ -83,7 +83,7 @@ def test_operations_are_those_pytorch_counts() -> None:
     assert ours == counter.get_total_flops()
     # Looking words up is no multiplication, and attention is on top of what parameters take.
     multiplied = sum(p.numel() for p in real.parameters()) - real.model.embed_tokens.weight.numel()
-    assert 6 * multiplied * batch.numel() <= ours <= 1.15 * 6 * multiplied * batch.numel()
+    assert 6 * multiplied * batch.numel() <= ours <= 1.4 * 6 * multiplied * batch.numel()
 
 
 def test_memory_grows_by_the_same_with_each_sample() -> None:
