@@ -17,6 +17,8 @@ from nimble_lightning.cli.request import parse
 from nimble_lightning.planning.layout import Layout, Parameter
 from nimble_lightning.planning.peak import Model, held
 
+pytestmark = pytest.mark.filterwarnings("default")
+
 BLOCKS = """
 import torch
 from torch import nn

@@ -187,14 +187,12 @@ class Planner:
 
 
 def _largest_block(module: nn.Module) -> int:
-    """Parameters of the block that is repeated; 0 if none is."""
-    return max(
-        (
-            sum(p.numel() for p in children[0].parameters())
-            for part in module.modules()
-            if isinstance(part, nn.ModuleList | nn.Sequential)
-            and len(children := list(part)) > 1
-            and len({type(child) for child in children}) == 1
-        ),
-        default=0,
-    )
+    """Parameters of the largest block that is repeated; 0 if none is."""
+    repeated = [
+        child
+        for part in module.modules()
+        if isinstance(part, nn.ModuleList | nn.Sequential)
+        for child in part
+        if sum(type(other) is type(child) for other in part) > 1
+    ]
+    return max((sum(p.numel() for p in block.parameters()) for block in repeated), default=0)

@@ -83,7 +83,7 @@ def test_operations_are_those_pytorch_counts() -> None:
     assert ours == counter.get_total_flops()
     # Looking words up is no multiplication, and attention is on top of what parameters take.
     multiplied = sum(p.numel() for p in real.parameters()) - real.model.embed_tokens.weight.numel()
-    assert 6 * multiplied * batch.numel() <= ours <= 1.4 * 6 * multiplied * batch.numel()
+    assert 0.99 * 6 * multiplied * batch.numel() <= ours <= 1.4 * 6 * multiplied * batch.numel()
 
 
 def test_memory_grows_by_the_same_with_each_sample() -> None:
@@ -110,12 +110,15 @@ def test_checkpointed_blocks_hold_less_and_compute_more() -> None:
     assert few_kept.flops > 1.2 * all_kept.flops
 
 
-def test_a_model_of_any_size_takes_no_memory() -> None:
+def test_a_model_of_many_gigabytes_takes_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    subject, mode = empty(lambda: nn.Linear(100_000, 100_000), loss=lambda m, x: m(x).sum())
-    timeline = trace(subject, torch.zeros(4, 100_000), mode, Numbers())
+    width, depth = 20_000, 20
+    subject, mode = empty(
+        lambda: nn.Sequential(*(nn.Linear(width, width) for _ in range(depth))), loss=lambda m, x: m(x).sum()
+    )
+    timeline = trace(subject, torch.zeros(4, width), mode, Numbers())
     model = measure(subject, mode)
-    assert model.numel == 100_000 * 100_001
+    assert model.numel == depth * width * (width + 1)
     assert peak(model, timeline, Layout()).total > 16 * model.numel
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
@@ -140,13 +143,13 @@ def high(loss: Any, batch: Tensor, numbers: Numbers | None = None) -> int:
 
 
 def test_dropout_keeps_a_byte_an_element_as_on_a_gpu() -> None:
-    def with_dropout(m: nn.Module, x: Tensor) -> Tensor:
-        return F.dropout(m(x), 0.5, True).sum()
-
+    subject, mode = empty(
+        lambda: nn.Sequential(nn.Linear(256, 256, bias=False), nn.Dropout(0.5)), loss=lambda m, x: m(x).sum()
+    )
     batch = torch.zeros(64, 256)
-    without = high(lambda m, x: m(x).sum(), batch)
-    # The values that are left, and a byte for each.
-    assert high(with_dropout, batch) - without == 5 * batch.numel()
+    timeline = trace(subject, batch, mode, Numbers())
+    # The values before and after, and a byte for each.
+    assert max(m.high for m in timeline.moments if m.what in ("enter", "leave")) == 9 * batch.numel()
 
 
 def test_attention_with_dropout_keeps_no_scores() -> None:
