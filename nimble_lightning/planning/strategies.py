@@ -114,7 +114,7 @@ def alternatives(setting: Setting, block: int) -> list[Option]:
         "'+lightning.strategy.auto_wrap_policy={_target_:torch.distributed.fsdp.wrap.size_based_auto_wrap_policy,"
         f"_partial_:true,min_num_params:{block}}}'"
     )
-    for strategy, name in (("HYBRID_SHARD", "fsdp in each node"), ("FULL_SHARD", "fsdp")):
+    for strategy, name in (("HYBRID_SHARD", "fsdp per node"), ("FULL_SHARD", "fsdp")):
         if strategy == "HYBRID_SHARD" and (setting.machine.nodes == 1 or setting.machine.a_node == 1):
             continue
         typed = ["strategy=fsdp", policy]
@@ -200,7 +200,8 @@ def _model_parallel(strategy: Any, setting: Setting, name: str, overrides: tuple
         )
     over, low = machine.ranks, setting.gathered_in
     size = None if low is None else low.itemsize
-    units = tuple(unit for unit in setting.sharded if unit)
+    # The outermost are roots, which stay gathered between the passes.
+    units = tuple(unit for unit in setting.sharded if any(_within(unit, other) for other in setting.sharded))
     layout = Layout(over, over, over, over, units, size, size)
     return Option(name, overrides, layout, Numbers(_autocast(setting.precision), low))
 
@@ -225,6 +226,10 @@ def _deepspeed(strategy: str, setting: Setting, name: str, overrides: tuple[str,
         masters=low is not None,
     )
     return Option(name, overrides, layout, Numbers(None, low), "by DeepSpeed's formulas")
+
+
+def _within(name: str, outer: str) -> bool:
+    return name != outer and (not outer or name.startswith(f"{outer}."))
 
 
 def _units(root: nn.Module, policy: Any) -> list[str]:

@@ -97,7 +97,7 @@ def test_a_thousand_ranks_are_planned_without_one(plan: Any) -> None:
     code, said = plan("lightning.num_nodes=128", "lightning.devices=8", "lightning.precision=bf16-mixed")
     assert code == 0
     strategies = {one["strategy"] for one in said["candidates"]}
-    assert strategies == {"ddp", "fsdp", "fsdp in each node"}
+    assert strategies == {"ddp", "fsdp", "fsdp per node"}
     parameters = 16 * 256 + 256 + 4 * (512 + 2 * 256 * 1024 + 1024 + 256) + 257
     assert said["parameters"] == parameters
     ddp = next(one for one in said["candidates"] if one["strategy"] == "ddp")

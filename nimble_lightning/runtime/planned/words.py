@@ -10,7 +10,7 @@ from nimble_lightning.planning.choosing import Candidate
 from nimble_lightning.planning.machine import GIB
 from nimble_lightning.runtime.planned.planner import Answer
 
-_HEAD = ("strategy", "micro-batch", "peak", "fits", "sent", "s a step", "bound by")
+_HEAD = ("strategy", "at once", "peak", "fits", "sent", "s a step", "bound by")
 _LEFT = (0, 6)
 
 

@@ -179,7 +179,7 @@ def test_fsdp_without_a_policy_says_so() -> None:
 def test_groups_are_nodes_where_only_they_are_cut() -> None:
     subject, _ = empty(llama)
     found = {o.name: o.layout for o in alternatives(setting(subject.module), 1000)}
-    assert found["fsdp in each node"].parameters_over == 8
+    assert found["fsdp per node"].parameters_over == 8
     assert found["fsdp"].parameters_over == 32
     assert list(found)[0] == "ddp"
 
