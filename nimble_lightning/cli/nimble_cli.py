@@ -15,10 +15,8 @@ from nimble_lightning.cli.composing import PACKAGE
 from nimble_lightning.cli.concealing import conceal
 from nimble_lightning.cli.flags import FLAGS, Flag, take, translate
 from nimble_lightning.cli.hints import nearest
-from nimble_lightning.cli.plan import make_plan
-from nimble_lightning.cli.request import parse, quote
+from nimble_lightning.cli.one_run import one_run
 from nimble_lightning.cli.source import locate
-from nimble_lightning.cli.task import complete
 from nimble_lightning.errors import NimbleError, RequestError
 
 # Options of the run itself that `train` passes on, with the number of words they take.
@@ -98,14 +96,13 @@ def train_arguments(
 
 def check(words: list[str]) -> int:
     """`check FILE [key=value ...]`: try every method on a sliver of data."""
-    if not words or "=" in words[0]:
-        raise RequestError("check needs a file: nimble-cli check my_trainer.py")
-    plan = make_plan(parse([f"trainer={quote(words[0])}", *words[1:]]))
-    source = plan.sources[0]
-    complete(plan.config, source)
-    if source.data is not None:
-        plan.config.datamodule = source.data.reference
-    return int(import_module("nimble_lightning.runtime.check").check(plan.config, source.trainer.reference))
+    config, trainer = one_run("check", words)
+    return int(import_module("nimble_lightning.runtime.check").check(config, trainer))
+
+
+def plan(words: list[str]) -> int:
+    """`plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]`: whether it will fit."""
+    return int(import_module("nimble_lightning.cli.planning").main(words))
 
 
 def retry(words: list[str]) -> int:
@@ -206,6 +203,13 @@ COMMANDS: tuple[Command, ...] = (
         "try every method on a sliver of data, and a kill and resume",
         check,
         needs="nimble_lightning.runtime.check",
+    ),
+    Command(
+        "plan",
+        "plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]",
+        "whether it will fit on devices that need not be here, how fast it could be",
+        plan,
+        needs="nimble_lightning.runtime.planned.command",
     ),
     Command(
         "retry",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from tests.bench import ranks, safety, speed, sweeps
+from tests.bench import plans, ranks, safety, speed, sweeps
 from tests.bench.tables import machine
 
 
@@ -17,7 +17,7 @@ def main() -> None:
         "--only",
         nargs="+",
         metavar="PART",
-        help="some of: peers long ranks parts reports saves kills answers sweeps",
+        help="some of: peers long ranks parts reports saves kills answers sweeps plan",
     )
     asked = parser.parse_args()
     repeats = asked.repeats or (3 if asked.quick else 7)
@@ -32,6 +32,7 @@ def main() -> None:
         "kills": lambda: safety.kills(repeats),
         "answers": lambda: safety.answers(repeats),
         "sweeps": lambda: sweeps.measure((repeats + 1) // 2, 6 if asked.quick else 20),
+        "plan": plans.plan,
     }
     if unknown := set(asked.only or ()) - sections.keys():
         parser.error(f"there is no part {', '.join(sorted(unknown))}; choose from {' '.join(sections)}")

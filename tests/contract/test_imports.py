@@ -19,6 +19,7 @@ LAYERS = {
     "runtime": 4,
     "report": 3,
     "export": 3,
+    "planning": 3,
     "proof": 3,
     "validators": 3,
     "adapters": 3,

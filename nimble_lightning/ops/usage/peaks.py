@@ -1,4 +1,4 @@
-"""What a device could do at most, in floating-point operations a second: a table with a source for each row.
+"""What a device could do at most, operations a second first: a table with a source for each row.
 
 Figures are dense ones: those for matrices that are half zeros, which vendors print first, are not reached by
 training. What the table does not hold is unknown; nothing is guessed.
@@ -10,10 +10,25 @@ import csv
 import re
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 _TERA = 1e12
 # Words that make another device of one: a notebook's, a faster or slower one, a slice.
 _OTHERS = r"(?!.*\b(?:Ti|SUPER|D|DD|Laptop|Mobile|Max-Q|MIG)\b)"
+
+
+class Capacity(NamedTuple):
+    """What a device holds and moves.
+
+    Attributes:
+        memory: GiB.
+        bandwidth: Of its memory, GB a second.
+        link: To others of its node, GB a second one way: NVLink or its like, else PCIe.
+    """
+
+    memory: float
+    bandwidth: float
+    link: float
 
 
 def peak_of(device: str, number: str) -> tuple[float | None, str]:
@@ -23,7 +38,7 @@ def peak_of(device: str, number: str) -> tuple[float | None, str]:
         device: Its name, as its driver tells it.
         number: bf16, fp16, tf32 or fp32; see `number_of`.
     """
-    row = next((row for pattern, row in _table() if pattern.search(device)), None)
+    row = _row(device)
     if row is None:
         return None, f"the peak of {device} is not in the table; set peak_flops"
     if not row.get(number):
@@ -32,6 +47,22 @@ def peak_of(device: str, number: str) -> tuple[float | None, str]:
             f"the peak of {device} at {number or 'this precision'} is not in the table; set peak_flops",
         )
     return float(row[number]) * _TERA, f"{row['name']}, {number}: {row['source']}"
+
+
+def capacity_of(device: str) -> Capacity | None:
+    """What a device holds and moves; None where it is not in the table."""
+    row = _row(device)
+    if row is None:
+        return None
+    most = float(row["memory"])
+    # There are smaller ones of the same name; what is larger is the memory of the CPU beside it.
+    named = [float(size) for size in re.findall(r"(\d+)\s?GB\b", device) if float(size) <= most]
+    return Capacity(named[0] if named else most, float(row["bandwidth"]), float(row["link"]))
+
+
+def known_devices() -> list[str]:
+    """The names in the table."""
+    return sorted(row["name"] for _, row in _table())
 
 
 def number_of(precision: str, *, tf32: bool) -> str:
@@ -43,6 +74,10 @@ def number_of(precision: str, *, tf32: bool) -> str:
     """
     bits = precision.partition("-")[0]
     return {"bf16": "bf16", "16": "fp16", "32": "tf32" if tf32 else "fp32"}.get(bits, "")
+
+
+def _row(device: str) -> dict[str, str] | None:
+    return next((row for pattern, row in _table() if pattern.search(device)), None)
 
 
 @cache

@@ -1,0 +1,75 @@
+"""A step cannot be faster than this, however well everything overlaps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nimble_lightning.planning.layout import Layout, share
+from nimble_lightning.planning.machine import Machine
+from nimble_lightning.planning.peak import Model
+from nimble_lightning.planning.traffic import Traffic
+
+FORMULA = "the longest of: operations / peak, bytes sent / link, optimizer's bytes / memory bandwidth"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Seconds a step takes at least, for each of the things it is made of.
+
+    Attributes:
+        compute: Operations at the device's peak; None where the peak is not known.
+        communication: Bytes sent over the slowest link on their way.
+        update: Reading and writing parameters, gradients and optimizer state once.
+    """
+
+    compute: float | None
+    communication: float
+    update: float
+
+    @property
+    def seconds(self) -> float:
+        return max(self.compute or 0.0, self.communication, self.update)
+
+    @property
+    def by(self) -> str:
+        """What sets it."""
+        parts = {"compute": self.compute or 0.0, "communication": self.communication, "update": self.update}
+        return max(parts, key=lambda name: parts[name])
+
+
+def bound(model: Model, layout: Layout, machine: Machine, sent: Traffic, flops: float, number: str) -> Bound:
+    """The bound of an optimizer step.
+
+    Args:
+        model: Its parameters.
+        layout: The strategy.
+        machine: What it runs on.
+        sent: What a rank sends.
+        flops: Operations of a rank in a step.
+        number: The type of numbers that matrices are multiplied in.
+    """
+    speed, _ = machine.flops(number)
+    trained = [p for p in model.parameters if p.trained]
+    # Parameters and state are read and written, gradients are read.
+    moved = sum(2 * share(p.size + p.optimizer, layout.optimizer_over) for p in trained)
+    moved += sum(share(p.gradient, layout.optimizer_over) for p in trained)
+    return Bound(
+        flops / speed if speed else None,
+        _seconds(sent, layout, machine),
+        moved / machine.bandwidth,
+    )
+
+
+def _seconds(sent: Traffic, layout: Layout, machine: Machine) -> float:
+    """A group within a node uses its links; one over several nodes waits for the network.
+
+    Between nodes only what leaves a node has to pass, and each device has its own way out.
+    """
+    group = max(layout.parameters_over, layout.optimizer_over)
+    if layout.ranks <= machine.a_node:
+        return sent.total / machine.inside
+    cut = sent.all_gather + sent.reduce_scatter
+    if 1 < group <= machine.a_node:
+        return max(cut / machine.inside, sent.all_reduce / machine.between)
+    # In a hierarchy of rings, what a node sends is spread over its devices.
+    return max(sent.total / machine.inside, sent.total / machine.a_node / machine.between)

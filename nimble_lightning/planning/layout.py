@@ -1,0 +1,104 @@
+"""How a strategy lays a model out over ranks: what is cut up, what is gathered again and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter, and what training adds to it.
+
+    Attributes:
+        numel: Its elements.
+        itemsize: Bytes of one.
+        optimizer: Bytes the optimizer keeps for it between steps.
+        trained: Whether it gets a gradient.
+    """
+
+    name: str
+    numel: int
+    itemsize: int
+    optimizer: int = 0
+    trained: bool = True
+
+    @property
+    def size(self) -> int:
+        return self.numel * self.itemsize
+
+    @property
+    def gradient(self) -> int:
+        return self.size if self.trained else 0
+
+    def rounded(self, itemsize: int) -> Parameter:
+        """With the full one where the optimizer's state is."""
+        return replace(self, itemsize=itemsize, optimizer=self.optimizer + self.size)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A strategy on some number of ranks.
+
+    Attributes:
+        ranks: All of them.
+        parameters_over: Among how many each parameter is cut up; 1 where each has all.
+        gradients_over: The same for gradients between steps.
+        optimizer_over: The same for the optimizer's state.
+        units: Modules that are gathered as a whole, by name; all that is in none of them belongs to the root.
+        gather_bytes: Of an element while it is gathered; None: as it is stored.
+        reduce_bytes: Of an element of a gradient on its way; None: as it is stored.
+        keeps: Whether what was gathered for the forward pass stays for the backward pass.
+        buckets: Whether there is a second place for all gradients, from which they travel.
+        packed: Whether they are copied once more, after the backward pass.
+        fixed: Bytes of whatever else there is.
+        offloaded: What waits in the memory of the host: parameters, gradients, optimizer.
+        masters: Whether ranks compute with rounded parameters; the full ones are optimizer state.
+    """
+
+    ranks: int = 1
+    parameters_over: int = 1
+    gradients_over: int = 1
+    optimizer_over: int = 1
+    units: tuple[str, ...] = ()
+    gather_bytes: int | None = None
+    reduce_bytes: int | None = None
+    keeps: bool = False
+    buckets: bool = False
+    packed: bool = False
+    fixed: int = 0
+    offloaded: tuple[str, ...] = ()
+    masters: bool = False
+
+    @property
+    def gathers(self) -> bool:
+        return self.parameters_over > 1
+
+
+@dataclass
+class Unit:
+    """Parameters that are gathered and let go together."""
+
+    name: str
+    parameters: list[Parameter] = field(default_factory=list)
+
+    def gathered(self, layout: Layout) -> int:
+        return sum(p.numel * (layout.gather_bytes or p.itemsize) for p in self.parameters)
+
+    def gradients(self, layout: Layout) -> int:
+        return sum(p.numel * (layout.reduce_bytes or p.itemsize) for p in self.parameters if p.trained)
+
+
+def units_of(parameters: Iterable[Parameter], layout: Layout) -> dict[str, Unit]:
+    """The units by name, the root "" among them; a parameter is in the innermost that holds it."""
+    units = {name: Unit(name) for name in ("", *layout.units)}
+    innermost = sorted(layout.units, key=len, reverse=True)
+    for parameter in parameters:
+        name = next((unit for unit in innermost if parameter.name.startswith(f"{unit}.")), "")
+        units[name].parameters.append(parameter)
+    return {name: unit for name, unit in units.items() if unit.parameters}
+
+
+def share(size: int, parts: int) -> int:
+    """Of the rank that has most."""
+    return -(-size // parts)

@@ -1,0 +1,35 @@
+"""The command: from a composed configuration to a printed answer."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+from omegaconf import DictConfig
+
+from nimble_lightning.runtime import result
+from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.planned.numbers import as_json
+from nimble_lightning.runtime.planned.planner import Planner
+from nimble_lightning.runtime.planned.subject import prepared
+from nimble_lightning.runtime.planned.where import Asked, machine_for
+from nimble_lightning.runtime.planned.words import render
+
+
+def plan(config: DictConfig, trainer: str, asked: Asked) -> int:
+    """Plan a run and print what came of it; returns the exit code: 0 if something fits.
+
+    Args:
+        config: What was asked, composed and checked as for a run.
+        trainer: `/absolute/file.py:Class` or `package.module:Class`.
+        asked: The options of the command.
+    """
+    settings = Job.from_config(config, trainer=trainer).resolved()
+    machine = machine_for(settings.get("lightning") or {}, asked)
+    with warnings.catch_warnings():
+        # Advice to a run on this very machine.
+        warnings.simplefilter("ignore")
+        with prepared(settings, machine.ranks) as ready:
+            answer = Planner(ready, settings, machine).answer()
+    print(json.dumps(as_json(answer)) if asked.json else render(answer))
+    return result.FINISHED if answer.chosen else result.FAILED
