@@ -69,6 +69,7 @@ def sweep(launcher: str, *more: str) -> tuple[int, str, dict[str, Any]]:
     return done.returncode, done.stdout, json.loads(summary.read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_members_have_their_folders_and_one_that_fails_is_told_of(launcher: str) -> None:
     code, text, summary = sweep(launcher, "params.fail=false,true")

@@ -93,6 +93,7 @@ def check_ranks_agree(trials: int) -> None:
     assert len({next(iter(ranks[0])) for ranks in digests.values()}) == trials
 
 
+@pytest.mark.soak
 def test_both_ranks_of_every_member_of_a_search_train_the_same() -> None:
     done = sampled(2, "hydra.sweeper.sampler=random")
     assert done.returncode == 0, done.stdout + done.stderr

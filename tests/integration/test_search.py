@@ -114,7 +114,7 @@ def test_a_search_that_is_killed_goes_on_and_asks_for_no_more_than_it_was_to() -
     members = summary()["members"]
     assert [member["status"] for member in members] == ["finished"] * 4
     for member, trial in zip(members, found, strict=True):
-        assert f"params.kind={trial.params['params.kind']}" in member["overrides"]
+        assert f"params.kind='{trial.params['params.kind']}'" in member["overrides"]
 
 
 def test_what_the_command_line_fixes_is_not_searched_and_what_it_opens_is() -> None:

@@ -134,6 +134,15 @@ def preempt() -> None:
     slurm("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
 
 
+def test_a_run_in_the_queue_ends_with_the_bits_of_one_here(undisturbed: dict[str, str]) -> None:
+    job = submit("some", "params.step_seconds=0")
+    wait_for(ended(job))
+    assert causes("some") == ["finished"], said("some")
+    assert record("some")["attempts"][0]["slurm_job"] == job
+    assert digests(RUNS / "some") == undisturbed
+
+
+@pytest.mark.soak
 def test_a_preempted_run_is_queued_again_and_ends_with_the_same_bits(undisturbed: dict[str, str]) -> None:
     Path("watch.py").write_text(WATCH)
     job = submit("some", "launch.partition=low", "+callbacks.watch._target_=watch.Watch")
@@ -159,6 +168,7 @@ def test_a_preempted_run_is_queued_again_and_ends_with_the_same_bits(undisturbed
     assert not slurm("squeue", "--noheader")
 
 
+@pytest.mark.soak
 def test_a_sweep_is_an_array_with_a_table_at_its_end() -> None:
     words = [*SETTINGS, "params.step_seconds=0", "params.samples=48,0,96", "sweep_id=s", "launch=slurm"]
     text = command("-m", *words, code=1)
