@@ -13,24 +13,36 @@ LEAST = 1.8
 
 
 def two(repeats: int, steps: int) -> str:
-    """Samples a second of two ranks with a thread each, to those of one, in turns."""
-    pairs = [(_fit(1, steps), _fit(2, steps)) for _ in range(repeats)]
-    ones, twos = [one for one, _ in pairs], [two for _, two in pairs]
-    gain = max(2 * one["ms"] / two["ms"] for one, two in pairs)
-    work = median(ones, "cpu_ms") / median(twos, "cpu_ms")
+    """Samples a second of two ranks with a thread each, to those of one, in turns; and to those of two
+    programs that know nothing of each other, which is all the machine can give."""
+    turns = [(_fit(1, steps), _apart(steps), _fit(2, steps)) for _ in range(repeats)]
+    ones, aparts, twos = zip(*turns, strict=True)
+    gain = max(2 * one["ms"] / two["ms"] for one, _, two in turns)
+    most = max(2 * one["ms"] / apart["ms"] for one, apart, _ in turns)
+    rows = {"one rank": ones, "two programs at once": aparts, "two ranks": twos}
     shown = [
-        ["one rank", f"{median(ones, 'ms'):.1f}", f"{median(ones, 'cpu_ms'):.1f}"],
-        ["two ranks", f"{median(twos, 'ms'):.1f}", f"{median(twos, 'cpu_ms'):.1f}"],
-        ["samples a second, two / one (best turn)", _against(gain), f"{2 * work:.2f}"],
+        [name, f"{median(list(found), 'ms'):.1f}", f"{median(list(found), 'cpu_ms'):.1f}"]
+        for name, found in rows.items()
     ]
+    shown.append(["two ranks / one, samples a second", _against(gain), ""])
+    shown.append(["two programs / one", f"{most:.2f}", ""])
     return table(["ms a step, one thread a rank", "median", "CPU"], shown)
 
 
 def _fit(ranks: int, steps: int) -> dict[str, float]:
     """The slowest rank's figures."""
     port = _free_port()
-    with ThreadPoolExecutor(ranks) as pool:
-        asked = [pool.submit(ask, "ranked", _request(rank, ranks, port, steps)) for rank in range(ranks)]
+    return _slowest([_request(rank, ranks, port, steps) for rank in range(ranks)])
+
+
+def _apart(steps: int) -> dict[str, float]:
+    """The same of two that are one rank each."""
+    return _slowest([_request(0, 1, 0, steps)] * 2)
+
+
+def _slowest(requests: list[dict[str, Any]]) -> dict[str, float]:
+    with ThreadPoolExecutor(len(requests)) as pool:
+        asked = [pool.submit(ask, "ranked", request) for request in requests]
         found = [each.result() for each in asked]
     return {name: max(rank[name] for rank in found) for name in found[0]}
 
