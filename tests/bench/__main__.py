@@ -25,7 +25,7 @@ def main() -> None:
     sections: dict[str, Callable[[], str]] = {
         "peers": lambda: speed.peers(repeats, batches),
         "long": lambda: speed.long_steps(repeats, batches // 2),
-        "ranks": lambda: ranks.two(repeats, batches // 10),
+        "ranks": lambda: ranks.two(repeats, batches // 20),
         "parts": lambda: speed.parts(repeats, batches),
         "reports": lambda: speed.reports(repeats, batches),
         "saves": lambda: safety.saves(4 * repeats, 100),
