@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from nimble_lightning.cli.jobs import complete
 from nimble_lightning.cli.plan import make_plan
 from nimble_lightning.cli.request import parse, quote
-from nimble_lightning.cli.task import complete
 from nimble_lightning.errors import RequestError
 
 

@@ -47,6 +47,14 @@ def all_kept(sweep: Path) -> list[Outcome]:
     return sorted(found, key=lambda outcome: (outcome.number or 0, outcome.folder.name))
 
 
+def told(outcome: Outcome) -> str:
+    """How a job ended, on one line."""
+    where = f"Job {outcome.number}: " if outcome.number is not None else ""
+    figures = "".join(f"  {name}={value:.6g}" for name, value in outcome.figures)
+    folder = "" if outcome.status == "refused" else f"  {outcome.folder}"
+    return f"{where}{outcome.message or outcome.status}{figures}{folder}"
+
+
 def _outcome(folder: Path, content: Mapping[str, Any]) -> Outcome:
     metric = content["metric"]
     return Outcome(

@@ -7,18 +7,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
 from nimble_lightning.cli import outcomes
+from nimble_lightning.cli.jobs import make_job, not_run, outcome_of
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
-from nimble_lightning.cli.task import Task, make_job, not_run, outcome_of
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.result import INTERRUPTED, Result, done_before
 from nimble_lightning.runtime.slurm import commands, submitting
+
+if TYPE_CHECKING:
+    from nimble_lightning.cli.task import Task
 
 # Of a search, whose members depend on earlier ones, unless launch.jobs says how many.
 _AT_ONCE = 4

@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from nimble_lightning.cli.outcomes import Outcome
-from nimble_lightning.cli.task import told
+from nimble_lightning.cli.outcomes import Outcome, told
 
 if TYPE_CHECKING:
     from nimble_lightning.runtime.standing import Standing

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from nimble_lightning.cli import outcomes, saying, schema
-from nimble_lightning.cli.outcomes import Outcome
-from nimble_lightning.cli.plan import Source, find_source
-from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.ops.figures import evaluated, objective
-
-if TYPE_CHECKING:
-    from nimble_lightning.runtime import Job, Result
+from nimble_lightning.cli import outcomes, saying
+from nimble_lightning.cli.jobs import make_job, not_run, outcome_of
+from nimble_lightning.cli.outcomes import Outcome, told
+from nimble_lightning.errors import NimbleError
 
 _STOPPED = (130, 143)
-
-
-# On one line, beside the folder.
-_FIGURES_TOLD = 4
 
 
 class Task:
@@ -89,33 +81,6 @@ class Task:
         return NimbleError(outcome.message or f"job {outcome.number} failed")
 
 
-def complete(config: DictConfig, source: Source) -> None:
-    """Check a job's configuration as a whole and write the trainer's defaults into it."""
-    schema.check(config, source.signatures)
-    schema.check_required(config, source.signatures)
-    schema.fill_defaults(config, source.signatures)
-
-
-def make_job(config: DictConfig, folder: Path, member: int | None) -> Job:
-    """The job of a configuration as Hydra composed it.
-
-    Raises:
-        RequestError: Something in it does not fit.
-    """
-    source = find_source(str(config.trainer), config.datamodule)
-    complete(config, source)
-    with open_dict(config):
-        config.name = config.name or source.trainer.name
-        if source.data is not None:
-            config.datamodule = source.data.reference
-        if member is not None:
-            # One id for each member, and the same one when the sweep is asked for again.
-            config.run_id = f"{folder.parent.name}-{member}"
-    from nimble_lightning.runtime.job import Job
-
-    return Job.from_config(config, trainer=source.trainer.reference, folder=folder)
-
-
 def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
     job = make_job(config, folder, member)
     if config.launch.name == "slurm":
@@ -125,34 +90,3 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[
     from nimble_lightning.runtime import supervise
 
     return outcome_of(supervise(job), member, overrides, config.monitor)
-
-
-def outcome_of(
-    result: Result, member: int | None, overrides: tuple[str, ...], monitor: str | None
-) -> Outcome:
-    """What a job came to, as the command tells it."""
-    return Outcome(
-        member,
-        overrides,
-        result.status,
-        result.exit_code,
-        result.folder,
-        objective(result.metrics, monitor),
-        result.seconds,
-        result.message,
-        tuple(evaluated(result.metrics).items())[:_FIGURES_TOLD],
-    )
-
-
-def not_run(error: NimbleError, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
-    """What there is to tell of a job that did not get as far as a result."""
-    code = 2 if isinstance(error, RequestError) else 1
-    return Outcome(member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error))
-
-
-def told(outcome: Outcome) -> str:
-    """How a job ended, on one line."""
-    where = f"Job {outcome.number}: " if outcome.number is not None else ""
-    figures = "".join(f"  {name}={value:.6g}" for name, value in outcome.figures)
-    folder = "" if outcome.status == "refused" else f"  {outcome.folder}"
-    return f"{where}{outcome.message or outcome.status}{figures}{folder}"

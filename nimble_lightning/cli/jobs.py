@@ -1,0 +1,70 @@
+"""From a composed configuration to a job, and from what it came to to what the command tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, open_dict
+
+from nimble_lightning.cli import schema
+from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.cli.plan import Source, find_source
+from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.figures import evaluated, objective
+
+if TYPE_CHECKING:
+    from nimble_lightning.runtime import Job, Result
+
+# On one line, beside the folder.
+_FIGURES_TOLD = 4
+
+
+def complete(config: DictConfig, source: Source) -> None:
+    """Check a job's configuration as a whole and write the trainer's defaults into it."""
+    schema.check(config, source.signatures)
+    schema.check_required(config, source.signatures)
+    schema.fill_defaults(config, source.signatures)
+
+
+def make_job(config: DictConfig, folder: Path, member: int | None) -> Job:
+    """The job of a configuration as Hydra composed it.
+
+    Raises:
+        RequestError: Something in it does not fit.
+    """
+    source = find_source(str(config.trainer), config.datamodule)
+    complete(config, source)
+    with open_dict(config):
+        config.name = config.name or source.trainer.name
+        if source.data is not None:
+            config.datamodule = source.data.reference
+        if member is not None:
+            # One id for each member, and the same one when the sweep is asked for again.
+            config.run_id = f"{folder.parent.name}-{member}"
+    from nimble_lightning.runtime.job import Job
+
+    return Job.from_config(config, trainer=source.trainer.reference, folder=folder)
+
+
+def outcome_of(
+    result: Result, member: int | None, overrides: tuple[str, ...], monitor: str | None
+) -> Outcome:
+    """What a job came to, as the command tells it."""
+    return Outcome(
+        member,
+        overrides,
+        result.status,
+        result.exit_code,
+        result.folder,
+        objective(result.metrics, monitor),
+        result.seconds,
+        result.message,
+        tuple(evaluated(result.metrics).items())[:_FIGURES_TOLD],
+    )
+
+
+def not_run(error: NimbleError, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
+    """What there is to tell of a job that did not get as far as a result."""
+    code = 2 if isinstance(error, RequestError) else 1
+    return Outcome(member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error))
