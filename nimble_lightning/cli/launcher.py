@@ -31,6 +31,11 @@ class SideBySide(Launcher):
         self._context, self._config = hydra_context, config
         # Hydra hands on whatever its main function was given, which here is a Task.
         self._task = cast(Task, task_function)
+        if config.launch.name not in ("inline", "slurm"):
+            from nimble_lightning.runtime import forkserver
+
+            # While it imports Lightning, the members are composed and checked here.
+            forkserver.start(str(config.trainer))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if self._config.launch.name == "inline":
@@ -60,7 +65,6 @@ class SideBySide(Launcher):
         from nimble_lightning.runtime import sweeping
 
         room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), most)  # type: ignore[arg-type]
-        sweeping.prepare(str(self._config.trainer))
         with Board(most) as board:
             watch = _Watch(board, told)
             sweep = sweeping.Sweep(Path(str(self._config.hydra.sweep.dir)), room, watch)

@@ -7,15 +7,19 @@ import gc
 import importlib
 import os
 
-import nimble_lightning.callbacks as _callbacks
-import nimble_lightning.runtime.training  # noqa: F401
-import nimble_lightning.runtime.worker  # noqa: F401
 from nimble_lightning.runtime.forkserver import PRELOAD_ALSO
 
-for _name in [
-    *(f"{_callbacks.__name__}.{m}" for m in ("auto_retry", "best_checkpoint", "exact_resume", "progress")),
+# Nothing that is imported becomes garbage, and looking for it is a sixth of the time all this takes.
+gc.disable()
+for _name in (
+    "nimble_lightning.runtime.training",
+    "nimble_lightning.runtime.worker",
+    "nimble_lightning.callbacks.auto_retry",
+    "nimble_lightning.callbacks.best_checkpoint",
+    "nimble_lightning.callbacks.exact_resume",
+    "nimble_lightning.callbacks.progress",
     "hydra.utils",
-]:
+):
     importlib.import_module(_name)
 
 for _name in os.environ.get(PRELOAD_ALSO, "").split():
@@ -26,3 +30,4 @@ for _name in os.environ.get(PRELOAD_ALSO, "").split():
 # What is imported stays: no need for this process, or workers forked from it, to search it for garbage.
 gc.collect()
 gc.freeze()
+gc.enable()

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-# Imported here, and so before the first fork: every member has it from there.
+# Imported here, and so before the first fork: every member has them from there.
 import torch.distributed.launcher.api  # noqa: F401
 
+import nimble_lightning.report.build  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard
-from nimble_lightning.runtime import devices, forkserver, result
+from nimble_lightning.runtime import devices, result
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
 
@@ -143,8 +144,3 @@ def room(config: Mapping[str, Any], members: int) -> list[Share]:
     fit = max(1, (len(found) or cores()) // each)
     count = min(members, fit if wanted == "auto" else wanted)
     return shares(count, fit, found, each)
-
-
-def prepare(trainer: str) -> None:
-    """Start the server that the workers of all members come from."""
-    forkserver.start(trainer)
