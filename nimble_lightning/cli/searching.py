@@ -74,10 +74,10 @@ class Search(Sweeper):
             )
         folder = Path(str(self._config.hydra.sweep.dir))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._proposer = studies.Proposer(self._sampler, int(self._config.seed), self._grid())
         self._address = self._storage or f"sqlite:///{folder.absolute()}/study.db"
         self._study = studies.open_study(
             self._address,
-            sampler=studies.sampler(self._sampler, int(self._config.seed), self._grid()),
             pruner=studies.pruner(self._pruner),
             directions=list(self._objectives.values()) or [self._direction()],
         )
@@ -92,10 +92,10 @@ class Search(Sweeper):
 
     def _asked(self) -> Iterator[tuple[int, list[str]]]:
         """The trials an earlier start was interrupted in, then new ones."""
-        for trial in studies.interrupted(self._study):
+        for trial in self._proposer.interrupted(self._study):
             yield trial.number, self._words(trial)
         while len(self._study.trials) < self._trials:
-            trial = self._study.ask()
+            trial = self._proposer.ask(self._study)
             yield trial.number, self._words(trial)
 
     def _words(self, trial: optuna.Trial) -> list[str]:

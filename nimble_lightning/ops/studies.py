@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nimble_lightning.errors import RequestError
@@ -25,12 +27,11 @@ def optuna() -> Any:
     return optuna
 
 
-def open_study(address: str, *, sampler: Any, pruner: Any, directions: Sequence[str]) -> Any:
+def open_study(address: str, *, pruner: Any, directions: Sequence[str]) -> Any:
     """The study at an address, new or continued."""
     return optuna().create_study(
         study_name=NAME,
         storage=address,
-        sampler=sampler,
         pruner=pruner,
         directions=list(directions),
         load_if_exists=True,
@@ -43,14 +44,46 @@ def open_trial(address: str, number: int) -> Any:
     return optuna().trial.Trial(study, number)
 
 
-def sampler(name: str, seed: int, grid: Mapping[str, Sequence[Any]]) -> Any:
-    if name not in SAMPLERS:
-        raise RequestError(f"hydra.sweeper.sampler={name}: expected {', '.join(SAMPLERS)}.")
-    kinds = optuna().samplers
-    if name == "grid":
-        return kinds.GridSampler(grid, seed=seed)
-    made = {"tpe": "TPESampler", "random": "RandomSampler", "cmaes": "CmaEsSampler", "gp": "GPSampler"}[name]
-    return getattr(kinds, made)(seed=seed)
+@dataclass(frozen=True)
+class Proposer:
+    """Proposes the values of trials.
+
+    Each trial has a sampler with a seed of its own. With one for all, a search that is continued would begin
+    its random numbers anew, and try once more what it tried first.
+
+    Args:
+        name: Of the sampler.
+        seed: Of the search.
+        grid: For the sampler of that name, all values of each key.
+    """
+
+    name: str
+    seed: int
+    grid: Mapping[str, Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        if self.name not in SAMPLERS:
+            raise RequestError(f"hydra.sweeper.sampler={self.name}: expected {', '.join(SAMPLERS)}.")
+
+    def interrupted(self, study: Any) -> Iterator[Any]:
+        """Trials that were asked for and of which nothing was told."""
+        running = optuna().trial.TrialState.RUNNING
+        for trial in study.get_trials(states=[running], deepcopy=False):
+            study.sampler = self._sampler(trial.number)
+            yield optuna().trial.Trial(study, trial._trial_id)
+
+    def ask(self, study: Any) -> Any:
+        """The next trial."""
+        study.sampler = self._sampler(len(study.get_trials(deepcopy=False)))
+        return study.ask()
+
+    def _sampler(self, trial: int) -> Any:
+        kinds = optuna().samplers
+        seed = random.Random(f"{self.seed} {trial}").getrandbits(32)
+        if self.name == "grid":
+            return kinds.GridSampler(self.grid, seed=seed)
+        made = {"tpe": "TPESampler", "random": "RandomSampler", "cmaes": "CmaEsSampler", "gp": "GPSampler"}
+        return getattr(kinds, made[self.name])(seed=seed)
 
 
 def pruner(name: str | None) -> Any:
@@ -59,15 +92,6 @@ def pruner(name: str | None) -> Any:
     kinds = optuna().pruners
     made = {"median": kinds.MedianPruner, "hyperband": kinds.HyperbandPruner, None: kinds.NopPruner}
     return made[name]()
-
-
-def interrupted(study: Any) -> list[Any]:
-    """Trials that were asked for and of which nothing was told."""
-    running = optuna().trial.TrialState.RUNNING
-    return [
-        optuna().trial.Trial(study, trial._trial_id)
-        for trial in study.get_trials(states=[running], deepcopy=False)
-    ]
 
 
 def finished(study: Any, number: int, values: Sequence[float]) -> str:

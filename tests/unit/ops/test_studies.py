@@ -27,12 +27,7 @@ def close() -> Iterator[None]:
 
 
 def open_study(address: str) -> Any:
-    return studies.open_study(
-        address,
-        sampler=studies.sampler("random", 0, {}),
-        pruner=studies.pruner(None),
-        directions=["minimize"],
-    )
+    return studies.open_study(address, pruner=studies.pruner(None), directions=["minimize"])
 
 
 def test_it_is_continued_where_it_was(address: str) -> None:
@@ -47,10 +42,34 @@ def test_it_is_continued_where_it_was(address: str) -> None:
 
 
 def test_a_trial_of_which_nothing_was_told_comes_back_with_its_values(address: str) -> None:
-    study = open_study(address)
-    proposed = study.ask().suggest_float("x", 0, 1)
-    (trial,) = studies.interrupted(open_study(address))
+    proposer = studies.Proposer("random", 0, {})
+    proposed = proposer.ask(open_study(address)).suggest_float("x", 0, 1)
+    (trial,) = proposer.interrupted(open_study(address))
     assert trial.suggest_float("x", 0, 1) == proposed
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_search_proposes_the_same_however_often_it_is_continued(name: str, tmp_path: Path) -> None:
+    def propose(address: str, study: Any = None) -> float:
+        study = study or open_study(address)
+        trial = studies.Proposer(name, 7, {}).ask(study)
+        value = trial.suggest_float("x", 0, 1)
+        studies.finished(study, trial.number, [value])
+        return value
+
+    broken, whole = (f"sqlite:///{tmp_path}/{name}.db" for name in ("broken", "whole"))
+    study = open_study(whole)
+    proposed = [propose(whole, study) for _ in range(12)]
+    assert len(set(proposed)) == 12
+    assert [propose(broken) for _ in range(12)] == proposed
+
+
+def test_another_seed_proposes_something_else(address: str) -> None:
+    study = open_study(address)
+    trials = [studies.Proposer("random", seed, {}).ask(study) for seed in (2, 1)]
+    # Not even shifted by one trial.
+    first, second = (trial.suggest_float("x", 0, 1) for trial in trials)
+    assert first != second
 
 
 def test_it_hears_of_the_same_end_once(address: str) -> None:
@@ -75,17 +94,13 @@ def test_one_that_ended_early_counts_as_pruned_and_never_as_best(address: str) -
 def test_every_sampler_proposes(name: str, address: str) -> None:
     if name == "cmaes":
         pytest.importorskip("cmaes")
-    study = studies.open_study(
-        address,
-        sampler=studies.sampler(name, 0, {"x": [1, 2]}),
-        pruner=studies.pruner("median"),
-        directions=["maximize"],
-    )
-    assert study.ask().suggest_categorical("x", [1, 2]) in (1, 2)
+    study = studies.open_study(address, pruner=studies.pruner("median"), directions=["maximize"])
+    trial = studies.Proposer(name, 0, {"x": [1, 2]}).ask(study)
+    assert trial.suggest_categorical("x", [1, 2]) in (1, 2)
 
 
 def test_names_nobody_knows_are_refused() -> None:
     with pytest.raises(RequestError, match="sampler=tpee: expected tpe, random"):
-        studies.sampler("tpee", 0, {})
+        studies.Proposer("tpee", 0, {})
     with pytest.raises(RequestError, match="pruner=x: expected median"):
         studies.pruner("x")
