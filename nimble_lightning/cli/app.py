@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli import saying, summary, sweep
+from nimble_lightning.cli import ray, saying, summary, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
@@ -84,7 +84,8 @@ def _start(request: Request, plan: Plan) -> int:
             f"A sweep (-m) starts the processes of its members itself, and {ranks.launcher.name} has started "
             f"{ranks.size} already\nLeave {ranks.launcher.name} out: python -m nimble_lightning -m ..."
         )
-    overrides = [*plan.overrides, *place(plan, request)]
+    launcher = ray.overrides(plan.config, multirun=request.multirun)
+    overrides = [*plan.overrides, *place(plan, request), *launcher]
     if request.multirun:
         return _start_sweep(request, plan.config, overrides)
     task = Task()

@@ -64,6 +64,9 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "setup": "list[str]",
         "requeue": "bool",
         "margin": "Natural",
+        "address": "str | None",
+        "cpus": "float",
+        "gpus": "float",
     },
     "show": {"keep": "Natural"},
     "log": {

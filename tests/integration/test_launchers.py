@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -39,12 +39,9 @@ SETTINGS = [
     "callbacks=none",
 ]
 LAUNCHERS = {
-    "joblib": ("hydra_plugins.hydra_joblib_launcher", ["hydra.launcher.n_jobs=2"]),
-    "submitit_local": ("hydra_plugins.hydra_submitit_launcher", ["hydra.launcher.cpus_per_task=1"]),
-    "ray": (
-        "hydra_plugins.hydra_ray_launcher",
-        ["+hydra.launcher.ray.init.num_cpus=2", "+hydra.launcher.ray.init.include_dashboard=false"],
-    ),
+    "joblib": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+    "submitit": ["hydra/launcher=submitit_local", "hydra.launcher.cpus_per_task=1"],
+    "ray": ["launch=ray"],
 }
 
 
@@ -55,14 +52,12 @@ def trainer_file() -> None:
 
 def sweep(launcher: str, *more: str) -> tuple[int, str, dict[str, Any]]:
     """Exit code, output and summary of a sweep with a launcher, if it is installed."""
-    module, settings = LAUNCHERS[launcher]
+    plugin = f"hydra-{launcher}-launcher"
     try:
-        found = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        found = None
-    if found is None:
-        pytest.skip(f"{module.partition('.')[2].replace('_', '-')} is not installed")
-    words = ["-m", "nimble_lightning", "-m", *SETTINGS, f"hydra/launcher={launcher}", *settings, *more]
+        version(plugin)
+    except PackageNotFoundError:
+        pytest.skip(f"{plugin} is not installed")
+    words = ["-m", "nimble_lightning", "-m", *SETTINGS, *LAUNCHERS[launcher], *more]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=230, check=False)
     summary = Path("outputs/my_trainer/s/sweep.json")
     assert summary.exists(), done.stdout + done.stderr
@@ -85,9 +80,10 @@ def test_members_have_their_folders_and_one_that_fails_is_told_of(launcher: str)
 
 
 @pytest.mark.slow
-def test_a_search_works_with_any_launcher() -> None:
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_a_search_works_with_any_launcher(launcher: str) -> None:
     pytest.importorskip("optuna")
-    code, text, summary = sweep("joblib", "hydra/sweeper=search", "hydra.sweeper.trials=3", "launch.jobs=2")
+    code, text, summary = sweep(launcher, "hydra/sweeper=search", "hydra.sweeper.trials=3", "launch.jobs=2")
     assert code == 0, text
     assert [member["status"] for member in summary["members"]] == ["finished"] * 3
     assert all("params.lr=" in member["overrides"][0] for member in summary["members"])
