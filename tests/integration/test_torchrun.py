@@ -84,7 +84,7 @@ def test_a_signal_to_torchrun_commits_and_ends_with_its_code(number: signal.Sign
     assert f"exitcode  : {code}" in said or "got signal" in said
     newest = max(int(path.stem[5:]) for path in RUN.glob("checkpoints/steps/*.ckpt"))
     assert newest == run["attempts"][-1]["last_step"]
-    again = torchrun("run_id=some", "lightning.max_epochs=10")
+    again = torchrun("run_id=some", "params.step_seconds=0.1", "lightning.max_epochs=10")
     said = said_by(again)
     assert again.returncode == 0, said
     assert json.loads((RUN / "run.json").read_text())["attempts"][1]["first_step"] == newest
