@@ -25,8 +25,13 @@ class Engine(Averaged):
         return gradients.sums((items,), self._device)[0] / self.ranks
 
     def backward(self, loss: Tensor, last: bool) -> Tensor | None:
-        self._strategy.deepspeed_engine.set_gradient_accumulation_boundary(last)
-        return super().backward(loss, last)
+        engine = self._strategy.deepspeed_engine
+        engine.set_gradient_accumulation_boundary(last)
+        held = super().backward(loss, last)
+        if not last:
+            # Its sharded optimizers count pieces by forwards of the engine, of which a batch here has one.
+            engine.optimizer.clear_backward_seen_flag()
+        return held
 
     def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
         (total,) = gradients.sums((items,), self._device)
@@ -52,5 +57,7 @@ def prepare(strategy: Any, clip: Clip, accumulate: int) -> None:
         )
     if clip.norm:
         strategy.config["gradient_clipping"] = clip.norm
+    # For its log only; Lightning would look for it in a loader that has a sampler of batches.
+    strategy.config.setdefault("train_micro_batch_size_per_gpu", 1)
     # Otherwise it refuses any optimizer but its own when the state is kept in the machine's memory.
     strategy.config.setdefault("zero_force_ds_cpu_optimizer", False)

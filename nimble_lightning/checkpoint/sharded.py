@@ -1,20 +1,22 @@
 """Strategies that save the model in pieces, one a rank: their folders are whole or absent too.
 
-Lightning's FSDP and model-parallel strategies write and read past its checkpoint plugin, so it is the two
-methods of the strategy that ours stand before.
+Lightning's FSDP, model-parallel and DeepSpeed strategies write and read past its checkpoint plugin, so it is
+the two methods of the strategy that ours stand before.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
+from nimble_lightning.checkpoint import engine_pickles
 from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.folders import record, seal_folder, staging_folder
 from nimble_lightning.checkpoint.hyper_parameters import with_plain_settings
@@ -26,7 +28,7 @@ from nimble_lightning.checkpoint.safety import check_step, refuse_code, refuse_u
 from nimble_lightning.checkpoint.stages import reach
 from nimble_lightning.checkpoint.together import first_alone, together
 from nimble_lightning.checkpoint.whole import files_in, verify
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import CheckpointError, RequestError
 
 # Lightning's name for the part that is not cut up.
 _UNCUT = "meta.pt"
@@ -41,7 +43,7 @@ def commit_shards(strategy: Strategy) -> None:
 class Shards:
     """How one strategy saves and loads, on each rank."""
 
-    def __init__(self, strategy: FSDPStrategy | ModelParallelStrategy) -> None:
+    def __init__(self, strategy: Any) -> None:
         self._strategy = strategy
         self._save, self._load = strategy.save_checkpoint, strategy.load_checkpoint
         self._parent: str | None = None
@@ -49,14 +51,16 @@ class Shards:
     @classmethod
     def of(cls, strategy: Strategy) -> Shards | None:
         """None for a strategy that leaves saving to the plugin, or that is taken care of already."""
-        if not isinstance(strategy, FSDPStrategy | ModelParallelStrategy):
+        if "save_checkpoint" in vars(strategy):
             return None
-        return None if "save_checkpoint" in vars(strategy) else cls(strategy)
+        if isinstance(strategy, DeepSpeedStrategy):
+            return EngineShards(strategy)
+        return cls(strategy) if isinstance(strategy, FSDPStrategy | ModelParallelStrategy) else None
 
     def stand_before(self) -> None:
         """Save and load in the strategy's place."""
-        self._strategy.save_checkpoint = self.save  # type: ignore[method-assign]
-        self._strategy.load_checkpoint = self.load  # type: ignore[method-assign]
+        self._strategy.save_checkpoint = self.save
+        self._strategy.load_checkpoint = self.load
 
     def step_aside(self) -> None:
         """Let the strategy save and load as before."""
@@ -69,7 +73,7 @@ class Shards:
         if storage_options is not None:
             raise RequestError(f"`storage_options={storage_options!r}` is not for local files; leave it out.")
         path = local(self._strategy.broadcast(filepath))
-        if not _cuts_up(self._strategy):
+        if not self._cuts_up():
             # One file, by the plugin.
             self._save(checkpoint, path)
             return
@@ -91,8 +95,8 @@ class Shards:
         """Nothing is read by anybody before the first rank has found it whole."""
         refuse_code(weights_only)
         path = local(self._strategy.broadcast(checkpoint_path))
-        manifest = first_alone(lambda: _checked(path))
-        checkpoint = self._load(path, weights_only=True)
+        manifest = first_alone(lambda: self._check(path))
+        checkpoint = self._read(path)
         check_step(checkpoint, manifest, path)
         self._parent = self._parent or manifest.digest
         return checkpoint
@@ -100,11 +104,10 @@ class Shards:
     def _write(self, checkpoint: dict[str, Any], staged: Path) -> dict[str, FileRecord]:
         """What this rank wrote of it, hashed while it is still in this machine's memory."""
         self._save(dict(with_plain_settings(checkpoint)), staged)
-        if self._strategy.is_global_zero:
-            refuse_unsafe(staged / _UNCUT)
+        own = [name for name in files_in(staged) if self._is_own(name)]
+        self._refuse_unsafe(staged, own)
         reach("half")
-        own = f"__{self._strategy.global_rank}_"
-        return {name: record(staged / name) for name in files_in(staged) if name.startswith(own)}
+        return {name: record(staged / name) for name in own}
 
     def _seal(self, path: Path, facts: RunFacts, staged: Path, shards: Mapping[str, FileRecord]) -> str:
         """Commit it; returns the digest of its manifest."""
@@ -112,15 +115,63 @@ class Shards:
         prune_retired(path.parent)
         return manifest.digest
 
+    # --- what differs between strategies ------------------------------------------------------
 
-def _checked(path: Path) -> Manifest:
-    manifest = verify(path)
-    if path.is_dir():
-        refuse_pickled_code(path, manifest.files)
-    return manifest
+    def _cuts_up(self) -> bool:
+        if isinstance(self._strategy, ModelParallelStrategy):
+            return self._strategy._save_distributed_checkpoint
+        return bool(self._strategy._state_dict_type == "sharded")
+
+    def _is_own(self, name: str) -> bool:
+        """Whether this rank, and no other, wrote a file."""
+        return name.startswith(f"__{self._strategy.global_rank}_")
+
+    def _refuse_unsafe(self, staged: Path, own: list[str]) -> None:
+        """Raise if something this rank wrote could not be loaded again."""
+        if self._strategy.is_global_zero:
+            refuse_unsafe(staged / _UNCUT)
+
+    def _check(self, path: Path) -> Manifest:
+        """Raise if a checkpoint is not whole, or could run code."""
+        manifest = verify(path)
+        if path.is_dir():
+            refuse_pickled_code(path, manifest.files)
+        return manifest
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = self._load(path, weights_only=True)
+        return checkpoint
 
 
-def _cuts_up(strategy: FSDPStrategy | ModelParallelStrategy) -> bool:
-    if isinstance(strategy, ModelParallelStrategy):
-        return strategy._save_distributed_checkpoint
-    return strategy._state_dict_type == "sharded"
+class EngineShards(Shards):
+    """Those of DeepSpeed, which would read them whatever is in them."""
+
+    def _cuts_up(self) -> bool:
+        return True
+
+    def _is_own(self, name: str) -> bool:
+        part = f"zero_pp_rank_{self._strategy.global_rank}_" in name
+        return part or self._strategy.is_global_zero and "zero_pp_rank_" not in name
+
+    def _refuse_unsafe(self, staged: Path, own: list[str]) -> None:
+        with engine_pickles.weights_only():
+            for name in own:
+                if name.endswith(".pt"):
+                    refuse_unsafe(staged / name)
+
+    def _check(self, path: Path) -> Manifest:
+        return verify(path)
+
+    def _read(self, path: Path) -> dict[str, Any]:
+        engine = self._strategy.deepspeed_engine
+        if engine.optimizer is not None and not hasattr(engine.optimizer, "_restore_from_bit16_weights"):
+            # Where parameters are cut up and nothing is trained, DeepSpeed looks for it in vain.
+            engine.optimizer._restore_from_bit16_weights = lambda: None
+        try:
+            with engine_pickles.weights_only():
+                return super()._read(path)
+        except pickle.UnpicklingError as error:
+            reason = str(error).partition("\n")[0]
+            raise CheckpointError(
+                f"Checkpoint {path} does not load with weights_only=True: {reason}"
+            ) from error

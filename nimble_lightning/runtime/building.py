@@ -13,12 +13,10 @@ import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.adapters.thin import ThinProfiler
-from nimble_lightning.callbacks import AutoRetry
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.folder import RunFolder
@@ -91,20 +89,8 @@ def build_trainer(
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
     )
-    refuse_saving_code(trainer, callbacks)
     commit_shards(trainer.strategy)
     return trainer
-
-
-def refuse_saving_code(trainer: L.Trainer, callbacks: list[L.Callback]) -> None:
-    """DeepSpeed reads its checkpoints in a way that runs whatever code is in them."""
-    saving = trainer.checkpoint_callbacks or any(isinstance(each, AutoRetry) for each in callbacks)
-    if isinstance(trainer.strategy, DeepSpeedStrategy) and saving:
-        raise RequestError(
-            "DeepSpeed's checkpoints cannot be vouched for: they run code when they are read.\n"
-            "Choose strategy=fsdp or strategy=model_parallel; or go without checkpoints: "
-            "callbacks.auto_retry=null callbacks.best_checkpoint=null +lightning.enable_checkpointing=false"
-        )
 
 
 def with_checkpoint_io(plugins: list[Any], config: Mapping[str, Any]) -> list[Any]:

@@ -164,6 +164,7 @@ class _Engine:
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
+        self.optimizer = SimpleNamespace(clear_backward_seen_flag=lambda: None)
 
     def set_gradient_accumulation_boundary(self, boundary: bool) -> None:
         self.boundary = boundary

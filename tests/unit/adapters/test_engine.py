@@ -1,4 +1,4 @@
-"""What is told to DeepSpeed before it is set up, and what is refused. Its steps: tests/integration."""
+"""What is told to DeepSpeed before it is set up, and what is refused. Its steps: test_deepspeed.py."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def strategy() -> Any:
     made = object.__new__(DeepSpeedStrategy)
     made.config = {"zero_optimization": {"stage": 2}}
     return made
+
+
+def test_no_batch_size_is_looked_for_in_loaders_that_have_none(strategy: Any) -> None:
+    prepare(strategy, Clip(), accumulate=1)
+    assert strategy.config["train_micro_batch_size_per_gpu"] == 1
 
 
 def test_clipping_is_left_to_deepspeed(strategy: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +9,11 @@ import lightning as L
 import pytest
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from lightning.pytorch.strategies import DeepSpeedStrategy
 
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
-from nimble_lightning.runtime.building import build_trainer, refuse_saving_code, settings_of
+from nimble_lightning.runtime.building import build_trainer, settings_of
 from nimble_lightning.runtime.folder import RunFolder
 
 
@@ -90,12 +88,3 @@ def test_settings_left_out_have_the_values_of_a_bare_run() -> None:
     assert settings.data.batch_size == 32
     assert settings.clip.norm is None
     assert settings.schedule is None
-
-
-@pytest.mark.parametrize("saves", [True, False])
-def test_deepspeed_may_not_save_what_nobody_could_vouch_for(saves: bool) -> None:
-    trainer = built(lightning={"enable_checkpointing": saves})
-    # It cannot be made without DeepSpeed.
-    trainer._accelerator_connector.strategy = object.__new__(DeepSpeedStrategy)
-    with pytest.raises(RequestError, match="strategy=fsdp") if saves else nullcontext():
-        refuse_saving_code(trainer, [])

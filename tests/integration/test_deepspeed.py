@@ -1,0 +1,149 @@
+"""DeepSpeed's engine on two ranks: the numbers of DDP, kills, and checkpoints that may hold no code.
+
+DeepSpeed runs on CPUs as well; it is Lightning that asks for a GPU, and is not asked here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nimble_lightning.checkpoint.facts import RunFacts
+from nimble_lightning.checkpoint.folders import seal_folder
+from nimble_lightning.checkpoint.names import FOLDER_MANIFEST
+from nimble_lightning.checkpoint.whole import verify
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed"),
+]
+
+ON_CPU = """
+import torch
+from lightning.pytorch.strategies import DeepSpeedStrategy
+
+class OnCPU(DeepSpeedStrategy):
+    def setup_environment(self):
+        super(DeepSpeedStrategy, self).setup_environment()
+
+    def setup_distributed(self):
+        self.set_world_ranks()
+        self._init_deepspeed_distributed()
+
+    @property
+    def root_device(self):
+        # Which of the devices: DeepSpeed wants to know.
+        return torch.device("cpu", self.local_rank)
+"""
+TRAINER = """
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+from nimble_lightning import NimbleTrainer
+
+class Small(NimbleTrainer):
+    def pre_process(self):
+        x = torch.randn(90, 16, generator=torch.Generator().manual_seed(0))
+        self.train_data = self.eval_data = (x, (x.sum(1) > 0).long())
+        self.model = nn.Sequential(nn.Linear(16, 32), nn.Tanh(), nn.Dropout(0.1), nn.Linear(32, 2))
+
+    def train(self, batch):
+        return cross_entropy(self.model(batch[0]), batch[1])
+
+    def evaluate(self, batch):
+        return {"loss": cross_entropy(self.model(batch[0]), batch[1], reduction="none")}
+"""
+SETTINGS = [
+    "trainer=my_trainer.py",
+    "lightning.accelerator=cpu",
+    "lightning.devices=2",
+    "lightning.max_epochs=4",
+    "data.batch_size=16",
+    "data.micro_batch_size=5",
+    "clip.norm=0.5",
+    "schedule=cosine",
+    "callbacks.progress=null",
+    "callbacks.auto_retry.save_every_n_steps=2",
+    "report=false",
+]
+RUNS = Path("outputs/my_trainer")
+
+
+@pytest.fixture(autouse=True)
+def files() -> None:
+    Path("on_cpu.py").write_text(dedent(ON_CPU))
+    Path("my_trainer.py").write_text(dedent(TRAINER))
+
+
+def train(run: str, strategy: int | str, *more: str) -> subprocess.CompletedProcess[str]:
+    engine = ["+lightning.strategy._target_=on_cpu.OnCPU", f"+lightning.strategy.stage={strategy}"]
+    chosen = engine if isinstance(strategy, int) else [f"strategy={strategy}"]
+    return subprocess.run(
+        [sys.executable, "-m", "nimble_lightning", *SETTINGS, *chosen, f"run_id={run}", *more],
+        env={**os.environ, "DS_ACCELERATOR": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+def faults(plan: str) -> list[str]:
+    return ["+callbacks.faults._target_=nimble_lightning.testing.Faults", f'+callbacks.faults.plan="{plan}"']
+
+
+def outcome(run: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Record and best weights."""
+    return json.loads((RUNS / run / "run.json").read_text()), load_file(RUNS / run / "best/model.safetensors")
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(stage: int) -> None:
+    for run, strategy, more in [
+        ("ddp", "ddp", []),
+        ("calm", stage, faults("")),
+        ("killed", stage, faults("kill@step=5,rank=1,attempt=1")),
+    ]:
+        done = train(run, strategy, *more)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (ddp, theirs), (calm, ours), (killed, again) = (outcome(run) for run in ("ddp", "calm", "killed"))
+    assert calm["metrics"]["val_loss"] == pytest.approx(ddp["metrics"]["val_loss"], rel=1e-6)
+    assert theirs.keys() == ours.keys()
+    for name, weight in ours.items():
+        assert torch.allclose(weight, theirs[name], atol=1e-6)
+        assert torch.equal(weight, again[name])
+    assert [attempt["cause"] for attempt in killed["attempts"]] == ["killed", "finished"]
+    assert killed["attempts"][1]["first_step"] == 4
+    assert killed["metrics"]["val_loss"] == calm["metrics"]["val_loss"]
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return os.mkdir, ("code-has-run",)
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_checkpoint_that_would_run_code_is_not_read(stage: int) -> None:
+    words = [*faults("raise@step=5"), "callbacks.auto_retry.max_retries=0"]
+    assert train("some", stage, *words).returncode == 1
+    newest = max((RUNS / "some/checkpoints/steps").glob("*.ckpt"))
+    manifest = verify(newest)
+    part = next(newest.glob("checkpoint/*rank_1_*optim*"))
+    torch.save({**torch.load(part, weights_only=False), "more": Evil()}, part)
+    # By somebody who knows how manifests are made.
+    (newest / FOLDER_MANIFEST).unlink()
+    seal_folder(newest, RunFacts(step=manifest.step, run_id=manifest.run_id))
+    done = train("some", stage, *words)
+    assert done.returncode == 1
+    assert "does not load with weights_only=True" in done.stdout + done.stderr
+    assert not Path("code-has-run").exists()
