@@ -6,7 +6,7 @@ import gc
 import sys
 
 if __name__ == "__main__":
-    # Importing makes very many objects and no garbage, and looking for that is a seventh of the time it takes.
+    # Importing makes many objects and no garbage; looking for that is a seventh of the time it takes.
     gc.set_threshold(100_000)
     from nimble_lightning.cli.app import main
 

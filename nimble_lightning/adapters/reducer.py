@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch.overrides.distributed import _register_ddp_comm_hook
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
+from torch._functorch import config as functorch
 from torch.distributed.algorithms.ddp_comm_hooks.post_localSGD_hook import PostLocalSGDState
 from torch.distributed.algorithms.ddp_comm_hooks.powerSGD_hook import PowerSGDState
 from torch.nn.parallel import DistributedDataParallel
@@ -32,6 +33,7 @@ class Reducer:
         self._strategy = strategy
         self._hook, strategy._ddp_comm_hook = strategy._ddp_comm_hook, None
         self._rehearsed = not strategy._ddp_kwargs.get("static_graph", False)
+        self._donated = functorch.donated_buffer
 
     @classmethod
     def asked_of(cls, strategy: Any) -> Reducer | None:
@@ -59,6 +61,9 @@ class Reducer:
 
     def start(self) -> None:
         self._settle_buckets()
+        if not self._rehearsed:
+            # Or the loss of a compiled model could not go backward twice.
+            self._donated, functorch.donated_buffer = functorch.donated_buffer, False
         if self._hook is None:
             return
         strategy = self._strategy
@@ -90,6 +95,7 @@ class Reducer:
         self._forget_gradients()
 
     def give_back(self) -> None:
+        functorch.donated_buffer = self._donated
         self._strategy._ddp_comm_hook = self._hook
         self._strategy._pl_static_graph_delay_done = False
 

@@ -107,7 +107,9 @@ def fit(
     ckpt_path: str | None = None,
 ) -> list[float]:
     """The weights, whole, and then the buffers after training."""
-    module, loaders = adapt(trainer_class(), settings=Settings(data=data), **params)
+    options = dict(options)
+    settings = Settings(data=data, compile=options.pop("compile", False))
+    module, loaders = adapt(trainer_class(), settings=settings, **params)
     trainer = L.Trainer(
         **{
             "accelerator": "cpu",

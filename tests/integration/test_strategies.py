@@ -46,7 +46,7 @@ def both(
     """The same global batches on one rank, uncut, and on two."""
     options = options or {}
     whole = 2 * batch * options.get("accumulate_grad_batches", 1)
-    alone = {key: value for key, value in options.items() if key != "accumulate_grad_batches"}
+    alone = {k: value for k, value in options.items() if k not in ("accumulate_grad_batches", "compile")}
     uncut = {key: value for key, value in params.items() if key != "most"}
     one = fit(0, 1, "auto", kind, DataSettings(batch_size=whole, shuffle=False), alone, uncut)
     data = DataSettings(batch_size=batch, micro_batch_size=micro, shuffle=False)
@@ -72,6 +72,13 @@ def test_one_rank_may_have_more_pieces_and_more_tokens_than_the_other(ranks: Two
 def test_gradients_are_accumulated_over_batches_and_clipped(ranks: TwoRanks, name: str) -> None:
     options = {"accumulate_grad_batches": 2, "gradient_clip_val": 0.3}
     one, two = both(ranks, name, micro=3, samples=40, tokens=True, options=options)
+    assert two == pytest.approx(one, abs=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXACT)
+def test_a_compiled_model_has_the_same_gradients(ranks: TwoRanks, name: str) -> None:
+    one, two = both(ranks, name, micro=2, samples=39, options={"compile": True})
     assert two == pytest.approx(one, abs=1e-9)
 
 
