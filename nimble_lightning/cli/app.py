@@ -17,7 +17,7 @@ from nimble_lightning.cli import ray, saying, summary, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
-from nimble_lightning.cli.outcomes import all_kept
+from nimble_lightning.cli.outcomes import STOPPED, all_kept
 from nimble_lightning.cli.plan import Plan, make_plan
 from nimble_lightning.cli.request import Request, parse
 from nimble_lightning.cli.schema import fill_defaults
@@ -118,6 +118,8 @@ def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
         if not any(outcome.status == "submitted" for outcome in outcomes):
             sweep.write_page(outcomes, wanted=config.report)
             sweep.tell(outcomes, config)
+            if code in STOPPED:
+                print(f"To go on: the same command with sweep_id={folder.name}", flush=True)
     return code
 
 

@@ -148,3 +148,6 @@ class _Watch:
 
     def look(self, folders: Mapping[int, Path]) -> None:
         self._board.look(folders)
+
+    def winding_down(self) -> None:
+        self._board.winding_down()

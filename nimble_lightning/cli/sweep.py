@@ -9,7 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.cli.outcomes import STOPPED, Outcome
 
 # More jobs than these are only counted in a message.
 _TOLD = 20
@@ -59,7 +59,7 @@ def tell(outcomes: Sequence[Outcome], config: DictConfig) -> None:
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """The signal that stopped a sweep, else 1 if a job failed, 2 if one was refused, 3 if one fell short."""
     codes = {outcome.exit_code for outcome in outcomes}
-    return next((code for code in (130, 143, 1, 2, 3) if code in codes), 0)
+    return next((code for code in (*STOPPED, 1, 2, 3) if code in codes), 0)
 
 
 def _without_common(rows: Sequence[Sequence[str]]) -> list[str]:

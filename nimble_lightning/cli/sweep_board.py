@@ -83,6 +83,9 @@ class Board:
         if self._live.is_started:
             self._draw(found, now)
 
+    def winding_down(self) -> None:
+        self._console.print("No more members are started; Ctrl-C again stops those that run", style="yellow")
+
     def _tell_retry(self, number: int, where: Standing) -> None:
         if where.attempt > self._attempts[number]:
             self._attempts[number] = where.attempt

@@ -12,10 +12,8 @@ from omegaconf import DictConfig
 
 from nimble_lightning.cli import outcomes, saying
 from nimble_lightning.cli.jobs import make_job, not_run, outcome_of
-from nimble_lightning.cli.outcomes import Outcome, told
+from nimble_lightning.cli.outcomes import STOPPED, Outcome, told
 from nimble_lightning.errors import NimbleError
-
-_STOPPED = (130, 143)
 
 
 class Task:
@@ -57,7 +55,7 @@ class Task:
             saying.complain(told(outcome), refused)
         else:
             saying.say(told(outcome))
-        if member is not None and outcome.exit_code in _STOPPED:
+        if member is not None and outcome.exit_code in STOPPED:
             # Hydra goes on after an Exception; being told to stop is meant for the whole sweep.
             raise SystemExit(outcome.exit_code)
         if (failure := self.failure(outcome, str(hydra.sweeper._target_))) is not None:

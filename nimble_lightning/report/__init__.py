@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
-    from nimble_lightning.report.build import build, build_sweep
+    from nimble_lightning.report.building import build, build_sweep
 
 __all__ = ["build", "build_sweep"]
 
 __getattr__, __dir__ = lazy(
-    __name__, {"build": "nimble_lightning.report.build", "build_sweep": "nimble_lightning.report.build"}
+    __name__, {"build": "nimble_lightning.report.building", "build_sweep": "nimble_lightning.report.building"}
 )

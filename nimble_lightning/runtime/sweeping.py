@@ -12,7 +12,7 @@ from typing import Any, Protocol
 # Imported here, and so before the first fork: every member has them from there.
 import torch.distributed.launcher.api  # noqa: F401
 
-import nimble_lightning.report.build  # noqa: F401
+import nimble_lightning.report.building  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import devices, result
@@ -45,6 +45,7 @@ class Watcher(Protocol):
     def started(self, job: Job) -> None: ...
     def ended(self, job: Job, answer: Any) -> None: ...
     def look(self, folders: Mapping[int, Path]) -> None: ...
+    def winding_down(self) -> None: ...
 
 
 class Sweep:
@@ -64,6 +65,7 @@ class Sweep:
         self._free = room
         self._watcher = watcher
         self._signals: list[signal.Signals] = []
+        self._winding_down = False
         self._passed_on = 0
         self._running: dict[Member, Job] = {}
         self._again: list[Job] = []
@@ -119,7 +121,11 @@ class Sweep:
 
     def _pass_on(self) -> None:
         """What the members are to know of what was asked of the command: all but a first Ctrl-C."""
-        meant = self._signals[1:] if self._signals[:1] == [signal.SIGINT] else self._signals
+        gently = self._signals[:1] == [signal.SIGINT]
+        if gently and self._running and not self._winding_down:
+            self._winding_down = True
+            self._watcher.winding_down()
+        meant = self._signals[1:] if gently else self._signals
         for number in meant[self._passed_on :]:
             for member in self._running:
                 member.signal(number)

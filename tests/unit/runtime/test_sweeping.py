@@ -25,6 +25,7 @@ class Notes:
     def __init__(self, at_first: Callable[[], None] = lambda: None) -> None:
         self.starts: list[int] = []
         self.ends: list[tuple[int, Any]] = []
+        self.told_of_the_end = 0
         self._at_first = at_first
 
     def started(self, job: Job) -> None:
@@ -37,6 +38,9 @@ class Notes:
 
     def look(self, steps: Any) -> None:
         pass
+
+    def winding_down(self) -> None:
+        self.told_of_the_end += 1
 
 
 def sweep(folder: Path, work: dict[int, Callable[[], Any]], at_once: int, notes: Notes) -> tuple[Sweep, dict]:
@@ -101,6 +105,7 @@ def test_ctrl_c_once_lets_come_to_an_end_what_runs(tmp_path: Path) -> None:
     assert notes.starts == [0]
     assert list(answers) == [0]
     assert running.exit_code == 130
+    assert notes.told_of_the_end == 1
 
 
 @pytest.mark.parametrize(("signals", "code"), [([signal.SIGINT] * 2, 130), ([signal.SIGTERM], 143)])
