@@ -126,7 +126,8 @@ class AutoRetry(L.Callback):
         self._seen = step
         if self._poll is not None:
             self._look_after_saves(self._poll)
-        save, stop, late = self._due(trainer, step, batch_idx), asked.stop, time.monotonic() >= self._end
+        late = time.monotonic() >= min(self._end, asked.until)
+        save, stop = self._due(trainer, step, batch_idx), asked.stop
         if trainer.world_size > 1:
             save, stop, late = self._anyone(save, stop, late)
         if (save or stop or late) and step > self._saved_at:
@@ -134,7 +135,8 @@ class AutoRetry(L.Callback):
         if stop:
             raise OutOfTime(asked.why) if asked.why else SIGTERMException(TERMINATED)
         if late:
-            raise OutOfTime(f"max_time_per_run of {self.max_time_per_run:g} s is over")
+            over = "max_time_per_run" if self._end <= asked.until else "max_time"
+            raise OutOfTime(f"{over} of {in_seconds(getattr(self, over), over):g} s is over")
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ class Asked:
         stop: An end was asked for.
         save: A checkpoint was asked for.
         why: The reason for an end that no signal asked for.
+        until: When, by the monotonic clock, time is over for all starts of the run together.
         supervised: Somebody watches this process and starts it again.
     """
 
@@ -26,6 +28,7 @@ class Asked:
         self.stop = False
         self.save = False
         self.why = ""
+        self.until = math.inf
         self.supervised = False
         self._patient = False
         self._before: dict[signal.Signals, Any] = {}

@@ -110,8 +110,9 @@ class Supervisor:
                 return concluding.concluded(self.job, self.record, decision.outcome, decision.why_not)
             log.warning("%s", self._next(decision))
             self._tell_retry(decision)
-            self.company.again()
             self._sleep(decision.wait)
+            if not self.stop.wanted():
+                self.company.again()
             first = False
         return self._stopped()
 
@@ -144,6 +145,8 @@ class Supervisor:
     def _sleep(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.stop.wanted():
+            # The others hear of it afterwards: up to then each of them can still be told of an end.
+            self.company.look({})
             time.sleep(min(LOOK_SECONDS, seconds))
 
     # --- words --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import digests
+from killing import digests, faults
 from networks import ADDRESSES, cable, two_machines
 from nodes import (
     FOLDER,
@@ -136,6 +137,20 @@ def test_ctrl_c_on_any_node_stops_the_run_and_the_same_commands_go_on(on_one_mac
     for node in [Node(*common), Node(*common)]:
         assert node.end()[0] == 0
     assert digests(FOLDER) == on_one_machine
+
+
+@pytest.mark.soak
+def test_ctrl_c_while_the_run_waits_to_try_again_ends_all_nodes() -> None:
+    common = [LENGTH, *faults("kill@step=2,rank=1"), "lightning.devices=1", *several("2", free_port())]
+    nodes = [Node(*common), Node(*common)]
+    # The first three times there is hardly a wait.
+    wait_for(lambda: len(attempts()) == 4 and "end" in attempts()[-1], nodes)
+    leader = json.loads((FOLDER / "run.lock").read_text())["pid"]
+    os.kill(leader, signal.SIGINT)
+    began = time.monotonic()
+    assert [node.end()[0] for node in nodes] == [130, 130]
+    assert time.monotonic() - began < 10
+    assert len(attempts()) == 4
 
 
 @pytest.mark.soak

@@ -91,6 +91,21 @@ def test_a_signal_to_torchrun_commits_and_ends_with_its_code(number: signal.Sign
 
 
 @pytest.mark.soak
+def test_time_for_all_starts_together_ends_all_ranks() -> None:
+    settings = ["run_id=some", "params.step_seconds=0.1", "lightning.max_epochs=50"]
+    said = said_by(torchrun(*settings, "callbacks.auto_retry.max_time=2"))
+    run = json.loads((RUN / "run.json").read_text())
+    assert run["status"] == "stopped", said
+    assert "max_time of 2 s is over" in run["message"]
+    assert 1 < run["attempts"][0]["end"] - run["attempts"][0]["start"] < 10
+    # Nothing is left of it for another start.
+    steps = run["attempts"][0]["last_step"]
+    said_by(torchrun(*settings, "callbacks.auto_retry.max_time=2"))
+    run = json.loads((RUN / "run.json").read_text())
+    assert run["attempts"][1]["last_step"] <= steps + 1
+
+
+@pytest.mark.soak
 def test_a_finished_run_says_so_and_ends_well_on_all_ranks() -> None:
     for expected in ("finished ", "is finished already"):
         words = ["run_id=some", "lightning.max_epochs=1"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops.signals import obeyed
+from nimble_lightning.ops.signals import asked, obeyed
 from nimble_lightning.runtime import agreement, result
 from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.foreign.meeting import Meeting, Over
@@ -45,7 +46,7 @@ def follow(job: Job, meeting: Meeting) -> Result:
         go = meeting.ask("go")
         signals: list[signal.Signals] = []
         with obeyed(signals):
-            error = train_here(job, meeting.ranks, go["attempt"], go["resume_from"])
+            error = train_here(job, meeting.ranks, **go)
             if error is not None:
                 _leave(meeting, error, interrupted=bool(signals))
     said = meeting.ended()
@@ -74,10 +75,14 @@ def placed(job: Job, folder: str, run_id: str) -> Job:
     return replace(job, folder=RunFolder(folder), run_id=run_id)
 
 
-def train_here(job: Job, ranks: Ranks, attempt: int, resume_from: str | None) -> BaseException | None:
-    """One rank's part of an attempt. Nobody looks after its heart, which remembers how far it came."""
+def train_here(
+    job: Job, ranks: Ranks, attempt: int, resume_from: str | None, seconds_left: float | None
+) -> BaseException | None:
+    """One rank's part of an attempt, within what is left of `max_time`. Nobody looks after its heart, which
+    remembers how far it came."""
     heart = Heart(job.folder.heartbeat(attempt, ranks.rank))
     heart.beat(0, Phase.STARTING)
+    asked.until = math.inf if seconds_left is None else time.monotonic() + seconds_left
     return train(job, attempt, ranks.rank, ranks.local_rank, resume_from, heart)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.signals import heard, obeyed
 from nimble_lightning.runtime import agreement, concluding, ending, entering, notifying, result, resuming
 from nimble_lightning.runtime.folder import RunFolder
@@ -58,11 +59,12 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
     with notifying.telling(job):
         ending.tell(job, "started", attempt=len(record.attempts), resumed=bool(record.attempts))
         resume_from, step = resuming.find(job, first_of_command=not starts_before())
-        number = record.begin(resume_from, step)
-        meeting.tell("go", {"attempt": number, "resume_from": resume_from})
+        go: dict[str, Any] = {"seconds_left": _seconds_left(job, record.spent)}
+        go |= {"attempt": (number := record.begin(resume_from, step)), "resume_from": resume_from}
+        meeting.tell("go", go)
         signals: list[signal.Signals] = []
         with obeyed(signals):
-            error = train_here(job, ranks, number, resume_from)
+            error = train_here(job, ranks, **go)
         # It is about to end by itself, and nothing is left to commit.
         with heard([]):
             outcome = Outcome("finished") if error is None else why_ended(error, job.folder, number, ranks)
@@ -84,10 +86,20 @@ def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool)
     return ending.complete(job, ended)
 
 
+def _seconds_left(job: Job, spent: float) -> float | None:
+    """Of the time for all starts of the run together, if there is an end to that."""
+    settings = (job.resolved().get("callbacks") or {}).get("auto_retry") or {}
+    most = settings.get("max_time")
+    return None if most is None else in_seconds(most, "max_time") - spent
+
+
 def _introduction(ranks: Ranks) -> str:
     who = ranks.launcher.name
     again = f"{who} may start them again" if starts_left() > 0 else f"{who} does not start them again"
-    return f"rank 0 of {ranks.size}, started by {who}: this command starts no processes, and {again}"
+    return (
+        f"rank 0 of {ranks.size}, started by {who}: this command starts no processes and looks for no hangs, "
+        f"and {again}"
+    )
 
 
 def _clear_away(folder: RunFolder, attempt: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime import devices, forkserver, result
@@ -50,7 +50,7 @@ class Node:
         stop = Stop(None)
         settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
         tending = Tending(self._job.folder, settings, stop)
-        with stop.listening(), self._reachable():
+        with stop.listening(), self._reachable(), closing(self._gathering):
             forkserver.start(str(self._job.config.trainer))
             while (done := result.done_before(self._job)) is None:
                 together = self._come(stop)

@@ -74,7 +74,12 @@ class Rendezvous:
         return Round(met.store, met.rank, [json.loads(text) for text in texts])
 
     def forget(self) -> None:
-        """Whoever serves is gone, or not there yet: the next meeting begins with finding it."""
+        """Whoever serves is gone, or not there yet: the next meeting begins with finding it.
+
+        A process that ended while torch's thread gave a sign of life from it would be aborted.
+        """
+        if self._handler is not None:
+            self._handler._stop_heartbeats()
         self._handler = None
 
     def waiting(self) -> bool:

@@ -94,6 +94,10 @@ class Gathering:
                 raise self._too_few()
             time.sleep(AGAIN_SECONDS)
 
+    def close(self) -> None:
+        """This machine comes no more."""
+        self._rendezvous.forget()
+
     def more_wait(self) -> bool:
         """Whether further machines want to take part, and may."""
         return self._rendezvous.waiting()
