@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from nimble_lightning.runtime.abandoned import Abandoned
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.slurm import allocation
@@ -72,6 +73,11 @@ class Record:
         }
         self.attempts[-1].update(entry)
         self.update()
+
+    def end_abandoned(self, left: Abandoned | None) -> None:
+        """What the last supervisor was killed before it could write, if it was."""
+        if left is not None and "end" not in self.attempts[-1]:
+            self.end(left.outcome, left.step, left.at)
 
     def finish(self, flag: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
         """The run is finished: take over what training left in its finished flag."""

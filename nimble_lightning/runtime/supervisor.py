@@ -19,6 +19,7 @@ from nimble_lightning.runtime import (
     resuming,
     signing,
 )
+from nimble_lightning.runtime.abandoned import abandoned
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.company import Alone, Company
 from nimble_lightning.runtime.foreign import ranks
@@ -56,10 +57,13 @@ def supervise(job: Job) -> Result:
 
 def lead(job: Job, company: Company) -> Result:
     """Supervise a job as the one that has its lock and keeps its record."""
+    left = abandoned(job.folder)
 
     def work(job: Job) -> Result:
         with notifying.telling(job):
-            return Supervisor(job, company).run()
+            supervisor = Supervisor(job, company)
+            supervisor.record.end_abandoned(left)
+            return supervisor.run()
 
     return entering.work_on(job, work, anywhere=not isinstance(company, Alone))
 

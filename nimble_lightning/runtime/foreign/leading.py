@@ -13,11 +13,12 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.signals import heard, obeyed
 from nimble_lightning.runtime import agreement, concluding, ending, entering, notifying, result, resuming
+from nimble_lightning.runtime.abandoned import Abandoned, abandoned
 from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.foreign.following import asked_of, placed, train_here
 from nimble_lightning.runtime.foreign.meeting import LEAVE_SECONDS, Meeting
 from nimble_lightning.runtime.foreign.ranks import Ranks, starts_before, starts_left
-from nimble_lightning.runtime.foreign.remains import Abandoned, abandoned, why_ended
+from nimble_lightning.runtime.foreign.remains import why_ended
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.record import Record
@@ -53,8 +54,7 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
         if trouble:
             raise RequestError(f"rank {rank}: {trouble}")
     record = Record(job.folder, job.run_id)
-    if left is not None:
-        record.end(left.outcome, left.step, left.at)
+    record.end_abandoned(left)
     print(_introduction(ranks), flush=True)
     with notifying.telling(job):
         ending.tell(job, "started", attempt=len(record.attempts), resumed=bool(record.attempts))

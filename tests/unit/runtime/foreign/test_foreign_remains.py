@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,8 @@ import pytest
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.runtime.folder import RunFolder, write_json
 from nimble_lightning.runtime.foreign.ranks import TORCHRUN, Ranks
-from nimble_lightning.runtime.foreign.remains import abandoned, why_ended
+from nimble_lightning.runtime.foreign.remains import why_ended
 from nimble_lightning.runtime.heartbeat import Heart, Phase
-from nimble_lightning.runtime.record import Record
 
 RANKS = Ranks(TORCHRUN, 0, 2, 0, 2)
 LOST = RuntimeError("Connection closed by peer [127.0.0.1]:1234")
@@ -68,18 +66,3 @@ def test_an_error_of_the_first_rank_is_its_own_and_waits_for_nobody(folder: RunF
     wrote(folder, 0, error)
     outcome = why_ended(error, folder, 1, RANKS)
     assert (outcome.rank, outcome.reason) == (0, "ValueError: mine")
-
-
-def test_a_first_rank_that_was_killed_is_found_by_the_next_start(folder: RunFolder) -> None:
-    assert abandoned(folder) is None
-    record = Record(folder, "some")
-    record.begin(None, 0)
-    beat(folder, 0, 9, dead())
-    wrote(folder, 1, LOST)
-    left = abandoned(folder)
-    assert left is not None
-    assert (left.outcome.cause, left.outcome.rank, left.step) == ("killed", 0, 9)
-    assert left.at <= time.time()
-    record.end(left.outcome, left.step, left.at)
-    assert abandoned(folder) is None
-    assert record.attempts[0]["cause"] == "killed"
