@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy
+from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.strategies.strategy import _ForwardRedirection
 from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
@@ -18,6 +20,8 @@ from nimble_lightning.adapters.engine import Engine
 from nimble_lightning.adapters.exchange import AddedUp, Alone, Averaged, BackwardPass
 from nimble_lightning.adapters.reducer import Reduced, Reducer
 from nimble_lightning.adapters.settings import Clip
+from nimble_lightning.adapters.step import LossOf, PieceLoss
+from nimble_lightning.optim.groups import remember_dimensions
 
 
 class Cooperation:
@@ -30,6 +34,8 @@ class Cooperation:
     def take_over(self, trainer: L.Trainer, clip: Clip, accumulate: int) -> None:
         self._reducer = Reducer.asked_of(trainer.strategy)
         engine.prepare(trainer.strategy, clip, accumulate)
+        if isinstance(trainer.strategy, FSDPStrategy) and "_setup_model" not in vars(trainer.strategy):
+            trainer.strategy._setup_model = _CutUpOnce(trainer.strategy._setup_model)  # type: ignore
 
     def start(self, trainer: L.Trainer, parameters: Sequence[nn.Parameter], backward: BackwardPass) -> Alone:
         strategy, ranks = trainer.strategy, trainer.world_size
@@ -37,7 +43,17 @@ class Cooperation:
             return Engine(parameters, backward, ranks, strategy=strategy)
         if isinstance(strategy, DDPStrategy):
             return self._start_ddp(strategy, parameters, backward, ranks)
+        if isinstance(strategy.model, FullyShardedDataParallel):
+            self._redirection, strategy._forward_redirection = strategy._forward_redirection, _ByPieces()
         return Alone(parameters, backward) if ranks == 1 else Averaged(parameters, backward, ranks)
+
+    def through_model(self, trainer: L.Trainer, loss_of: PieceLoss) -> LossOf:
+        """The loss of a piece, by way of whatever the strategy has put around the model."""
+        strategy = trainer.strategy
+        if not isinstance(strategy._forward_redirection, _ByPieces):
+            return loss_of
+        whole: Any = strategy.model
+        return partial(strategy._forward_redirection, whole, trainer.lightning_module, "loss_of_piece")
 
     def end(self, trainer: L.Trainer) -> None:
         if self._redirection is not None:
@@ -67,6 +83,38 @@ class Cooperation:
         added_up = AddedUp(parameters, backward, ranks)
         added_up.bucket_mib = strategy._ddp_kwargs.get("bucket_cap_mb") or added_up.bucket_mib
         return added_up
+
+
+class _ByPieces(_ForwardRedirection):
+    """FSDP's forward is over before anything goes backward: it is that of a piece, not of a whole step."""
+
+    @override
+    def __call__(
+        self,
+        wrapper_module: nn.Module,
+        original_module: L.LightningModule,
+        method_name: str,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        if method_name == "training_step":
+            return original_module.training_step(*args, **kwargs)
+        return super().__call__(wrapper_module, original_module, method_name, *args, **kwargs)
+
+
+class _CutUpOnce:
+    """FSDP's set-up, which would cut up once more what is in parts already, to evaluate it after a fit."""
+
+    def __init__(self, set_up: Callable[[nn.Module], nn.Module]) -> None:
+        self._set_up = set_up
+        self._whole: nn.Module | None = None
+        self._parts: nn.Module | None = None
+
+    def __call__(self, model: nn.Module) -> nn.Module:
+        if self._parts is None or self._whole is not model:
+            remember_dimensions(model)
+            self._whole, self._parts = model, self._set_up(model)
+        return self._parts
 
 
 class _Quietly(_ForwardRedirection):

@@ -117,6 +117,10 @@ class NimbleModule(ThinModule):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
         return {"loss": self.stepping.run(batch)}
 
+    def loss_of_piece(self, piece: Any, samples: int) -> tuple[Tensor, float]:
+        """For strategies that go through the model as a whole."""
+        return self.stepping.loss_of(piece, samples)
+
     @override
     def on_train_epoch_end(self) -> None:
         self.stepping.end_of_epoch()

@@ -23,6 +23,9 @@ from nimble_lightning.ops.batches import can_split, size_of, split
 
 log = logging.getLogger(__name__)
 
+# From a piece and its samples to its mean loss and how many items that is a mean of.
+LossOf = Callable[[Any, int], tuple[Tensor, float]]
+
 
 @dataclass
 class Window:
@@ -98,7 +101,7 @@ class Pieces:
 class Backward:
     """Forward and backward of one batch on this rank, in pieces, without touching weights."""
 
-    loss_of: PieceLoss
+    loss_of: LossOf
     pieces: Pieces
     exchange: Alone
     begin: Callable[[], None]

@@ -51,7 +51,8 @@ class Stepping:
         self._after_step = log.after_step
         self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
         exchange = self.cooperation.start(trainer, trainable(module), self._update.backward)
-        backward = Backward(self.loss_of, self.pieces, exchange, module.running.begin)
+        loss_of = self.cooperation.through_model(trainer, self.loss_of)
+        backward = Backward(loss_of, self.pieces, exchange, module.running.begin)
         meeting = isinstance(exchange, Averaged) or meets_in_forward(module)
         self._step = GlobalStep(backward, module, accumulate, redoable=trainer.world_size == 1 or not meeting)
 

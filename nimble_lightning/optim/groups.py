@@ -11,6 +11,7 @@ from torch import nn
 Modules = nn.Module | Mapping[str, nn.Module] | Iterable[nn.Module]
 
 _NORM_CLASS = re.compile(r"Norm(\dd)?$")
+_DIMENSIONS = "nimble_dimensions"
 
 
 class TrainedParameter(NamedTuple):
@@ -24,7 +25,14 @@ class TrainedParameter(NamedTuple):
     def decays(self) -> bool:
         """Decay is for weights that mix features: a bias or a norm's gain is no better for being small."""
         norm = any(_NORM_CLASS.search(type(owner).__name__) for owner in self.owners)
-        return self.parameter.ndim > 1 and not norm and not self.name.endswith("bias")
+        dimensions = getattr(self.parameter, _DIMENSIONS, self.parameter.ndim)
+        return dimensions > 1 and not norm and not self.name.endswith("bias")
+
+
+def remember_dimensions(module: nn.Module) -> None:
+    """For strategies that flatten parameters before there is an optimizer."""
+    for parameter in module.parameters():
+        setattr(parameter, _DIMENSIONS, parameter.ndim)
 
 
 def trained_parameters(modules: Modules) -> list[TrainedParameter]:

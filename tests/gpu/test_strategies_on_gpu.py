@@ -1,4 +1,4 @@
-"""Each strategy on one card: pieces and a resume change nothing. (DeepSpeed saves as it likes here.)"""
+"""Each strategy on one card: pieces and a resume change nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told to DeepSpeed before it is set up, and what is refused. Its steps: test_deepspeed.py."""
+"""What is told to DeepSpeed before it is set up, and what is refused. Its steps: test_cut_up.py."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""DeepSpeed's engine on two ranks: the numbers of DDP, kills, and checkpoints that may hold no code.
+"""FSDP and DeepSpeed on two ranks: the numbers of DDP, kills, and checkpoints that may hold no code.
 
-DeepSpeed runs on CPUs as well; it is Lightning that asks for a GPU, and is not asked here.
+Both run on CPUs as well; it is Lightning, or a look for a device, that asks for a GPU and is not asked here.
 """
 
 from __future__ import annotations
@@ -17,22 +17,38 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 
 from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.folders import seal_folder
 from nimble_lightning.checkpoint.names import FOLDER_MANIFEST
 from nimble_lightning.checkpoint.whole import verify
 
-pytestmark = [
+needs_deepspeed = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("deepspeed") is None, reason="deepspeed is not installed"),
 ]
+STAGES = [pytest.param(f"stage={stage}", marks=needs_deepspeed) for stage in (1, 2, 3)]
 
 ON_CPU = """
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
+from torch.distributed.fsdp import FullyShardedDataParallel
 
-class OnCPU(DeepSpeedStrategy):
+class FSDP(FSDPStrategy):
+    def _setup_model(self, model):
+        real = FullyShardedDataParallel.__init__
+
+        def on_cpu(self, *args, **kwargs):
+            real(self, *args, **{**kwargs, "device_id": torch.device("cpu")})
+
+        FullyShardedDataParallel.__init__ = on_cpu
+        try:
+            return super()._setup_model(model)
+        finally:
+            FullyShardedDataParallel.__init__ = real
+
+class DeepSpeed(DeepSpeedStrategy):
     def setup_environment(self):
         super(DeepSpeedStrategy, self).setup_environment()
 
@@ -85,9 +101,11 @@ def files() -> None:
     Path("my_trainer.py").write_text(dedent(TRAINER))
 
 
-def train(run: str, strategy: int | str, *more: str) -> subprocess.CompletedProcess[str]:
-    engine = ["+lightning.strategy._target_=on_cpu.OnCPU", f"+lightning.strategy.stage={strategy}"]
-    chosen = engine if isinstance(strategy, int) else [f"strategy={strategy}"]
+def train(run: str, kind: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """A run under `ddp`, or cut up: `stage=N` by DeepSpeed, `state_dict_type=sharded` by FSDP."""
+    engine = "DeepSpeed" if kind.startswith("stage") else "FSDP"
+    cut_up = [f"+lightning.strategy._target_=on_cpu.{engine}", f"+lightning.strategy.{kind}"]
+    chosen = ["strategy=ddp"] if kind == "ddp" else cut_up
     return subprocess.run(
         [sys.executable, "-m", "nimble_lightning", *SETTINGS, *chosen, f"run_id={run}", *more],
         env={**os.environ, "DS_ACCELERATOR": "cpu"},
@@ -104,15 +122,22 @@ def faults(plan: str) -> list[str]:
 
 def outcome(run: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Record and best weights."""
-    return json.loads((RUNS / run / "run.json").read_text()), load_file(RUNS / run / "best/model.safetensors")
+    record = json.loads((RUNS / run / "run.json").read_text())
+    exported = RUNS / run / "best/model.safetensors"
+    if exported.exists():
+        weights = load_file(exported)
+    else:
+        dcp_to_torch_save(record["best_checkpoint"], f"{run}.pt")
+        weights = torch.load(f"{run}.pt", weights_only=True)["model"]
+    return record, {name.rpartition("model.")[2]: weight for name, weight in weights.items()}
 
 
-@pytest.mark.parametrize("stage", [1, 2, 3])
-def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(stage: int) -> None:
+@pytest.mark.parametrize("kind", ["state_dict_type=sharded", *STAGES])
+def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(kind: str) -> None:
     for run, strategy, more in [
         ("ddp", "ddp", []),
-        ("calm", stage, faults("")),
-        ("killed", stage, faults("kill@step=5,rank=1,attempt=1")),
+        ("calm", kind, faults("")),
+        ("killed", kind, faults("kill@step=5,rank=1,attempt=1")),
     ]:
         done = train(run, strategy, *more)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -132,10 +157,10 @@ class Evil:
         return os.mkdir, ("code-has-run",)
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_a_checkpoint_that_would_run_code_is_not_read(stage: int) -> None:
+@pytest.mark.parametrize("kind", STAGES[1:])
+def test_a_checkpoint_that_would_run_code_is_not_read(kind: str) -> None:
     words = [*faults("raise@step=5"), "callbacks.auto_retry.max_retries=0"]
-    assert train("some", stage, *words).returncode == 1
+    assert train("some", kind, *words).returncode == 1
     newest = max((RUNS / "some/checkpoints/steps").glob("*.ckpt"))
     manifest = verify(newest)
     part = next(newest.glob("checkpoint/*rank_1_*optim*"))
@@ -143,7 +168,7 @@ def test_a_checkpoint_that_would_run_code_is_not_read(stage: int) -> None:
     # By somebody who knows how manifests are made.
     (newest / FOLDER_MANIFEST).unlink()
     seal_folder(newest, RunFacts(step=manifest.step, run_id=manifest.run_id))
-    done = train("some", stage, *words)
+    done = train("some", kind, *words)
     assert done.returncode == 1
     assert "does not load with weights_only=True" in done.stdout + done.stderr
     assert not Path("code-has-run").exists()
