@@ -17,7 +17,7 @@ from typing_extensions import override
 
 from nimble_lightning.adapters import engine
 from nimble_lightning.adapters.engine import Engine
-from nimble_lightning.adapters.exchange import AddedUp, Alone, Averaged, BackwardPass
+from nimble_lightning.adapters.exchange import AddedUp, Alone, Averaged, BackwardPass, KeptAside
 from nimble_lightning.adapters.reducer import Reduced, Reducer
 from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import LossOf, PieceLoss
@@ -45,6 +45,7 @@ class Cooperation:
             return self._start_ddp(strategy, parameters, backward, ranks)
         if isinstance(strategy.model, FullyShardedDataParallel):
             self._redirection, strategy._forward_redirection = strategy._forward_redirection, _ByPieces()
+            return KeptAside(parameters, backward, ranks)
         return Alone(parameters, backward) if ranks == 1 else Averaged(parameters, backward, ranks)
 
     def through_model(self, trainer: L.Trainer, loss_of: PieceLoss) -> LossOf:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -98,3 +99,27 @@ class Averaged(Alone):
         (total,) = gradients.sums((items,), self._device)
         if total:
             gradients.scale(self.parameters, unit * self.ranks / total)
+
+
+class KeptAside(Averaged):
+    """In FSDP's forward pass a whole parameter has the gradient of its part, which no model can be compiled
+    with: what earlier pieces left is kept elsewhere until all have gone backward."""
+
+    def __init__(self, *of_alone: Any) -> None:
+        super().__init__(*of_alone)
+        self._kept: dict[nn.Parameter, Tensor] = {}
+
+    def backward(self, loss: Tensor, last: bool) -> Tensor | None:
+        held = super().backward(loss, last)
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                kept = self._kept.get(parameter)
+                self._kept[parameter] = parameter.grad if kept is None else kept.add_(parameter.grad)
+                parameter.grad = None
+        return held
+
+    def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
+        for parameter, gradient in self._kept.items():
+            parameter.grad = gradient
+        self._kept = {}
+        super().finish(unit, items, total, held)

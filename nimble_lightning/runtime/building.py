@@ -12,7 +12,9 @@ from typing import Any
 import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
@@ -89,8 +91,20 @@ def build_trainer(
         use_distributed_sampler=options.pop("use_distributed_sampler", False),
         **options,
     )
+    refuse_average_of_parts(trainer)
     commit_shards(trainer.strategy)
     return trainer
+
+
+def refuse_average_of_parts(trainer: L.Trainer) -> None:
+    """Averages are of whole weights, which a strategy that cuts them up does not have."""
+    cuts_up = isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy)
+    averages = [each for each in trainer.callbacks if isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
+    if cuts_up and averages:
+        raise RequestError(
+            f"{type(averages[0]).__name__} averages whole weights, and the strategy cuts them up.\n"
+            "Leave callbacks.ema out, or choose strategy=ddp."
+        )
 
 
 def with_checkpoint_io(plugins: list[Any], config: Mapping[str, Any]) -> list[Any]:

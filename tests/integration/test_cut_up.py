@@ -152,6 +152,17 @@ def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(kind: str) -> None:
     assert killed["metrics"]["val_loss"] == calm["metrics"]["val_loss"]
 
 
+@pytest.mark.slow
+def test_a_compiled_model_goes_through_in_pieces_under_fsdp_too() -> None:
+    compiled = ["model.compile=true", "lightning.accumulate_grad_batches=2"]
+    for run, kind in (("ddp", "ddp"), ("fsdp", "state_dict_type=sharded")):
+        done = train(run, kind, *compiled)
+        assert done.returncode == 0, done.stdout + done.stderr
+    (ddp, theirs), (fsdp, ours) = outcome("ddp"), outcome("fsdp")
+    assert fsdp["metrics"]["val_loss"] == pytest.approx(ddp["metrics"]["val_loss"], rel=1e-5)
+    assert all(torch.allclose(weight, theirs[name], atol=1e-5) for name, weight in ours.items())
+
+
 class Evil:
     def __reduce__(self) -> Any:
         return os.mkdir, ("code-has-run",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import lightning as L
 import pytest
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
@@ -88,3 +90,11 @@ def test_settings_left_out_have_the_values_of_a_bare_run() -> None:
     assert settings.data.batch_size == 32
     assert settings.clip.norm is None
     assert settings.schedule is None
+
+
+@pytest.mark.parametrize("kind", [DDPStrategy, ModelParallelStrategy])
+def test_an_average_of_weights_that_are_cut_up_is_refused(kind: type[Strategy]) -> None:
+    ema = {"ema": target("lightning.pytorch.callbacks.EMAWeightAveraging")}
+    refused = pytest.raises(RequestError, match="choose strategy=ddp")
+    with nullcontext() if kind is DDPStrategy else refused:
+        built(callbacks=ema, lightning={"strategy": kind()})
