@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.watchdog import Hang
 from nimble_lightning.runtime.worker import STACKS
 
@@ -24,9 +25,11 @@ def explain(hang: Hang, attempt: Attempt, folder: RunFolder) -> Hang:
     """Have all ranks write their stacks into the run folder, and name the one the others wait for."""
     beats = attempt.look()
     files = {rank: folder.stacks(attempt.number, rank) for rank in beats}
-    stopped = [rank for rank, beat in beats.items() if is_stopped(beat.pid)]
+    stopped = _stopped(beats)
     attempt.signal(STACKS)
     _wait_for([file for rank, file in files.items() if rank not in stopped])
+    # On a busy machine the threads of one that is told to stop do so one after the other.
+    stopped = _stopped(beats)
     texts = {rank: _read(file) for rank, file in files.items()}
     busy = [rank for rank, text in texts.items() if _COLLECTIVE not in text]
     suspects = stopped or busy or [hang.rank]
@@ -38,6 +41,10 @@ def explain(hang: Hang, attempt: Attempt, folder: RunFolder) -> Hang:
     else:
         account = "it gave no answer"
     return replace(hang, rank=rank, step=beats[rank].step if rank in beats else hang.step, where=account)
+
+
+def _stopped(beats: Mapping[int, Beat]) -> list[int]:
+    return [rank for rank, beat in beats.items() if is_stopped(beat.pid)]
 
 
 def _wait_for(files: Sequence[Path]) -> None:
