@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nimble_lightning.checkpoint import NimbleCheckpointIO, verify
+from nimble_lightning.checkpoint import verify
+from nimble_lightning.checkpoint.gathered import weights_of
 from nimble_lightning.checkpoint.names import manifest_path
 from nimble_lightning.export import safetensors
 from nimble_lightning.export.hub import push
@@ -59,7 +60,7 @@ class Target:
 
         The model in memory only lends its configuration: it goes on training.
         """
-        state = None if kept is None else _state_of(kept)
+        state = None if kept is None else weights_of(kept)
         self.staged.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.staged) as name:
             for model in models:
@@ -96,9 +97,3 @@ def part_of(state: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
     names = model.module.state_dict().keys()
     prefix = "" if names <= state.keys() else f"{model.name}."
     return {name: state[prefix + name] for name in names}
-
-
-def _state_of(checkpoint: Path) -> Mapping[str, Tensor]:
-    loaded = NimbleCheckpointIO().load_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-    state: Mapping[str, Tensor] = loaded["state_dict"]
-    return state

@@ -13,7 +13,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from nimble_lightning.adapters import NimbleModule
-from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, verify
+from nimble_lightning.checkpoint import newest_whole, verify
+from nimble_lightning.checkpoint.gathered import weights_of
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.export.calls import Call, record
 from nimble_lightning.export.models import Model, models_of
@@ -73,9 +74,9 @@ def load_best(rebuilt: Rebuilt) -> tuple[Path, int]:
     """Give the models their best weights; returns the checkpoint and its step."""
     path = best_checkpoint(rebuilt.job.folder, rebuilt.job.run_id)
     manifest = verify(path, run_id=rebuilt.job.run_id)
-    state = NimbleCheckpointIO().load_checkpoint(path, map_location="cpu", weights_only=True)
+    weights = weights_of(path)
     try:
-        rebuilt.parts.module.load_state_dict(state["state_dict"])
+        rebuilt.parts.module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise ExportError(
