@@ -63,7 +63,7 @@ class Reducer:
         self._settle_buckets()
         if not self._rehearsed:
             # Or the loss of a compiled model could not go backward twice.
-            self._donated, functorch.donated_buffer = functorch.donated_buffer, False
+            functorch.donated_buffer = False
         if self._hook is None:
             return
         strategy = self._strategy

@@ -106,7 +106,7 @@ def obeyed(wishes: list[signal.Signals]) -> Iterator[None]:
     try:
         yield
     finally:
-        asked.supervised = False
+        asked.supervised, asked.until = False, math.inf
         for number, handler in before.items():
             signal.signal(number, handler)
 

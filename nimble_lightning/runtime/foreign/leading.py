@@ -59,8 +59,9 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
     with notifying.telling(job):
         ending.tell(job, "started", attempt=len(record.attempts), resumed=bool(record.attempts))
         resume_from, step = resuming.find(job, first_of_command=not starts_before())
-        go: dict[str, Any] = {"seconds_left": _seconds_left(job, record.spent)}
-        go |= {"attempt": (number := record.begin(resume_from, step)), "resume_from": resume_from}
+        seconds_left = _seconds_left(job, record.spent)
+        number = record.begin(resume_from, step)
+        go: dict[str, Any] = {"attempt": number, "resume_from": resume_from, "seconds_left": seconds_left}
         meeting.tell("go", go)
         signals: list[signal.Signals] = []
         with obeyed(signals):

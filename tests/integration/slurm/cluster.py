@@ -28,8 +28,7 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
 AuthType=auth/munge
-# How long a job that was queued again waits, by default two minutes.
-AuthInfo=socket={place}/munge.socket,cred_expire=1
+AuthInfo=socket={place}/munge.socket
 CredType=cred/munge
 StateSaveLocation={place}/state
 SlurmdSpoolDir={place}/spool.%n
