@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -33,6 +34,12 @@ _SET_BY_OTHERS = (
 )
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP)
 _HELPERS = ("resource_tracker", "forkserver")
+
+
+def pytest_collection_finish() -> None:
+    # Or each look for garbage goes through all that torch, Lightning and the tests themselves consist of.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
