@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import multiprocessing
 import os
 import signal
 import sys
@@ -48,6 +49,8 @@ def leaves_nothing_behind(
 ) -> Iterator[None]:
     home, environ, handlers = os.getcwd(), dict(os.environ), [signal.getsignal(s) for s in _SIGNALS]
     threads, children = set(threading.enumerate()), set(psutil.Process().children())
+    # Those that come from a fork server are its children.
+    forked = set(multiprocessing.active_children())
     os.chdir(tmp_path_factory.mktemp("cwd"))
     yield
     os.chdir(home)
@@ -61,6 +64,9 @@ def leaves_nothing_behind(
         signal.signal(number, was)
     left += [f"the thread {thread.name}" for thread in _gone(lambda: _threads_left(threads))]
     left += [f"the process {' '.join(child.cmdline())}" for child in _gone(lambda: _children_left(children))]
+    for process in _gone(lambda: [p for p in multiprocessing.active_children() if p not in forked]):
+        left.append(f"the process {process.pid}, {process.name}")
+        process.kill()
     left += _process_group_left()
     if left:
         pytest.fail(f"{request.node.name} left behind: {', '.join(left)}")

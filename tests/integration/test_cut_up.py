@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import CompletedProcess
 from textwrap import dedent
 from typing import Any
 
 import pytest
 import torch
+from forked import run
+from killing import faults
 from safetensors.torch import load_file
 
 from nimble_lightning.checkpoint.facts import RunFacts
@@ -31,6 +32,8 @@ needs_deepspeed = [
 STAGES = [pytest.param(f"stage={stage}", marks=needs_deepspeed) for stage in (1, 2, 3)]
 
 ON_CPU = """
+import os
+os.environ["DS_ACCELERATOR"] = "cpu"
 import torch
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from torch.distributed.fsdp import FullyShardedDataParallel
@@ -101,48 +104,36 @@ def files() -> None:
     Path("my_trainer.py").write_text(dedent(TRAINER))
 
 
-def train(run: str, kind: str, *more: str) -> subprocess.CompletedProcess[str]:
+def train(name: str, kind: str, *more: str) -> CompletedProcess[str]:
     """A run under `ddp`, or cut up: `stage=N` by DeepSpeed, `state_dict_type=sharded` by FSDP."""
     engine = "DeepSpeed" if kind.startswith("stage") else "FSDP"
     cut_up = [f"+lightning.strategy._target_=on_cpu.{engine}", f"+lightning.strategy.{kind}"]
     chosen = ["strategy=ddp"] if kind == "ddp" else cut_up
-    return subprocess.run(
-        [sys.executable, "-m", "nimble_lightning", *SETTINGS, *chosen, f"run_id={run}", *more],
-        env={**os.environ, "DS_ACCELERATOR": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    return run(*SETTINGS, *chosen, f"run_id={name}", *more)
 
 
-def faults(plan: str) -> list[str]:
-    return ["+callbacks.faults._target_=nimble_lightning.testing.Faults", f'+callbacks.faults.plan="{plan}"']
-
-
-def outcome(run: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """Record and best weights."""
-    record = json.loads((RUNS / run / "run.json").read_text())
-    exported = RUNS / run / "best"
+def outcome(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Record and best weights of a run."""
+    folder = RUNS / name
+    record = json.loads((folder / "run.json").read_text())
+    exported = folder / "best"
     if not exported.exists():
         # Under FSDP nobody had all of them.
-        exported = Path(run).absolute()
-        assert (
-            nimble_cli.main(["export", str(RUNS / run), "--to", "safetensors", "--out", str(exported)]) == 0
-        )
+        exported = Path(name).absolute()
+        assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(exported)]) == 0
     return record, load_file(exported / "model.safetensors")
 
 
 @pytest.mark.parametrize("kind", ["state_dict_type=sharded", *STAGES])
 def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(kind: str) -> None:
-    for run, strategy, more in [
+    for name, strategy, more in [
         ("ddp", "ddp", []),
         ("calm", kind, faults("")),
         ("killed", kind, faults("kill@step=5,rank=1,attempt=1")),
     ]:
-        done = train(run, strategy, *more)
+        done = train(name, strategy, *more)
         assert done.returncode == 0, done.stdout + done.stderr
-    (ddp, theirs), (calm, ours), (killed, again) = (outcome(run) for run in ("ddp", "calm", "killed"))
+    (ddp, theirs), (calm, ours), (killed, again) = (outcome(name) for name in ("ddp", "calm", "killed"))
     assert calm["metrics"]["val_loss"] == pytest.approx(ddp["metrics"]["val_loss"], rel=1e-6)
     assert theirs.keys() == ours.keys()
     for name, weight in ours.items():
@@ -156,8 +147,8 @@ def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(kind: str) -> None:
 @pytest.mark.slow
 def test_a_compiled_model_goes_through_in_pieces_under_fsdp_too() -> None:
     compiled = ["model.compile=true", "lightning.accumulate_grad_batches=2"]
-    for run, kind in (("ddp", "ddp"), ("fsdp", "state_dict_type=sharded")):
-        done = train(run, kind, *compiled)
+    for name, kind in (("ddp", "ddp"), ("fsdp", "state_dict_type=sharded")):
+        done = train(name, kind, *compiled)
         assert done.returncode == 0, done.stdout + done.stderr
     (ddp, theirs), (fsdp, ours) = outcome("ddp"), outcome("fsdp")
     assert fsdp["metrics"]["val_loss"] == pytest.approx(ddp["metrics"]["val_loss"], rel=1e-5)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
+
+import forked
 
 TRAINER = """
 import torch
@@ -34,12 +35,9 @@ class Line(NimbleTrainer):
 """
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
+def run(*words: str) -> CompletedProcess[str]:
     Path("line.py").write_text(TRAINER)
-    command = [sys.executable, "-m", "nimble_lightning", *words, "trainer=line.py", "lightning.max_epochs=2"]
-    return subprocess.run(
-        [*command, "lightning.accelerator=cpu"], capture_output=True, text=True, timeout=200
-    )
+    return forked.run(*words, "trainer=line.py", "lightning.max_epochs=2", "lightning.accelerator=cpu")
 
 
 def test_a_run_leaves_its_page_and_gives_its_samples_to_tensorboard() -> None:

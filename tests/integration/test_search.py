@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import pytest
+from forked import Command
+from launched import until
 
 from nimble_lightning.ops import studies
 
@@ -63,16 +62,8 @@ def trainer_file() -> None:
     Path("my_trainer.py").write_text(dedent(TRAINER))
 
 
-def start(*more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "nimble_lightning", "-m", *SETTINGS, *more]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 def search(*more: str, code: int = 0) -> str:
-    command = start(*more)
-    text, _ = command.communicate(timeout=150)
-    assert command.returncode == code, text
-    return text
+    return Command("-m", *SETTINGS, *more).end_with(code)
 
 
 def trials() -> list[Any]:
@@ -100,12 +91,9 @@ def test_what_the_file_declares_is_searched_and_every_member_is_the_trial_it_say
 
 
 def test_a_search_that_is_killed_goes_on_and_asks_for_no_more_than_it_was_to() -> None:
-    command = start("hydra.sweeper.trials=4", "params.wait=0.1")
-    until = time.monotonic() + 60
-    while len(list(SWEEP.glob("*/finished.json"))) < 1 and time.monotonic() < until:
-        time.sleep(0.02)
+    command = Command("-m", *SETTINGS, "hydra.sweeper.trials=4", "params.wait=0.1")
+    assert until(lambda: any(SWEEP.glob("*/finished.json")))
     command.kill()
-    command.communicate()
     search("hydra.sweeper.trials=4", "params.wait=0.1")
     found = trials()
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 4

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from textwrap import dedent
 
 import psutil
 import pytest
+from forked import Command
+from launched import until
 
 TRAINER = """
 import os, time
@@ -62,15 +62,8 @@ def trainer_file() -> None:
     Path("my_trainer.py").write_text(dedent(TRAINER))
 
 
-def start(*more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "nimble_lightning", "-m", *SETTINGS, *more]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def end(command: subprocess.Popen[str]) -> str:
-    text, _ = command.communicate(timeout=150)
-    assert command.returncode == 0, text
-    return text
+def start(*more: str) -> Command:
+    return Command("-m", *SETTINGS, *more)
 
 
 def records() -> list[dict]:
@@ -81,21 +74,13 @@ def figures() -> list[float]:
     return [record["metrics"]["val_loss"] for record in records()]
 
 
-def wait_for(what, seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.02)
-
-
-def supervisors(command: subprocess.Popen[str]) -> list[psutil.Process]:
+def supervisors(command: Command) -> list[psutil.Process]:
     """The processes that look after the members: forks of the command."""
-    children = psutil.Process(command.pid).children()
-    return [child for child in children if child.cmdline() == psutil.Process(command.pid).cmdline()]
+    return psutil.Process(command.pid).children()
 
 
 def test_members_run_side_by_side_and_see_nothing_of_each_other() -> None:
-    text = end(start("params.wait=0.05"))
+    text = start("params.wait=0.05").end_with(0)
     done = records()
     assert [record["status"] for record in done] == ["finished"] * 4, text
     assert len({record["metrics"]["val_loss"] for record in done}) == 4
@@ -107,19 +92,18 @@ def test_members_run_side_by_side_and_see_nothing_of_each_other() -> None:
 
 
 def test_a_sweep_that_is_killed_goes_on_where_it_was() -> None:
-    end(start())
+    start().end_with(0)
     expected = figures()
-    subprocess.run(["rm", "-rf", str(SWEEP)], check=True)
+    shutil.rmtree(SWEEP)
 
     command = start("params.wait=0.05")
-    wait_for(lambda: len(list(SWEEP.glob("*/finished.json"))) == 2)
+    assert until(lambda: len(list(SWEEP.glob("*/finished.json"))) == 2)
     finished = {path.parent.name for path in SWEEP.glob("*/finished.json")}
     before = {n: json.loads((SWEEP / n / "run.json").read_text())["attempts"][0]["start"] for n in finished}
-    wait_for(lambda: len(list(SWEEP.glob("*/checkpoints/steps/*.ckpt"))) > 2 * len(finished))
+    assert until(lambda: len(list(SWEEP.glob("*/checkpoints/steps/*.ckpt"))) > 2 * len(finished))
     command.kill()
-    command.communicate()
 
-    end(start("params.wait=0.05"))
+    start("params.wait=0.05").end_with(0)
     assert figures() == expected
     for n, begun in before.items():
         (attempt,) = json.loads((SWEEP / n / "run.json").read_text())["attempts"]
@@ -128,19 +112,16 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was() -> None:
 
 def test_a_member_whose_processes_are_killed_is_started_again() -> None:
     command = start("params.wait=0.05")
-    wait_for(lambda: list(SWEEP.glob("*/checkpoints/steps/*.ckpt")))
+    assert until(lambda: list(SWEEP.glob("*/checkpoints/steps/*.ckpt")))
     for process in supervisors(command):
         process.send_signal(signal.SIGKILL)
-    text = end(command)
+    text = command.end_with(0)
     assert [record["status"] for record in records()] == ["finished"] * 4, text
 
 
 @pytest.mark.slow
 def test_a_sweep_that_goes_on_is_not_started_twice() -> None:
     command = start("params.wait=0.05")
-    wait_for(lambda: list(SWEEP.glob("*/log.txt")))
-    second = start("params.wait=0.05")
-    text, _ = second.communicate(timeout=60)
-    assert second.returncode == 2, text
-    assert "already going on" in text
-    end(command)
+    assert until(lambda: list(SWEEP.glob("*/log.txt")))
+    assert "already going on" in start("params.wait=0.05").end_with(2)
+    command.end_with(0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from forked import run
 from killing import faults, job, workers
 
 from nimble_lightning.ops import events
@@ -75,10 +76,9 @@ def test_five_kills_leave_an_account_of_every_second(tmp_path: Path) -> None:
 
 
 def test_a_whole_run_of_the_digits_is_accounted_for_and_shown() -> None:
-    command = [sys.executable, "-m", "nimble_lightning", f"trainer={EXAMPLES / 'digits.py'}", "run_id=it"]
     settings = ["callbacks.usage_report=true", "callbacks.usage_report.grid=SE", "lightning.max_epochs=2"]
     prices = ["callbacks.usage_report.prices.gpu_hour=36", "callbacks.usage_report.prices.currency=EUR"]
-    done = subprocess.run([*command, *settings, *prices], capture_output=True, text=True, timeout=200)
+    done = run(f"trainer={EXAMPLES / 'digits.py'}", "run_id=it", *settings, *prices)
     assert done.returncode == 0, done.stderr
     folder = Path("outputs/digits/it")
     account = usage(folder)

@@ -1,0 +1,90 @@
+"""Commands in processes of their own that are up at once: forked, as workers are, from our server.
+
+What they do is the same from their first line on; that they start as `python -m` is shown by other tests.
+What their workers say goes to the terminal of the server, so it is looked for in the log.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver as servers
+from subprocess import CompletedProcess
+
+import nimble_lightning.__main__
+from nimble_lightning.cli.app import main
+from nimble_lightning.runtime import forkserver
+
+
+class Command:
+    """`python -m nimble_lightning` with these words."""
+
+    def __init__(self, *words: str, **variables: str) -> None:
+        self._words = words
+        # Standard output and standard error, gone with this object.
+        self._said = [tempfile.NamedTemporaryFile("r", errors="replace") for _ in range(2)]  # noqa: SIM115
+        forkserver.start("")
+        server = servers._forkserver._forkserver_address  # type: ignore[attr-defined]
+        self._process = multiprocessing.get_context("forkserver").Process(
+            target=_be, args=(words, {**os.environ, **variables}, [file.name for file in self._said], server)
+        )
+        with forkserver.without_main():
+            self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.is_alive()
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """It alone, for good."""
+        self._process.kill()
+        self._process.join()
+
+    def end(self, seconds: float = 150.0) -> CompletedProcess[str]:
+        """How it ends, and what it says; what does not end is ended."""
+        self._process.join(seconds)
+        over = not self.running
+        self.kill()
+        said = [file.read() for file in self._said]
+        done = CompletedProcess(self._words, self._process.exitcode or 0, *said)
+        assert over, f"not over after {seconds:.0f} s: {done}"
+        return done
+
+    def end_with(self, code: int) -> str:
+        """All it says, once it has ended with that code."""
+        done = self.end()
+        said = done.stdout + done.stderr
+        assert done.returncode == code, said
+        return said
+
+
+def run(*words: str, **variables: str) -> CompletedProcess[str]:
+    """A command to its end."""
+    return Command(*words, **variables).end()
+
+
+def _be(words: Sequence[str], environment: Mapping[str, str], said: Sequence[str], server: str) -> None:
+    """What a process that was forked from the server does to be a command."""
+    os.setsid()
+    # The server is deaf to both.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number, file in enumerate(said, 1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_APPEND), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path.insert(0, os.getcwd())
+    sys.argv = [nimble_lightning.__main__.__file__, *words]
+    # Its workers are to come from there as well.
+    servers._forkserver._forkserver_address = server  # type: ignore[attr-defined]
+    forkserver.inherit()
+    sys.exit(main())
