@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from multiprocessing import forkserver as servers
+from pathlib import Path
 from subprocess import CompletedProcess
 
 import nimble_lightning.__main__
@@ -25,12 +26,14 @@ class Command:
 
     def __init__(self, *words: str, **variables: str) -> None:
         self._words = words
-        # Standard output and standard error, gone with this object.
-        self._said = [tempfile.NamedTemporaryFile("r", errors="replace") for _ in range(2)]  # noqa: SIM115
+        folder = Path(tempfile.mkdtemp(prefix=".command-", dir=Path.cwd()))
+        self._said = folder / "stdout", folder / "stderr"
+        for file in self._said:
+            file.touch()
         forkserver.start("")
         server = servers._forkserver._forkserver_address  # type: ignore[attr-defined]
         self._process = multiprocessing.get_context("forkserver").Process(
-            target=_be, args=(words, {**os.environ, **variables}, [file.name for file in self._said], server)
+            target=_be, args=(words, {**os.environ, **variables}, self._said, server)
         )
         with forkserver.without_main():
             self._process.start()
@@ -54,7 +57,7 @@ class Command:
         self._process.join(seconds)
         over = not self.running
         self.kill()
-        said = [file.read() for file in self._said]
+        said = [file.read_text(errors="replace") for file in self._said]
         done = CompletedProcess(self._words, self._process.exitcode or 0, *said)
         assert over, f"not over after {seconds:.0f} s: {done}"
         return done
@@ -72,7 +75,7 @@ def run(*words: str, **variables: str) -> CompletedProcess[str]:
     return Command(*words, **variables).end()
 
 
-def _be(words: Sequence[str], environment: Mapping[str, str], said: Sequence[str], server: str) -> None:
+def _be(words: Sequence[str], environment: Mapping[str, str], said: Sequence[Path], server: str) -> None:
     """What a process that was forked from the server does to be a command."""
     os.setsid()
     # The server is deaf to both.

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
+from forked import Command
 
 TRAINER = """
 import os, time
@@ -29,7 +30,8 @@ class Ledger(NimbleTrainer):
         self.wait = wait
 
     def train(self, x):
-        time.sleep(self.wait)
+        if not os.path.exists("hurry"):
+            time.sleep(self.wait)
         return (self.model(x / 48) - 0.5).pow(2).mean()
 
 
@@ -55,39 +57,49 @@ SETTINGS = [
 ]
 
 
-_nodes: list[Node] = []
+class Node(Command):
+    """One of the commands."""
+
+    def __init__(self, *settings: str) -> None:
+        super().__init__(*SETTINGS, *settings)
 
 
-def running() -> list[Node]:
-    """Those that nobody has seen end."""
-    return [node for node in _nodes if node.process.returncode is None]
-
-
-class Node:
-    """One of the commands. In a network namespace it is a machine of its own as far as networks go."""
+class Machine:
+    """One that can be switched off; in a network namespace it is one of its own as far as networks go."""
 
     def __init__(self, *settings: str, namespace: str | None = None) -> None:
         inside = ["ip", "netns", "exec", namespace] if namespace else []
         words = [*inside, sys.executable, "-m", "nimble_lightning", *SETTINGS, *settings]
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        _nodes.append(self)
+        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        _machines.append(self)
 
-    def end(self, seconds: float = 120.0) -> tuple[int, str]:
-        text, _ = self.process.communicate(timeout=seconds)
-        return self.process.returncode, text
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
 
-    def signal(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
+    def end_with(self, code: int) -> str:
+        text, _ = self._process.communicate(timeout=150)
+        assert self._process.returncode == code, text
+        return text
 
     def kill(self) -> None:
-        """Everything of it at once, as when its machine is switched off."""
-        family = [self.process, *psutil.Process(self.process.pid).children(recursive=True)]
+        """All that runs on it at once."""
+        family = [self._process, *psutil.Process(self._process.pid).children(recursive=True)]
         for process in family:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        self.process.communicate()
+        self._process.communicate()
+
+
+_machines: list[Machine] = []
+
+
+def switch_off() -> None:
+    """All that nobody has seen end."""
+    for machine in _machines:
+        if machine.running:
+            machine.kill()
+    _machines.clear()
 
 
 def several(nnodes: str, port: int, host: str = "127.0.0.1") -> list[str]:
@@ -121,12 +133,12 @@ def committed() -> int:
     return max((int(name[5:13]) for name in names), default=0)
 
 
-def wait_for(what: Callable[[], Any], nodes: Sequence[Node] = (), seconds: float = 90.0) -> None:
+def wait_for(what: Callable[[], Any], nodes: Sequence[Node | Machine] = (), seconds: float = 90.0) -> None:
     """Wait for something to be true while none of these ends."""
     until = time.monotonic() + seconds
     while not what():
-        ended = [node for node in nodes if node.process.poll() is not None]
-        assert not ended, ended[0].end()
+        ended = [node for node in nodes if not node.running]
+        assert not ended, ended[0].end_with(-1)
         assert time.monotonic() < until, "waited too long"
         time.sleep(0.02)
 

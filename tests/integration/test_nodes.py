@@ -16,14 +16,15 @@ from killing import digests, faults
 from networks import ADDRESSES, cable, two_machines
 from nodes import (
     FOLDER,
+    Machine,
     Node,
     attempts,
     committed,
     free_port,
     record,
-    running,
     seen,
     several,
+    switch_off,
     wait_for,
     write_trainer,
 )
@@ -38,8 +39,7 @@ SLOW = "params.wait=0.15"
 def trainer_file() -> Iterator[None]:
     write_trainer()
     yield
-    for node in running():
-        node.kill()
+    switch_off()
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +53,7 @@ def on_one(place: Path, length: str) -> dict[str, str]:
     os.chdir(place)
     try:
         write_trainer()
-        code, text = Node(length, "lightning.devices=2").end()
-        assert code == 0, text
+        Node(length, "lightning.devices=2").end_with(0)
         return digests(FOLDER)
     finally:
         os.chdir(home)
@@ -64,9 +63,7 @@ def test_two_nodes_come_to_the_same_bits_as_one_with_two_devices(on_one_machine:
     common = several("2", free_port())
     first, second = (Node(LENGTH, "lightning.devices=1", *common) for _ in range(2))
     for node in (first, second):
-        code, text = node.end()
-        assert code == 0, text
-        assert "finished" in text
+        assert "finished" in node.end_with(0)
     (attempt,) = attempts()
     assert len(attempt["nodes"]) == 2
     assert seen() == ONCE
@@ -76,15 +73,15 @@ def test_two_nodes_come_to_the_same_bits_as_one_with_two_devices(on_one_machine:
 
 def test_a_node_that_is_lost_and_comes_back_changes_no_bit(on_one_machine: dict[str, str]) -> None:
     common = [LENGTH, SLOW, "lightning.devices=1", *several("2", free_port())]
-    serves = Node(*common)
+    serves = Machine(*common)
     wait_for(FOLDER.exists)
     other = Node(*common)
     wait_for(lambda: committed() > 0, [serves, other])
     # The worst case: the others meet at this one.
     serves.kill()
+    Path("hurry").touch()
     for node in (other, Node(*common)):
-        code, text = node.end()
-        assert code == 0, text
+        node.end_with(0)
     assert attempts()[-1]["cause"] == "finished"
     assert record()["status"] == "finished"
     assert seen() == ONCE
@@ -94,16 +91,16 @@ def test_a_node_that_is_lost_and_comes_back_changes_no_bit(on_one_machine: dict[
 def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes() -> None:
     long = ["lightning.max_epochs=12", "params.wait=0.2"]
     common = [*long, "lightning.devices=1", *several("1:2", free_port())]
-    stays, goes = Node(*common), Node(*common)
+    stays, goes = Node(*common), Machine(*common)
     wait_for(lambda: committed() >= 3 and len(attempts()[-1].get("nodes", ())) == 2, [stays, goes])
     goes.kill()
     alone = len(attempts())
     wait_for(lambda: len(attempts()) > alone and "nodes" not in attempts()[-1], [stays])
     comes = Node(*common)
     wait_for(lambda: len(attempts()[-1].get("nodes", ())) == 2, [stays, comes])
+    Path("hurry").touch()
     for node in (stays, comes):
-        code, text = node.end()
-        assert code == 0, text
+        node.end_with(0)
     assert [a["cause"] for a in attempts()] == ["killed", "regrouped", "finished"]
     assert seen() == {epoch: Counter(range(SAMPLES)) for epoch in range(12)}
 
@@ -112,13 +109,10 @@ def test_a_node_that_means_another_run_is_refused_and_the_run_goes_on_with_the_r
     common = [LENGTH, "lightning.devices=1", *several("2", free_port())]
     leads = Node(*common)
     wait_for(lambda: FOLDER.exists())
-    code, text = Node(*common, "optim.lr=0.5").end()
-    assert code == 2
-    assert "another optim.lr" in text
-    assert leads.process.poll() is None
-    code, text = Node(*common).end()
-    assert code == 0, text
-    assert leads.end()[0] == 0
+    assert "another optim.lr" in Node(*common, "optim.lr=0.5").end_with(2)
+    assert leads.running
+    Node(*common).end_with(0)
+    leads.end_with(0)
     assert len(attempts()) == 1
 
 
@@ -127,15 +121,14 @@ def test_ctrl_c_on_any_node_stops_the_run_and_the_same_commands_go_on(on_one_mac
     common = [LENGTH, SLOW, "lightning.devices=1", *several("2", free_port())]
     nodes = [Node(*common), Node(*common)]
     wait_for(lambda: committed() >= 3, nodes)
-    nodes[1].signal(signal.SIGINT)
+    nodes[1].send_signal(signal.SIGINT)
     began = time.monotonic()
     for node in nodes:
-        code, text = node.end()
-        assert code == 130, text
+        node.end_with(130)
     assert time.monotonic() - began < 30
     assert record()["status"] == "stopped"
     for node in [Node(*common), Node(*common)]:
-        assert node.end()[0] == 0
+        node.end_with(0)
     assert digests(FOLDER) == on_one_machine
 
 
@@ -148,7 +141,8 @@ def test_ctrl_c_while_the_run_waits_to_try_again_ends_all_nodes() -> None:
     leader = json.loads((FOLDER / "run.lock").read_text())["pid"]
     os.kill(leader, signal.SIGINT)
     began = time.monotonic()
-    assert [node.end()[0] for node in nodes] == [130, 130]
+    for node in nodes:
+        node.end_with(130)
     assert time.monotonic() - began < 10
     assert len(attempts()) == 4
 
@@ -163,7 +157,7 @@ def test_two_machines_of_which_one_is_killed_ten_times_come_to_the_same_bits(
     chance = random.Random(seed)
     with two_machines() as names:
         common = [length, "params.wait=0.4", "lightning.devices=1", *several("2", 29400, ADDRESSES[0])]
-        nodes = [Node(*common, namespace=name) for name in names]
+        nodes = [Machine(*common, namespace=name) for name in names]
         for _ in range(10):
             before, began = committed(), time.monotonic()
             wait_for(lambda before=before: committed() > before, nodes)
@@ -171,10 +165,9 @@ def test_two_machines_of_which_one_is_killed_ten_times_come_to_the_same_bits(
             time.sleep(chance.uniform(0, 0.5))
             victim = chance.randrange(2)
             nodes[victim].kill()
-            nodes[victim] = Node(*common, namespace=names[victim])
+            nodes[victim] = Machine(*common, namespace=names[victim])
         for node in nodes:
-            code, text = node.end()
-            assert code == 0, text
+            node.end_with(0)
     assert len(attempts()) == 11
     assert seen() == {epoch: Counter(range(SAMPLES)) for epoch in range(8)}
     assert digests(FOLDER) == expected
@@ -184,15 +177,14 @@ def test_two_machines_of_which_one_is_killed_ten_times_come_to_the_same_bits(
 def test_a_machine_whose_cable_is_pulled_is_missed_and_welcome_again(on_one_machine: dict[str, str]) -> None:
     with two_machines() as names:
         common = [LENGTH, "params.wait=0.4", "lightning.devices=1", *several("2", 29400, ADDRESSES[0])]
-        nodes = [Node(*common, namespace=name) for name in names]
+        nodes = [Machine(*common, namespace=name) for name in names]
         wait_for(lambda: committed() > 0, nodes)
         cable(names[1], "down")
         wait_for(lambda: attempts()[0].get("cause"), nodes, seconds=40)
         assert "was lost" in attempts()[0]["reason"]
         cable(names[1], "up")
         for node in nodes:
-            code, text = node.end()
-            assert code == 0, text
+            node.end_with(0)
     assert seen() == ONCE
     assert digests(FOLDER) == on_one_machine
 
