@@ -8,8 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from forked import Command
 
 TINY = (
     "trainer=nimble_lightning.testing.tiny:TinyTrainer",
@@ -51,23 +53,16 @@ def torchrun(*settings: str, options: Sequence[str] = ()) -> subprocess.Popen[st
     return start(*TORCHRUN, *options, "-m", "nimble_lightning", *TINY, *settings)
 
 
-def by_hand(settings: Mapping[int, Sequence[str]], **variables: str) -> dict[int, subprocess.Popen[str]]:
-    """One command a rank, with the variables that anybody can set."""
+def by_hand(*settings: Sequence[str]) -> list[Command]:
+    """One command for each rank, with the variables that anybody can set."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(found.getsockname()[1])}
     size = str(len(settings))
-    return {
-        rank: start(
-            *OURS,
-            *TINY,
-            *words,
-            **{"RANK": str(rank), "WORLD_SIZE": size, "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": size},
-            **where,
-            **variables,
-        )
-        for rank, words in settings.items()
-    }
+    return [
+        Command(*TINY, *words, RANK=rank, WORLD_SIZE=size, LOCAL_RANK=rank, LOCAL_WORLD_SIZE=size, **where)
+        for rank, words in zip(map(str, range(len(settings))), settings, strict=True)
+    ]
 
 
 def until(done: Callable[[], bool], seconds: float = 200.0) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections import defaultdict
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from launched import OURS, by_hand, said_by
+from forked import Command
+from launched import by_hand
 
 pytest.importorskip("optuna")
 
@@ -53,31 +53,26 @@ class Sampled(NimbleTrainer):
 """
 
 
-def sampled(trials: int, *settings: str) -> subprocess.CompletedProcess[str]:
+SETTINGS = [
+    "trainer=sampled.py",
+    "sweep_id=s",
+    "strategy=ddp",
+    "lightning.devices=2",
+    "lightning.accelerator=cpu",
+    "lightning.max_epochs=1",
+    "+lightning.num_sanity_val_steps=0",
+    "data.batch_size=8",
+    "callbacks=none",
+    "report=false",
+    "export=null",
+]
+
+
+def sample(trials: int, *settings: str) -> None:
     Path("sampled.py").write_text(dedent(TRAINER))
-    return subprocess.run(
-        [
-            *OURS,
-            "-m",
-            "trainer=sampled.py",
-            "hydra/sweeper=search",
-            f"hydra.sweeper.trials={trials}",
-            "sweep_id=s",
-            "strategy=ddp",
-            "lightning.devices=2",
-            "lightning.accelerator=cpu",
-            "lightning.max_epochs=1",
-            "+lightning.num_sanity_val_steps=0",
-            "data.batch_size=8",
-            "callbacks=none",
-            "report=false",
-            "export=null",
-            *settings,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=3600,
-    )
+    search = ["-m", "hydra/sweeper=search", f"hydra.sweeper.trials={trials}"]
+    done = Command(*search, *SETTINGS, *settings).end(3600)
+    assert done.returncode == 0, done
 
 
 def check_ranks_agree(trials: int) -> None:
@@ -95,8 +90,7 @@ def check_ranks_agree(trials: int) -> None:
 
 @pytest.mark.soak
 def test_both_ranks_of_every_member_of_a_search_train_the_same() -> None:
-    done = sampled(2, "hydra.sweeper.sampler=random")
-    assert done.returncode == 0, done.stdout + done.stderr
+    sample(2, "hydra.sweeper.sampler=random")
     check_ranks_agree(2)
 
 
@@ -104,18 +98,16 @@ def test_both_ranks_of_every_member_of_a_search_train_the_same() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
 def test_fifty_of_fifty(sampler: str) -> None:
-    done = sampled(50, f"hydra.sweeper.sampler={sampler}", "launch.jobs=1")
-    assert done.returncode == 0, done.stdout + done.stderr
+    sample(50, f"hydra.sweeper.sampler={sampler}", "launch.jobs=1")
     check_ranks_agree(50)
 
 
 @pytest.mark.soak
 def test_a_planted_difference_is_found_before_a_process_group_is_made() -> None:
-    """How long it took from the start of both commands is printed, Python and Lightning loading included."""
-    settings = ["run_id=some", "params.lr=0.01"]
+    """How long it took from the start of both commands is printed."""
     began = time.monotonic()
-    ranks = by_hand({0: settings, 1: [*settings[:1], "params.lr=0.02"]})
-    said = {rank: said_by(command) for rank, command in ranks.items()}
+    ranks = by_hand(["run_id=some", "params.lr=0.01"], ["run_id=some", "params.lr=0.02"])
+    said = [command.end_with(2) for command in ranks]
     print(f"refused {time.monotonic() - began:.2f} s after both commands were typed")
     assert "different values of params.lr;" in said[0]
     assert "distributed_backend" not in said[0]

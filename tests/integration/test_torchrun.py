@@ -50,13 +50,28 @@ def test_two_ranks_of_torchrun_are_one_run_and_a_lost_rank_costs_no_bit(tmp_path
     assert digests(folder) == digests(Path("outputs/tiny/alone"))
 
 
-def test_ranks_that_were_given_different_settings_end_with_one_message() -> None:
-    ranks = by_hand({0: ["run_id=some", "params.hidden=16"], 1: ["run_id=some", "params.hidden=17"]})
-    said = {rank: said_by(command) for rank, command in ranks.items()}
-    assert {command.returncode for command in ranks.values()} == {2}, said
-    assert "different values of params.hidden;" in said[0]
-    assert said[1] == ""
-    assert not (RUN / "run.json").exists()
+@pytest.mark.parametrize(
+    ("first", "second", "key"),
+    [
+        (["run_id=some", "params.hidden=16"], ["run_id=some", "params.hidden=17"], "params.hidden"),
+        (["run_id=some"], ["run_id=other"], "run_id"),
+        (["run_id=some"], [], "run_id"),
+    ],
+)
+def test_ranks_that_were_given_different_settings_end_with_one_message(
+    first: list[str], second: list[str], key: str
+) -> None:
+    ranks = [command.end() for command in by_hand(first, second)]
+    assert [done.returncode for done in ranks] == [2, 2], ranks
+    assert f"different values of {key};" in ranks[0].stderr
+    assert ranks[1].stdout + ranks[1].stderr == ""
+    assert not list(Path("outputs").rglob("run.json"))
+
+
+def test_ranks_that_were_given_no_name_for_the_run_have_that_of_the_first() -> None:
+    for command in by_hand(["lightning.max_epochs=1"], ["lightning.max_epochs=1"]):
+        command.end_with(0)
+    assert len(list(Path("outputs/tiny").iterdir())) == 1
 
 
 def test_a_typo_under_torchrun_is_told_once() -> None:
@@ -109,9 +124,7 @@ def test_time_for_all_starts_together_ends_all_ranks() -> None:
 def test_a_finished_run_says_so_and_ends_well_on_all_ranks() -> None:
     for expected in ("finished ", "is finished already"):
         words = ["run_id=some", "lightning.max_epochs=1"]
-        ranks = by_hand({0: words, 1: words})
-        said = {rank: said_by(command) for rank, command in ranks.items()}
-        assert {command.returncode for command in ranks.values()} == {0}, said
+        said = [command.end_with(0) for command in by_hand(words, words)]
         assert expected in said[0]
         assert said[1] == ""
 
@@ -119,21 +132,18 @@ def test_a_finished_run_says_so_and_ends_well_on_all_ranks() -> None:
 @pytest.mark.soak
 def test_a_rank_whose_first_rank_was_killed_ends_within_seconds_and_says_why() -> None:
     words = ["run_id=some", "params.step_seconds=0.1", "lightning.max_epochs=50"]
-    ranks = by_hand({0: words, 1: words})
+    first, second = by_hand(words, words)
     assert until(lambda: any(RUN.glob("checkpoints/steps/*.ckpt")))
-    ranks[0].kill()
-    said = said_by(ranks[1], 15.0)
-    assert ranks[1].returncode == 1
-    assert "rank 1: rank 0 is gone" in said
-    said_by(ranks[0])
+    first.kill()
+    done = second.end(15.0)
+    assert done.returncode == 1
+    assert "rank 1: rank 0 is gone" in done.stderr
 
 
 @pytest.mark.soak
 def test_an_error_on_one_rank_is_told_by_the_first() -> None:
     words = ["run_id=some", "lightning.max_epochs=4", *faults("raise@step=7,rank=1,error=ValueError")]
-    ranks = by_hand({0: words, 1: words})
-    said = {rank: said_by(command) for rank, command in ranks.items()}
-    assert {command.returncode for command in ranks.values()} == {1}, said
+    said = [command.end_with(1) for command in by_hand(words, words)]
     assert "failed: rank 1 at step 7: ValueError" in said[0]
     run = json.loads((RUN / "run.json").read_text())
     assert (run["status"], run["attempts"][0]["cause"]) == ("failed", "deterministic")

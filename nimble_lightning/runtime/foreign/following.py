@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import signal
 import socket
 import sys
@@ -31,6 +32,8 @@ _LOOK_SECONDS = 0.05
 _RECORD_SECONDS = 10.0
 # For the last words of the first.
 _WORDS_SECONDS = 0.5
+# A name of `new_run_id`, which every rank has one of where nobody asked for any.
+_MADE_UP = re.compile(r"\d{4}(-\d\d){2}_\d\d(-\d\d){2}_[0-9a-f]{4}")
 
 
 def follow(job: Job, meeting: Meeting) -> Result:
@@ -60,8 +63,10 @@ def follow(job: Job, meeting: Meeting) -> Result:
 
 
 def asked_of(job: Job) -> dict[str, Any]:
-    """Which settings a rank was given, as digests; the name of the run is for the first to decide."""
-    settings = {name: value for name, value in job.resolved().items() if name != "run_id"}
+    """Which settings a rank was given, as digests; a name that was made up is for the first to decide."""
+    settings = job.resolved()
+    if _MADE_UP.fullmatch(job.run_id):
+        settings["run_id"] = None
     return {"settings": agreement.digests(settings)}
 
 
