@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -26,8 +27,8 @@ class Command:
 
     def __init__(self, *words: str, **variables: str) -> None:
         self._words = words
-        folder = Path(tempfile.mkdtemp(prefix=".command-", dir=Path.cwd()))
-        self._said = folder / "stdout", folder / "stderr"
+        self._folder = Path(tempfile.mkdtemp(prefix="command-"))
+        self._said = self._folder / "stdout", self._folder / "stderr"
         for file in self._said:
             file.touch()
         forkserver.start("")
@@ -48,16 +49,17 @@ class Command:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """It alone, for good."""
+        """It alone, and whatever it has said."""
         self._process.kill()
         self._process.join()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def end(self, seconds: float = 150.0) -> CompletedProcess[str]:
         """How it ends, and what it says; what does not end is ended."""
         self._process.join(seconds)
         over = not self.running
-        self.kill()
         said = [file.read_text(errors="replace") for file in self._said]
+        self.kill()
         done = CompletedProcess(self._words, self._process.exitcode or 0, *said)
         assert over, f"not over after {seconds:.0f} s: {done}"
         return done
