@@ -16,7 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-DEAD = ("refused", "500", "429", "hanging", "trickle")
+ANSWERING = ("refused", "500", "429")
+DEAD = (*ANSWERING, "hanging", "trickle")
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -52,12 +52,17 @@ class Faulty(NimbleTrainer):
         self.countdown -= 1
         if self.countdown == 0:
             FAULTS[self.fault]()
-        time.sleep(self.pause)
+        self.rest()
         x, y = batch
         return ((self.model(x) - y) ** 2).mean()
 
+    def rest(self) -> None:
+        """Long enough to be met in the middle of things, until all that is to be seen was seen."""
+        if not os.path.exists("hurry"):
+            time.sleep(self.pause)
+
     def evaluate(self, batch):
-        time.sleep(self.pause)
+        self.rest()
         x, y = batch
         return {"loss": ((self.model(x) - y) ** 2).mean()}
 

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from forked import Command
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NIMBLE_CLI = Path(sys.executable).with_name("nimble-cli")
 
@@ -44,20 +46,14 @@ def test_digits() -> None:
 
 def test_language_model() -> None:
     small = ["lightning.max_epochs=1", "params.functions=600", "data.micro_batch_size=16"]
-    run(sys.executable, "-m", "nimble_lightning", f"trainer={EXAMPLES / 'language_model.py'}", *small)
+    Command(f"trainer={EXAMPLES / 'language_model.py'}", *small).end_with(0)
     assert record("language_model")["metrics"]["val_loss"] < 4.0, (
         "better than guessing among 128 characters (4.85)"
     )
 
 
 def test_lightning_module() -> None:
-    run(
-        sys.executable,
-        "-m",
-        "nimble_lightning",
-        f"trainer={EXAMPLES / 'lightning_module.py'}",
-        "params.width=16",
-    )
+    Command(f"trainer={EXAMPLES / 'lightning_module.py'}", "params.width=16").end_with(0)
     assert record("lightning_module")["metrics"]["test_accuracy"] > 0.9
 
 

@@ -97,6 +97,7 @@ def test_a_run_whose_time_is_over_commits_and_the_same_command_continues() -> No
     first = train(retry={"max_time_per_run": 2.0}, pause=0.15)
     assert (first.status, first.exit_code) == ("stopped", 143)
     assert "max_time_per_run" in first.message
+    Path("hurry").touch()
     second = train(pause=0.15, retry={"max_time": first.seconds + 600})
     assert second.status == "finished"
     assert second.attempts[1]["first_step"] == committed_step(first) > 0
@@ -151,6 +152,7 @@ def test_workers_die_with_a_killed_supervisor_and_a_new_one_continues() -> None:
         time.sleep(0.02)
     assert not any(alive(worker.pid) for worker in workers)
     command.communicate(timeout=10)
+    Path("hurry").touch()
     result = train(ranks=2, pause=0.05)
     assert result.status == "finished"
     assert result.attempts[-1]["first_step"] >= 5
