@@ -12,6 +12,7 @@ from strategy_cases import (
     OutInBackward,
     Partly,
     Sharded,
+    Wide,
     error_of,
     expected_step,
     fit,
@@ -103,6 +104,16 @@ def test_resumed_it_goes_on_bit_for_bit(ranks: TwoRanks, name: str, tmp_path: Pa
 def test_what_power_sgd_leaves_out_is_made_up_for(ranks: TwoRanks) -> None:
     one, two = both(ranks, "ddp_powersgd", samples=400, options={"max_epochs": 5})
     assert two == pytest.approx(one, abs=0.05)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_goes_through_power_sgd_alike(ranks: TwoRanks) -> None:
+    data = DataSettings(batch_size=4, micro_batch_size=2)
+    plain, compiled = (
+        ranks.run(fit, 2, "ddp_powersgd", Wide, data, {"compile": compile}, {"samples": 60})
+        for compile in (False, True)
+    )
+    assert compiled[0] == compiled[1] == pytest.approx(plain[0], abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["ddp", "ddp_find_unused"])
