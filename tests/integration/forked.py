@@ -20,6 +20,7 @@ from subprocess import CompletedProcess
 import nimble_lightning.__main__
 from nimble_lightning.cli.app import main
 from nimble_lightning.runtime import forkserver
+from nimble_lightning.runtime.parent import alive
 
 
 class Command:
@@ -43,7 +44,8 @@ class Command:
 
     @property
     def running(self) -> bool:
-        return self._process.is_alive()
+        # Of the process itself only one thread may ask.
+        return alive(self.pid)
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -57,7 +59,7 @@ class Command:
     def end(self, seconds: float = 150.0) -> CompletedProcess[str]:
         """How it ends, and what it says; what does not end is ended."""
         self._process.join(seconds)
-        over = not self.running
+        over = self._process.exitcode is not None
         said = [file.read_text(errors="replace") for file in self._said]
         self.kill()
         done = CompletedProcess(self._words, self._process.exitcode or 0, *said)

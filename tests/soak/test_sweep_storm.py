@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -18,9 +17,14 @@ from typing import Any
 import psutil
 import pytest
 
-from nimble_lightning.ops import studies
-from nimble_lightning.runtime.folder import RunFolder, read_json
-from nimble_lightning.runtime.heartbeat import read
+sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+
+from forked import Command  # noqa: E402
+from launched import until  # noqa: E402
+
+from nimble_lightning.ops import studies  # noqa: E402
+from nimble_lightning.runtime.folder import RunFolder, read_json  # noqa: E402
+from nimble_lightning.runtime.heartbeat import read  # noqa: E402
 
 pytestmark = pytest.mark.soak
 
@@ -29,6 +33,7 @@ COMMAND_KILLS = 3
 CHANCE = 0.3
 # A member takes about two seconds; later than that there is nothing left to hit.
 LATEST_SECONDS = 2.0
+LONGEST_SECONDS = 3600.0
 TRAINER = """
 import time
 import torch
@@ -68,15 +73,10 @@ def trainer_file() -> None:
     Path("my_trainer.py").write_text(dedent(TRAINER))
 
 
-def start(*more: str) -> subprocess.Popen[str]:
-    words = [sys.executable, "-m", "nimble_lightning", "-m", *SETTINGS, *more]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
 class Storm(threading.Thread):
     """Kills one attempt in three, its worker or who supervises it, at a random moment."""
 
-    def __init__(self, command: subprocess.Popen[str], sweep: Path, chance: random.Random) -> None:
+    def __init__(self, command: Command, sweep: Path, chance: random.Random) -> None:
         super().__init__(daemon=True)
         self.hits = 0
         self._command, self._sweep, self._chance = command, sweep, chance
@@ -84,7 +84,7 @@ class Storm(threading.Thread):
         self._due: list[tuple[float, Path, int]] = []
 
     def run(self) -> None:
-        while self._command.poll() is None:
+        while self._command.running:
             for folder in self._sweep.glob("*/"):
                 attempts = read_json(RunFolder(folder).run).get("attempts", [])
                 if attempts and (folder.name, len(attempts)) not in self._seen:
@@ -118,6 +118,10 @@ class Storm(threading.Thread):
             return None
 
 
+def start(*more: str) -> Command:
+    return Command("-m", *SETTINGS, *more)
+
+
 def endure(sweep: Path, seed: int, *words: str) -> int:
     """Run a command to its end through the storm, itself killed some times on the way; how many were hit."""
     chance, hits = random.Random(seed), 0
@@ -125,17 +129,21 @@ def endure(sweep: Path, seed: int, *words: str) -> int:
         command = start(*words)
         storm = Storm(command, sweep, chance)
         storm.start()
-        while share is not None and command.poll() is None:
-            if len(list(sweep.glob("*/finished.json"))) >= share * (MEMBERS - 1):
-                time.sleep(chance.uniform(0, LATEST_SECONDS))
-                command.kill()
-                break
-            time.sleep(0.02)
-        text, _ = command.communicate()
+        if share is None:
+            done = command.end(LONGEST_SECONDS)
+            assert done.returncode == 0, done
+        else:
+            wait_for_members(share * (MEMBERS - 1), command, sweep)
+            time.sleep(chance.uniform(0, LATEST_SECONDS))
+            command.kill()
         storm.join()
         hits += storm.hits
-    assert command.returncode == 0, text
     return hits
+
+
+def wait_for_members(count: float, command: Command, sweep: Path) -> None:
+    """Until so many have ended, or all there are."""
+    until(lambda: not command.running or len(list(sweep.glob("*/finished.json"))) >= count, LONGEST_SECONDS)
 
 
 def results(sweep: Path, rates: Sequence[float]) -> dict[float, tuple[float, bytes]]:
@@ -154,9 +162,8 @@ def results(sweep: Path, rates: Sequence[float]) -> dict[float, tuple[float, byt
 
 
 def undisturbed(rates: Sequence[float]) -> dict[float, tuple[float, bytes]]:
-    command = start(f"params.lr={','.join(map(repr, rates))}", "sweep_id=calm")
-    text, _ = command.communicate()
-    assert command.returncode == 0, text
+    done = start(f"params.lr={','.join(map(repr, rates))}", "sweep_id=calm").end(LONGEST_SECONDS)
+    assert done.returncode == 0, done
     return results(SWEEPS / "calm", rates)
 
 
