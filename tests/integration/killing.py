@@ -23,27 +23,28 @@ from nimble_lightning.runtime import Job, Result, supervise
 TRAINER = "nimble_lightning.testing.tiny:TinyTrainer"
 
 
+def settings(devices: int = 1) -> list[str]:
+    """Of a run that saves every third step."""
+    return [
+        "run_id=test",
+        "callbacks.progress=null",
+        "+lightning.enable_progress_bar=false",
+        "callbacks.auto_retry.max_retries=50",
+        "callbacks.auto_retry.save_every_n_steps=3",
+        "+lightning.val_check_interval=5",
+        "lightning.accelerator=cpu",
+        "data.batch_size=8",
+        "schedule=cosine",
+        f"lightning.devices={devices}",
+        *(["strategy=ddp"] if devices > 1 else []),
+    ]
+
+
 def job(folder: Path, *overrides: str, devices: int = 1, trainer: str = TRAINER) -> Job:
-    """A run of the tiny trainer that saves every third step."""
+    """A run of the tiny trainer with these settings and more."""
     GlobalHydra.instance().clear()
     with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
-        config = compose(
-            "config",
-            overrides=[
-                "run_id=test",
-                "callbacks.progress=null",
-                "+lightning.enable_progress_bar=false",
-                "callbacks.auto_retry.max_retries=50",
-                "callbacks.auto_retry.save_every_n_steps=3",
-                "+lightning.val_check_interval=5",
-                "lightning.accelerator=cpu",
-                "data.batch_size=8",
-                "schedule=cosine",
-                f"lightning.devices={devices}",
-                *(["strategy=ddp"] if devices > 1 else []),
-                *overrides,
-            ],
-        )
+        config = compose("config", overrides=[*settings(devices), *overrides])
     return Job.from_config(config, trainer=trainer, folder=folder)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from forked import Command
 
 TRAINER = """
 import torch
@@ -106,8 +107,8 @@ def test_a_wrong_request_is_refused_before_torch_is_imported(words: list[str], s
 
 
 def test_the_probe_notices_an_import() -> None:
-    run([sys.executable, "-c", "import lightning"])
-    assert imported().split()[:2] == ["torch", "lightning"]
+    run([sys.executable, "-c", "import apprise"])
+    assert imported() == "apprise"
 
 
 @pytest.mark.parametrize(
@@ -138,13 +139,9 @@ def test_nimble_cli_answers_alike() -> None:
 
 def test_a_run_ends_in_its_named_folder_and_is_not_run_twice() -> None:
     words = ["trainer=my_trainer.py", "run_id=one", "callbacks=none", *QUIET]
-    first = command(*words)
-    assert first.returncode == 0, first.stderr
-    assert "val_loss=" in first.stdout
+    assert "val_loss=" in Command(*words).end_with(0)
     assert (Path("outputs/my_trainer/one") / "run.json").exists()
-    again = command(*words)
-    assert again.returncode == 0
-    assert "finished already" in again.stdout
+    assert "finished already" in Command(*words).end_with(0)
 
 
 def test_a_sweep_goes_on_after_a_failed_job_and_sums_up() -> None:

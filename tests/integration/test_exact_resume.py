@@ -39,6 +39,13 @@ DATA = [Case("tensors")] + [
     for workers in (0, 2)
 ]
 FOREIGN = [Case("dataloader", workers, "foreign") for workers in (0, 2)]
+# Loading processes know nothing of ranks. Of both together these are for the default run.
+OFTEN = ("in the middle of an epoch", "before the first batch of the next")
+ON_TWO = [
+    pytest.param(case, point, marks=[pytest.mark.slow] if case.workers and point not in OFTEN else [])
+    for case in [*DATA, *FOREIGN]
+    for point in POINTS
+]
 EXTRAS = [
     *(Case(extra=extra) for extra in ("plateau", "onecycle", "accumulate", "clip", "ema", "nothing")),
     Case("dataloader", 0, "foreign_ema"),
@@ -101,8 +108,7 @@ def test_a_run_on_one_rank_ends_with_the_same_bits(tmp_path: Path, case: Case, p
     require_same(case, step, tmp_path)
 
 
-@pytest.mark.parametrize("point", POINTS)
-@pytest.mark.parametrize("case", [*DATA, *FOREIGN], ids=name_of)
+@pytest.mark.parametrize(("case", "point"), ON_TWO, ids=name_of)
 def test_a_run_on_two_ranks_ends_with_the_same_bits(
     tmp_path: Path, ranks: TwoRanks, case: Case, point: str
 ) -> None:

@@ -32,8 +32,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def nimble(hub: fakehub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    return run(hub, home, NIMBLE_CLI, *words)
+
+
+def program(hub: fakehub.FakeHub, home: Path, code: str, *words: object) -> subprocess.CompletedProcess[str]:
+    return run(hub, home, sys.executable, "-c", code, *words)
+
+
+def run(hub: fakehub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """In a process of its own: the library asks the environment for its Hub once."""
     return subprocess.run(
-        [str(NIMBLE_CLI), *map(str, words)],
+        list(map(str, words)),
         env={**os.environ, **hub.environment(home)},
         capture_output=True,
         text=True,
@@ -93,12 +102,7 @@ model, here = (AutoModelForCausalLM.from_pretrained(place) for place in ("me/liv
 assert all(a.equal(b) for a, b in zip(model.state_dict().values(), here.state_dict().values(), strict=True))
 assert AutoTokenizer.from_pretrained("me/live")("hello world")["input_ids"] == [5, 6]
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code.format(here=str(pushed / "best"))],
-        env={**os.environ, **hub.environment(home)},
-        capture_output=True,
-        text=True,
-    )
+    done = program(hub, home, code.format(here=str(pushed / "best")))
     assert done.returncode == 0, done.stderr[-2000:]
 
 
@@ -112,6 +116,19 @@ def test_the_command_pushes_what_was_checked_before_and_tries_again(
     assert {name: hub.repos["me/again"][name] for name in files(pushed / "best")} == files(pushed / "best")
 
 
+# It is tried again after seconds that this test need not wait for.
+DAMAGED = """
+import sys
+from pathlib import Path
+from nimble_lightning.export.hub import push
+from nimble_lightning.export.refusal import ExportError
+try:
+    push(Path(sys.argv[1]), "me/damaged", message="some", sleep=lambda seconds: None)
+except ExportError as error:
+    print(error)
+"""
+
+
 def test_a_refusal_and_a_damaged_upload_are_errors_and_cost_no_local_file(
     hub: fakehub.FakeHub, home: Path, pushed: Path
 ) -> None:
@@ -122,8 +139,9 @@ def test_a_refusal_and_a_damaged_upload_are_errors_and_cost_no_local_file(
     assert "Pushing to me/refused failed" in done.stderr
     hub.corrupt = True
     hub.large.clear()
-    done = nimble(hub, home, "export", pushed, "--to", "hub", "--repo", "me/damaged")
-    assert (done.returncode, hub.repos["me/damaged"]) == (1, {})
+    done = program(hub, home, DAMAGED, pushed / "best")
+    assert "failed" in done.stdout, done.stderr[-2000:]
+    assert hub.repos["me/damaged"] == {}
     assert files(pushed) == before
 
 
@@ -152,12 +170,7 @@ for name in ("a.ckpt", "b.ckpt"):
     push(folder, "me/replaced", message=name, under="last-checkpoint", replace=True)
     push(folder, "me/replaced", message=name, under="checkpoints")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)],
-        env={**os.environ, **hub.environment(home)},
-        capture_output=True,
-        text=True,
-    )
+    done = program(hub, home, code, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "B/s" not in done.stderr
     assert sorted(hub.repos["me/replaced"]) == [

@@ -6,19 +6,30 @@ import functools
 import json
 import multiprocessing
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from killing import bad_starts, digests, faults, gone, job, newest_step, run_and_kill, workers
+from forked import Command
+from killing import (
+    TRAINER,
+    bad_starts,
+    digests,
+    faults,
+    gone,
+    job,
+    newest_step,
+    run_and_kill,
+    settings,
+    workers,
+)
+from launched import until
 
 from nimble_lightning.checkpoint import newest_whole, stages
 from nimble_lightning.runtime import supervise
+from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.runtime.heartbeat import read
 
 EPOCHS = {1: "lightning.max_epochs=27", 2: "lightning.max_epochs=36"}
 SHORT = "lightning.max_epochs=3"
@@ -103,7 +114,7 @@ def test_a_damaged_checkpoint_between_two_attempts_is_passed_over(
     assert digests(tmp_path) == untouched(1, SHORT)
 
 
-TRAINER = """
+LOADING = """
 import os, signal
 import torch
 from torch.utils.data import Dataset, get_worker_info
@@ -132,7 +143,7 @@ class Loading(TinyTrainer):
 
 def test_a_killed_loading_process_is_one_more_reason_to_start_again(tmp_path: Path) -> None:
     trainer = tmp_path / "loading.py"
-    trainer.write_text(TRAINER)
+    trainer.write_text(LOADING)
     ends = []
     for name, killed in (("whole", ""), ("killed", str(tmp_path / "flag"))):
         asked = job(
@@ -149,30 +160,20 @@ def test_a_killed_loading_process_is_one_more_reason_to_start_again(tmp_path: Pa
     assert ends[0][1] == ends[1][1]
 
 
-def test_workers_end_with_their_supervisor_and_the_same_command_continues(
-    tmp_path: Path, untouched: Untouched
-) -> None:
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from killing import job
-from nimble_lightning.runtime import supervise
-if __name__ == "__main__":
-    supervise(job(Path({str(tmp_path)!r}), {SHORT!r}, "+params.step_seconds=0.05"))
-"""
-    supervisor = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    steps, until = tmp_path / "checkpoints" / "steps", time.monotonic() + 60
-    while newest_step(steps) < 6 and time.monotonic() < until:
-        time.sleep(0.02)
-    family = psutil.Process(supervisor.pid).children(recursive=True)
-    supervisor.send_signal(signal.SIGKILL)
-    supervisor.wait()
-    assert gone([p for p in family if p.pid != supervisor.pid])
-    result = supervise(job(tmp_path, SHORT, "+params.step_seconds=0.05"))
-    assert result.status == "finished"
-    assert result.attempts[-1]["first_step"] >= 6
-    assert len(json.loads((tmp_path / "run.json").read_text())["attempts"]) == 2
-    assert digests(tmp_path) == untouched(1, SHORT)
+def test_workers_end_with_their_supervisor_and_the_same_command_continues(untouched: Untouched) -> None:
+    words = [f"trainer={TRAINER}", "name=tiny", *settings(), SHORT, "params.step_seconds=0.05"]
+    command, folder = Command(*words), Path("outputs/tiny/test")
+    assert until(lambda: newest_step(folder / "checkpoints/steps") >= 6)
+    (beat,) = (read(path) for path in RunFolder(folder).heartbeats())
+    assert beat is not None
+    worker = psutil.Process(beat.pid)
+    command.kill()
+    assert gone([worker])
+    Command(*words).end_with(0)
+    first, second = json.loads((folder / "run.json").read_text())["attempts"]
+    assert second["first_step"] >= 6
+    assert (first["cause"], second["cause"]) == ("killed", "finished")
+    assert digests(folder) == untouched(1, SHORT)
 
 
 def test_no_worker_is_left_when_a_run_has_ended() -> None:
