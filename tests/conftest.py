@@ -37,8 +37,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signa
 _HELPERS = ("resource_tracker", "forkserver")
 
 
-def pytest_collection_finish() -> None:
-    # Or each look for garbage goes through all that torch, Lightning and the tests themselves consist of.
+@pytest.fixture(scope="module", autouse=True)
+def looks_for_garbage_of_its_own() -> None:
+    # Or each look goes through all that torch, Lightning and the modules before this one have brought along.
     gc.collect()
     gc.freeze()
 
