@@ -8,9 +8,12 @@ import importlib
 import os
 
 from nimble_lightning.runtime.forkserver import PRELOAD_ALSO
+from nimble_lightning.runtime.postponing import postpone
 
 # Nothing that is imported becomes garbage, and looking for it is a sixth of the time all this takes.
 gc.disable()
+_also = os.environ.get(PRELOAD_ALSO, "").split()
+postpone(_also)
 for _name in (
     "nimble_lightning.runtime.training",
     "nimble_lightning.runtime.worker",
@@ -18,16 +21,16 @@ for _name in (
     "nimble_lightning.callbacks.best_checkpoint",
     "nimble_lightning.callbacks.exact_resume",
     "nimble_lightning.callbacks.progress",
+    "nimble_lightning.loggers.jsonl",
     "hydra.utils",
 ):
     importlib.import_module(_name)
 
-for _name in os.environ.get(PRELOAD_ALSO, "").split():
+for _name in _also:
     # A module of the user's that cannot be imported here says so in the worker, where it can be reported.
     with contextlib.suppress(Exception):
         importlib.import_module(_name)
 
 # What is imported stays: no need for this process, or workers forked from it, to search it for garbage.
-gc.collect()
 gc.freeze()
 gc.enable()
