@@ -30,6 +30,7 @@ def choices(group: str) -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
 
 
+@cache
 def block(group: str, choice: str) -> dict[str, Any]:
     """What one choice of a group puts into a configuration."""
     text = (files(_CONF) / group / f"{choice}.yaml").read_text(encoding="utf-8")

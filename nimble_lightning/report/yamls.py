@@ -10,7 +10,8 @@ import yaml
 _FLOAT = re.compile(r"[-+]?(?:\d[\d_]*)?\.?\d+[eE][-+]?\d+$")
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+# The same in C, where PyYAML was built with it: a page reads a hundred small files.
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.1, which PyYAML keeps to, wants a point in every fraction."""
 
 
