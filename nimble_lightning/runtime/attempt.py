@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from nimble_lightning.runtime import devices, forkserver, host_memory
+from nimble_lightning.runtime import forkserver, host_memory
 from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.job import Job
@@ -128,12 +128,12 @@ class Attempt:
         from nimble_lightning.runtime import worker
         from nimble_lightning.runtime.meeting import Met
 
-        share = devices.share()
+        folder, environment = str(self._job.folder.path), forkserver.changes()
         spec = WorkerSpec(
             role="worker",
             local_world_size=len(self.ranks),
             entrypoint=worker.main,
-            args=(str(self._job.folder.path), self.number, os.getpid(), self._resume_from, share),
+            args=(folder, self.number, os.getpid(), self._resume_from, environment),
             rdzv_handler=Met(self._meeting, f"{self._job.run_id}-{self.number}"),
             max_restarts=0,
             monitor_interval=POLL_SECONDS,

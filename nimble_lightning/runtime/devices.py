@@ -27,13 +27,6 @@ def count(lightning: Mapping[str, Any]) -> int:
     return max(1, _gpus()) if accelerator in ("auto", "gpu", "cuda") else 1
 
 
-def share() -> dict[str, str]:
-    """What a supervisor may use of its machine, for its workers: they come from a server that may use all."""
-    return {
-        name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS") if name in os.environ
-    }
-
-
 def visible(lightning: Mapping[str, Any]) -> list[str]:
     """The names of the GPUs a run may use, as CUDA_VISIBLE_DEVICES spells them; none for a run on the CPU."""
     if str(lightning.get("accelerator", "auto")) not in ("auto", "gpu", "cuda"):

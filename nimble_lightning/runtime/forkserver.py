@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import multiprocessing
 import os
+import signal
 import sys
 import types
 from collections.abc import Iterator
@@ -14,6 +16,8 @@ from pathlib import Path
 
 PRELOAD = ["nimble_lightning.runtime.deaf", "nimble_lightning.runtime.preload"]
 PRELOAD_ALSO = "NIMBLE_PRELOAD"
+# Of the server, which has it from the moment when it was started.
+_environment: dict[str, str] = {}
 
 
 def start(trainer: str) -> None:
@@ -27,12 +31,22 @@ def start(trainer: str) -> None:
         # Started by joblib, this process names a method of joblib's to its children, which do not know it.
         multiprocessing.set_start_method(None, force=True)
     multiprocessing.set_forkserver_preload(PRELOAD)
+    before = _pid()
     os.environ[PRELOAD_ALSO] = " ".join(imports_of(trainer))
     try:
         with without_main():
             forkserver.ensure_running()
     finally:
         del os.environ[PRELOAD_ALSO]
+    if (server := _pid()) != before:
+        _environment.clear()
+        _environment.update(os.environ)
+        atexit.register(_end, server, os.getpid())
+
+
+def changes() -> dict[str, str]:
+    """What the environment of this process has, and the server's has not: a member's devices, for one."""
+    return {name: value for name, value in os.environ.items() if _environment.get(name) != value}
 
 
 def inherit() -> None:
@@ -49,6 +63,16 @@ def without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+def _pid() -> int:
+    return forkserver._forkserver._forkserver_pid or 0  # type: ignore[attr-defined]
+
+
+def _end(server: int, starter: int) -> None:
+    """With its command, even while it is still importing: it may have been started for nothing."""
+    if os.getpid() == starter and _pid() == server:
+        os.kill(server, signal.SIGKILL)
 
 
 def imports_of(trainer: str) -> list[str]:

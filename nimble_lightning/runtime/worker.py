@@ -25,12 +25,12 @@ STACKS = signal.SIGUSR2
 
 
 def main(
-    folder: str, attempt: int, supervisor: int, resume_from: str | None, share: Mapping[str, str]
+    folder: str, attempt: int, supervisor: int, resume_from: str | None, environment: Mapping[str, str]
 ) -> None:
     """Entry point in a forked worker. Its answer is what it leaves in the run folder, not what it returns."""
     parent.die_with(supervisor)
     os.environ[IN_WORKER] = "1"
-    take(share)
+    take(environment)
     # Ours came down from the supervisor. Loading processes start as they do anywhere, by a fork on Linux: in
     # an instant, and whatever the dataset holds.
     multiprocessing.set_start_method(None, force=True)
@@ -67,14 +67,14 @@ def train(
     return None
 
 
-def take(share: Mapping[str, str]) -> None:
-    """Use what the supervisor may use of this machine, and no more."""
-    os.environ.update(share)
-    if "OMP_NUM_THREADS" in share:
+def take(environment: Mapping[str, str]) -> None:
+    """Have what the supervisor has that the server had not: devices among it, and no others are used."""
+    os.environ.update(environment)
+    if "OMP_NUM_THREADS" in environment:
         import torch
 
         # Read from the environment when torch was loaded, which in the server was long ago.
-        torch.set_num_threads(int(share["OMP_NUM_THREADS"]))
+        torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
 
 
 def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
+from nimble_lightning.runtime import forkserver
 from nimble_lightning.runtime.forkserver import imports_of, without_main
 
 
@@ -28,3 +31,10 @@ def test_the_users_script_is_hidden_only_meanwhile() -> None:
         assert sys.modules["__main__"] is not main
         assert not hasattr(sys.modules["__main__"], "__file__")
     assert sys.modules["__main__"] is main
+
+
+def test_what_the_server_does_not_have_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    forkserver.start("package.module:Class")
+    before = forkserver.changes()
+    monkeypatch.setenv("SET_SINCE", "now")
+    assert forkserver.changes() == {**before, "SET_SINCE": "now"}
