@@ -59,11 +59,12 @@ class Job:
     def save(self) -> None:
         """Write what was asked; refuse to continue a run as if it had been asked differently."""
         self.folder.create()
+        text = OmegaConf.to_yaml(self.config)
         if self.folder.job.exists():
             self._require_same(Job.load(self.folder.path))
         else:
-            write_text(self.folder.config, OmegaConf.to_yaml(self.config))
-        write_text(self.folder.job, OmegaConf.to_yaml(self.config))
+            write_text(self.folder.config, text)
+        write_text(self.folder.job, text)
 
     def resolved(self) -> dict[str, Any]:
         """The configuration with every reference resolved in this process; never written anywhere."""
@@ -107,6 +108,6 @@ def short_name(trainer: str) -> str:
     return Path(place).stem if place.endswith(".py") else name or place.rpartition(".")[2]
 
 
-def signature_wanted(job: Job) -> bool:
-    """Whether the run will be signed when it has ended."""
-    return bool((job.config.get("signature") or {}).get("_target_"))
+def signature_wanted(config: DictConfig) -> bool:
+    """Whether a run will be signed when it has ended."""
+    return bool((config.get("signature") or {}).get("_target_"))

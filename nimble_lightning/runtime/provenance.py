@@ -40,7 +40,7 @@ class Provenance(L.Callback):
 
 def callbacks(job: Job, attempt: int) -> list[L.Callback]:
     """What a run that will be signed does besides: note where it came from, keep commits to train between."""
-    if not (signature_wanted(job) or replayed.wanted(job)):
+    if not (signature_wanted(job.config) or replayed.wanted(job)):
         return []
     asked = int((job.config.get("signature") or {}).get("keep_stretches") or 0)
     keep = max(asked, replayed.wanted(job))
@@ -69,7 +69,7 @@ def write(
 
 def of_whole_run(job: Job, attempt: int, user: UserTrainer, rank: int) -> None:
     """The same for a trainer whose `train` did everything itself."""
-    if signature_wanted(job) and rank == 0:
+    if signature_wanted(job.config) and rank == 0:
         data = {name: fingerprint(source) for name, source in _of_user(user).items()}
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
         machine = surroundings.hardware(device, 1, torch.are_deterministic_algorithms_enabled())

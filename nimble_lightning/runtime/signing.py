@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.proof import canary
@@ -37,12 +37,12 @@ def ready(job: Job) -> Iterator[None]:
     if job.folder.path in _ready:
         yield
         return
-    if not signature_wanted(job):
+    if not signature_wanted(job.config):
         if job.config.get("signature"):
             raise RequestError("There are settings for a signature, but none is asked for: signature=ed25519")
         yield
         return
-    backend = _backend(job)
+    backend = _backend(job.config)
     seal = backend.unlock(os.environ)
     with withheld(backend.variables) as held:
         _ready[job.folder.path] = seal, held
@@ -52,12 +52,17 @@ def ready(job: Job) -> Iterator[None]:
             del _ready[job.folder.path]
 
 
+def variables(config: DictConfig) -> list[str]:
+    """Of the environment, from which the key of a run comes, and which no worker may see."""
+    return list(_backend(config).variables) if signature_wanted(config) else []
+
+
 def complete(job: Job) -> None:
     """Sign a run that has ended. One that cannot be signed has ended all the same."""
-    if not signature_wanted(job):
+    if not signature_wanted(job.config):
         return
     try:
-        backend = _backend(job)
+        backend = _backend(job.config)
         seal, held = _ready.get(job.folder.path) or (backend.unlock(os.environ), {})
         config = OmegaConf.to_yaml(job.config)
         secrets = canary.secrets_of(config, {**os.environ, **held})
@@ -66,11 +71,11 @@ def complete(job: Job) -> None:
         log.warning("the run is not signed: %s", str(error).removeprefix("Not signed: "))
 
 
-def _backend(job: Job) -> Any:
+def _backend(config: DictConfig) -> Any:
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    block = job.config.signature
+    block = config.signature
     for name in ("key", "passphrase"):
         node = block._get_node(name)
         raw = "" if node is None else str(node._value())

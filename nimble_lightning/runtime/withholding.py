@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
@@ -32,4 +33,6 @@ def _end_server_that_knows(names: Sequence[str]) -> None:
     except OSError:
         environment = [f"{name}=".encode() for name in names]
     if any(entry.startswith(f"{name}=".encode()) for entry in environment for name in names):
+        # It may be importing still, and would end only after that.
+        os.kill(pid, signal.SIGKILL)
         server._stop()

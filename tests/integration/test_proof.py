@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,32 @@ def test_no_worker_sees_the_key(
     assert verify(folder, keys[1]).verified
     assert "[]" in (folder / "show" / "01.txt").read_text()
     assert os.environ["RUN_KEY"] == Path(keys[0]).read_text(), "it is back when the run has ended"
+
+
+def test_the_members_of_a_sweep_are_signed_and_none_of_their_workers_sees_the_key(
+    trainer: Path, keys: tuple[str, str], tmp_path: Path
+) -> None:
+    words = [f"trainer={trainer}", "params.lr=0.1,0.2", "sweep_id=s", f"output_dir={tmp_path}"]
+    words += [
+        "signature=ed25519",
+        "signature.key=env:RUN_KEY",
+        "lightning.accelerator=cpu",
+        "data.batch_size=32",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "nimble_lightning", "-m", *words, "lightning.max_epochs=1"],
+        env={**os.environ, "RUN_KEY": Path(keys[0]).read_text()},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for member in ("0", "1"):
+        folder = tmp_path / "small" / "s" / member
+        report = verify(folder, keys[1])
+        assert report.verified, report.lines()
+        assert "[]" in (folder / "show" / "01.txt").read_text()
 
 
 def test_a_key_that_does_not_open_is_refused_before_the_run(trainer: Path, tmp_path: Path) -> None:
