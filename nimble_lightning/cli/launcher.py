@@ -32,10 +32,12 @@ class SideBySide(Launcher):
         # Hydra hands on whatever its main function was given, which here is a Task.
         self._task = cast(Task, task_function)
         if config.launch.name not in ("inline", "slurm"):
-            from nimble_lightning.runtime import forkserver
+            from nimble_lightning.runtime import forkserver, signing
+            from nimble_lightning.runtime.withholding import withheld
 
-            # While it imports Lightning, the members are composed and checked here.
-            forkserver.start(str(config.trainer))
+            # Members use this process's server. What they are signed with is theirs, and not their workers'.
+            with withheld(signing.variables(config)):
+                forkserver.start(str(config.trainer))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         if self._config.launch.name == "inline":
@@ -43,18 +45,24 @@ class SideBySide(Launcher):
             launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
             return launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         jobs = list(enumerate(job_overrides, initial_job_idx))
-        ended = self.stream(jobs, len(jobs))
+        ended = self.stream(jobs, len(jobs), ahead=True)
         return [self._returned(words, ended[number]) for number, words in jobs]
 
     def stream(
-        self, jobs: Iterable[tuple[int, Sequence[str]]], most: int, told: Told = lambda outcome: outcome
+        self,
+        jobs: Iterable[tuple[int, Sequence[str]]],
+        most: int,
+        told: Told = lambda outcome: outcome,
+        *,
+        ahead: bool = False,
     ) -> dict[int, Outcome]:
         """Run members as there is room for them.
 
         Args:
-            jobs: Number and overrides of each, asked for when it can start and not before.
+            jobs: Number and overrides of each, asked for when it can start.
             most: How many there are going to be.
             told: Hears of every outcome, and gives it back as it is to be shown.
+            ahead: Ask for some before they can start: they do not depend on what came of the others.
         """
         setup_globals()
         if self._config.launch.name == "slurm":
@@ -67,7 +75,9 @@ class SideBySide(Launcher):
         room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), most)  # type: ignore[arg-type]
         with Board(most) as board:
             watch = _Watch(board, told)
-            sweep = sweeping.Sweep(Path(str(self._config.hydra.sweep.dir)), room, watch)
+            self._task.begins = False
+            folder = Path(str(self._config.hydra.sweep.dir))
+            sweep = sweeping.Sweep(folder, room, watch, len(room) if ahead else 0)
             sweep.run(self._jobs(jobs, watch))
         self._task.outcomes += [watch.outcomes[number] for number in sorted(watch.outcomes)]
         if sweep.exit_code is not None:
@@ -132,6 +142,7 @@ class _Watch:
         self.outcomes: dict[int, Outcome] = {}
 
     def started(self, job: Job) -> None:
+        outcomes.begin(job.number, self.words[job.number], job.folder)
         self._board.started(job.number, self.words[job.number], job.folder)
 
     def ended(self, job: Job, answer: Outcome | None) -> None:

@@ -1,4 +1,4 @@
-"""Our launcher and our sweeper, where Hydra looks for such."""
+"""Our launcher and our sweepers, where Hydra looks for such."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import ModuleType
 
 from hydra.core.plugins import Plugins
 
+from nimble_lightning.cli.grid import Grid
 from nimble_lightning.cli.launcher import SideBySide
 from nimble_lightning.cli.searching import Search
 
@@ -24,7 +25,7 @@ def register() -> None:
         package.__path__ = []
     home = ModuleType(f"{_PLACE}.nimble_lightning")
     vars(package)["nimble_lightning"] = sys.modules[home.__name__] = home
-    for plugin in (SideBySide, Search):
+    for plugin in (SideBySide, Grid, Search):
         vars(home)[plugin.__name__] = plugin
         plugin.__module__ = home.__name__
         Plugins.instance().register(plugin)

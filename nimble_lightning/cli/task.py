@@ -27,11 +27,13 @@ class Task:
     Attributes:
         outcomes: Of the jobs that ran in this process, or were forked from it.
         objectives: What a search looks for: figures with minimize or maximize.
+        begins: Whether a job begins when it is called; a member of ours first waits for its seat.
     """
 
     def __init__(self, varied: Collection[str] = ()) -> None:
         self.outcomes: list[Outcome] = []
         self.objectives: dict[str, str] = {}
+        self.begins = True
         self._varied = set(varied)
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -41,8 +43,8 @@ class Task:
         overrides = self.varied(hydra.overrides.task)
         if member is not None:
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
-            # Whoever kills this process, that it has begun is known, and with what.
-            outcomes.keep(Outcome(member, overrides, "running", 1, folder))
+            if self.begins:
+                outcomes.begin(member, overrides, folder)
         refused: NimbleError | None = None
         try:
             outcome = _run(config, folder, member, overrides)
@@ -51,7 +53,10 @@ class Task:
         self.outcomes.append(outcome)
         if member is not None:
             outcomes.keep(outcome)
-        if outcome.exit_code:
+        if refused is None and member is not None and _sealed(config):
+            # What was signed is not added to; the command has it in its table.
+            pass
+        elif outcome.exit_code:
             saying.complain(told(outcome), refused)
         else:
             saying.say(told(outcome))
@@ -74,9 +79,17 @@ class Task:
 
     def failure(self, outcome: Outcome, sweeper: str) -> NimbleError | None:
         """What to raise for a member that failed; only a sweeper that searches has to see it."""
-        if outcome.exit_code not in (1, 2) or outcome.number is None or sweeper.endswith("BasicSweeper"):
+        searches = not sweeper.endswith(("Grid", "BasicSweeper"))
+        if outcome.exit_code not in (1, 2) or outcome.number is None or not searches:
             return None
         return NimbleError(outcome.message or f"job {outcome.number} failed")
+
+
+def _sealed(config: DictConfig) -> bool:
+    """Whether what this process prints is in the log of a run that is signed by now."""
+    from nimble_lightning.runtime.job import signature_wanted
+
+    return signature_wanted(config) and not config.log.terminal
 
 
 def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:

@@ -1,23 +1,24 @@
-"""The members of a sweep side by side: a forked process for each, which supervises its run and answers."""
+"""The members of a sweep: a forked process for each, which supervises its run and answers."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import pickle
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from nimble_lightning.runtime import forkserver
+from nimble_lightning.runtime import forkserver, seat
 
 _PR_SET_PDEATHSIG = 1
+_ASKED = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,15 @@ class Share:
         )
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a member came to."""
+
+    value: Any
+
+
 class Member:
-    """One member while it runs.
+    """One member, from when it gets ready.
 
     A forked process has in memory what the command has imported, so it is there at once, and it gives all
     it took back when it ends. It has a process group of its own: Ctrl-C is for the command, which passes it
@@ -49,49 +57,67 @@ class Member:
     Args:
         number: Of the member in its sweep.
         folder: Of its run; what it prints goes to the log there.
-        work: What it does; the answer has to be something that can be pickled.
-        share: What it may use.
+        work: What it does; it takes its seat before it uses anything there is too little of. The answer has
+            to be something that can be pickled.
 
     Attributes:
-        killed: Whether a signal ended it, known once it has answered.
+        answer: What it came to; None as long as it runs, or when it failed or was killed before it could say.
+        killed: Whether a signal ended it.
     """
 
-    def __init__(self, number: int, folder: Path, work: Callable[[], Any], share: Share) -> None:
+    def __init__(self, number: int, folder: Path, work: Callable[[], Any]) -> None:
         self.number = number
         self.folder = folder
-        self.share = share
+        self.answer: Any = None
         self.killed = False
         sys.stdout.flush()
         sys.stderr.flush()
-        self.answers, ours = connection.Pipe(duplex=False)
+        self.line, its = connection.Pipe()
         parent = os.getpid()
+        # What it is asked before it can do as it is asked waits until then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ASKED)
         self.pid = os.fork()
         if self.pid == 0:
-            self.answers.close()
-            _be(work, folder, share, parent, ours)
-        ours.close()
+            self.line.close()
+            _be(work, folder, parent, its)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED)
+        its.close()
 
-    def answer(self) -> Any:
-        """What it came to, once it has ended; None when it failed, or was killed, before it could say."""
+    def seat(self, share: Share) -> None:
+        """Let it start."""
+        with suppress(BrokenPipeError):
+            self.line.send(share.environment())
+
+    def listen(self) -> bool:
+        """Hear what it says next: that it has left its seat, or, which is True, that it has ended."""
         try:
-            return pickle.loads(self.answers.recv_bytes())
-        except EOFError:
-            return None
-        finally:
-            self.answers.close()
-            self.killed = os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
+            said = self.line.recv()
+        except (EOFError, ConnectionResetError):
+            said = Answer(None)
+        if not isinstance(said, Answer):
+            return False
+        self.answer = said.value
+        self._bury()
+        return True
 
     def signal(self, number: signal.Signals) -> None:
-        try:
+        with suppress(ProcessLookupError):
             os.kill(self.pid, number)
-        except ProcessLookupError:
-            return
+
+    def dismiss(self) -> None:
+        """End it while it waits; in its folder is no more than what it was asked."""
+        self.signal(signal.SIGKILL)
+        self._bury()
+
+    def _bury(self) -> None:
+        self.line.close()
+        self.killed = os.WIFSIGNALED(os.waitpid(self.pid, 0)[1])
 
 
-def ended(members: list[Member], seconds: float) -> list[Member]:
-    """Those that have ended within some time."""
-    ready = connection.wait([member.answers for member in members], seconds)
-    return [member for member in members if member.answers in ready]
+def speaking(members: list[Member], seconds: float) -> list[Member]:
+    """Those that have something to say within some time."""
+    ready = connection.wait([member.line for member in members], seconds)
+    return [member for member in members if member.line in ready]
 
 
 def shares(count: int, fit: int, devices: list[str], each: int) -> list[Share]:
@@ -113,7 +139,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def _be(work: Callable[[], Any], folder: Path, share: Share, parent: int, answers: Connection) -> None:
+def _be(work: Callable[[], Any], folder: Path, parent: int, line: Connection) -> None:
     """The life of a member. It never returns to what the command was doing when it was forked."""
     code = 1
     try:
@@ -125,10 +151,11 @@ def _be(work: Callable[[], Any], folder: Path, share: Share, parent: int, answer
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED)
         _print_to(folder)
-        os.environ.update(share.environment())
         forkserver.inherit()
-        answers.send_bytes(pickle.dumps(work()))
+        seat.wait_for(line)
+        line.send(Answer(work()))
         code = 0
     except BaseException:
         # Nobody else prints it: the process does not end as Python's do.

@@ -17,6 +17,7 @@ from nimble_lightning.runtime import (
     notifying,
     refreshing,
     resuming,
+    seat,
     signing,
 )
 from nimble_lightning.runtime.abandoned import abandoned
@@ -60,6 +61,7 @@ def lead(job: Job, company: Company) -> Result:
     left = abandoned(job.folder)
 
     def work(job: Job) -> Result:
+        seat.take()
         with notifying.telling(job):
             supervisor = Supervisor(job, company)
             supervisor.record.end_abandoned(left)
@@ -101,6 +103,7 @@ class Supervisor:
             self._tell("started", resumed=bool(self.record.attempts))
             with refreshing.meanwhile(self.job):
                 ended = self._attempts()
+            seat.leave()
             self.company.part(ended)
             return ending.complete(self.job, ended)
 

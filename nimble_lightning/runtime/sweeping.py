@@ -1,4 +1,4 @@
-"""A sweep: so many members at once, each started when there is room for it, all ended when asked to."""
+"""A sweep: so many members at once, each seated when there is room for it, all ended when asked to."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from typing import Any, Protocol
 # Imported here, and so before the first fork: every member has them from there.
 import torch.distributed.launcher.api  # noqa: F401
 
-import nimble_lightning.report.building  # noqa: F401
+import nimble_lightning.report.building
+import nimble_lightning.runtime.supervisor  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime import devices, result
 from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
+from nimble_lightning.runtime.members import Member, Share, cores, shares, speaking
 
 LOOK_SECONDS = 0.1
 # What kills the process that supervises a member is nothing the member did.
@@ -31,7 +32,7 @@ class Job:
     Attributes:
         number: Of the member in its sweep.
         folder: Of its run.
-        work: Done in a process of its own; what it returns is the answer.
+        work: Done in a process of its own, once it has taken its seat; what it returns is the answer.
     """
 
     number: int
@@ -58,16 +59,21 @@ class Sweep:
         folder: Of the sweep; one command at a time works in it.
         room: What each of those that run at once may use.
         watcher: Told of every start and end.
+        ahead: So many more are made ready, and wait until there is room. 0: what the next one does depends on
+            what came of those that run.
     """
 
-    def __init__(self, folder: Path, room: list[Share], watcher: Watcher) -> None:
+    def __init__(self, folder: Path, room: list[Share], watcher: Watcher, ahead: int = 0) -> None:
         self._folder = folder
         self._free = room
         self._watcher = watcher
+        self._ahead = ahead
         self._signals: list[signal.Signals] = []
         self._winding_down = False
         self._passed_on = 0
+        self._waiting: dict[Member, Job] = {}
         self._running: dict[Member, Job] = {}
+        self._seats: dict[Member, Share] = {}
         self._again: list[Job] = []
         self._starts: Counter[int] = Counter()
 
@@ -82,45 +88,58 @@ class Sweep:
         """The answer of every member that was started, by its number.
 
         Args:
-            jobs: Asked for the next one when there is room for it, and not before.
+            jobs: Asked for the next one when it can get ready, and not before.
 
         Raises:
             RequestError: The sweep is already going on.
         """
         answers: dict[int, Any] = {}
         with RunLock(self._folder / "sweep.lock"), heard(self._signals):
-            while self._fill(jobs) or self._running:
-                for member in ended(list(self._running), LOOK_SECONDS):
-                    job, answer = self._end(member)
-                    if member.killed and not self._signals and self._starts[job.number] < MOST_STARTS:
-                        self._again.append(job)
-                        continue
-                    answers[job.number] = answer
-                    self._watcher.ended(job, answer)
+            while (busy := self._fill(jobs)) or self._running or self._waiting:
+                for member in speaking([*self._running, *self._waiting], 0 if busy else LOOK_SECONDS):
+                    self._hear(member, answers)
                 self._pass_on()
                 self._watcher.look({member.number: member.folder for member in self._running})
         return answers
 
     def _fill(self, jobs: Iterator[Job]) -> bool:
-        """Start as many members as there is room for; whether any was started."""
-        started = False
-        while self._free and not self._signals:
-            job = self._again.pop() if self._again else next(jobs, None)
-            if job is None:
-                break
-            self._starts[job.number] += 1
-            member = Member(job.number, job.folder, job.work, self._free.pop(0))
-            self._running[member] = job
+        """Let a member start, or one more get ready; whether there was one."""
+        if self._signals:
+            return False
+        if self._waiting and self._free:
+            member = next(iter(self._waiting))
+            job = self._running[member] = self._waiting.pop(member)
+            share = self._seats[member] = self._free.pop(0)
+            member.seat(share)
             self._watcher.started(job)
-            started = True
-        return started
+            return True
+        if len(self._waiting) >= max(self._ahead, len(self._free)):
+            return False
+        next_job = self._again.pop() if self._again else next(jobs, None)
+        if next_job is not None:
+            self._starts[next_job.number] += 1
+            self._waiting[Member(next_job.number, next_job.folder, next_job.work)] = next_job
+        return next_job is not None
 
-    def _end(self, member: Member) -> tuple[Job, Any]:
-        self._free.insert(0, member.share)
-        return self._running.pop(member), member.answer()
+    def _hear(self, member: Member, answers: dict[int, Any]) -> None:
+        """It has left its seat, or ended, or both."""
+        over = member.listen()
+        if member in self._seats:
+            self._free.insert(0, self._seats.pop(member))
+        if not over:
+            return
+        job = self._waiting.pop(member, None) or self._running.pop(member)
+        if member.killed and not self._signals and self._starts[job.number] < MOST_STARTS:
+            self._again.append(job)
+        else:
+            answers[job.number] = member.answer
+            self._watcher.ended(job, member.answer)
 
     def _pass_on(self) -> None:
         """What the members are to know of what was asked of the command: all but a first Ctrl-C."""
+        if self._signals:
+            while self._waiting:
+                self._waiting.popitem()[0].dismiss()
         gently = self._signals[:1] == [signal.SIGINT]
         if gently and self._running and not self._winding_down:
             self._winding_down = True

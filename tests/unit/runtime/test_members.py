@@ -6,23 +6,31 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from nimble_lightning.runtime.members import Member, Share, cores, ended, shares
+from nimble_lightning.runtime import seat
+from nimble_lightning.runtime.members import Member, Share, cores, shares, speaking
 
 ONE = Share(None, 1)
 
 
-def run(folder: Path, work, share: Share = ONE) -> Member:
-    return Member(0, folder / "0", work, share)
+def run(folder: Path, work: Callable[[], Any]) -> Member:
+    """A member that has come to its end."""
+    member = Member(0, folder / "0", work)
+    while not member.listen():
+        pass
+    return member
 
 
 def test_a_member_answers_from_another_process(tmp_path: Path) -> None:
-    member = run(tmp_path, os.getpid)
-    assert ended([member], 10) == [member]
-    assert member.answer() == member.pid != os.getpid()
+    member = Member(0, tmp_path, os.getpid)
+    assert speaking([member], 10) == [member]
+    assert member.listen()
+    assert member.answer == member.pid != os.getpid()
 
 
 def test_what_a_member_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -30,32 +38,67 @@ def test_what_a_member_prints_is_in_its_own_log(tmp_path: Path, capfd: pytest.Ca
         print("to the terminal")
         os.write(2, b"past Python\n")
 
-    run(tmp_path, work).answer()
+    run(tmp_path, work)
     assert (tmp_path / "0" / "log.txt").read_text() == "to the terminal\npast Python\n"
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_member_that_fails_or_is_killed_has_no_answer(tmp_path: Path) -> None:
     failed = run(tmp_path, lambda: 1 // 0)
-    assert failed.answer() is None
+    assert failed.answer is None
     assert not failed.killed
     assert "ZeroDivisionError" in (tmp_path / "0" / "log.txt").read_text()
     killed = run(tmp_path, lambda: os.kill(os.getpid(), signal.SIGKILL))
-    assert killed.answer() is None
+    assert killed.answer is None
     assert killed.killed
 
 
 def test_it_sees_its_share_and_leaves_the_command_as_it_was(tmp_path: Path) -> None:
     before = dict(os.environ)
-    names = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-    member = run(tmp_path, lambda: [os.environ[name] for name in names], Share(("2", "3"), 4))
-    assert member.answer() == ["2,3", "4"]
+
+    def work() -> list[str]:
+        seat.take()
+        return [os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")]
+
+    member = Member(0, tmp_path, work)
+    assert speaking([member], 0.1) == []
+    member.seat(Share(("2", "3"), 4))
+    assert member.listen()
+    assert member.answer == ["2,3", "4"]
     assert dict(os.environ) == before
+
+
+def test_it_says_when_its_seat_is_free_and_hurries_no_more(tmp_path: Path) -> None:
+    def work() -> int:
+        seat.leave()
+        return os.nice(0)
+
+    member = Member(0, tmp_path, work)
+    assert [member.listen(), member.listen()] == [False, True]
+    assert member.answer > os.nice(0)
+
+
+def test_one_that_waits_is_dismissed(tmp_path: Path) -> None:
+    member = Member(0, tmp_path, seat.take)
+    member.dismiss()
+    assert member.killed
+    assert not Path(f"/proc/{member.pid}").exists()
+
+
+def test_it_does_not_wait_for_a_command_that_is_gone(tmp_path: Path) -> None:
+    member = Member(0, tmp_path, seat.take)
+    member.line.close()
+    assert os.WEXITSTATUS(os.waitpid(member.pid, 0)[1]) == 1
+
+
+def test_anybody_else_has_all_there_is_at_once() -> None:
+    seat.take()
+    seat.leave()
 
 
 def test_ctrl_c_for_the_command_is_not_for_its_members(tmp_path: Path) -> None:
     member = run(tmp_path, os.getpgrp)
-    assert member.answer() == member.pid
+    assert member.answer == member.pid
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of the end of a parent")
@@ -63,11 +106,11 @@ def test_a_member_hears_of_the_end_of_its_command(tmp_path: Path) -> None:
     """The command is a fork of this process, killed while its member sleeps."""
 
     def command() -> None:
-        member = run(tmp_path / "inner", lambda: time.sleep(60))
+        member = Member(0, tmp_path / "inner", lambda: time.sleep(60))
         (tmp_path / "pid").write_text(str(member.pid))
         os.kill(os.getpid(), signal.SIGKILL)
 
-    run(tmp_path, command).answer()
+    run(tmp_path, command)
     pid, until = int((tmp_path / "pid").read_text()), time.monotonic() + 10
     while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
         time.sleep(0.02)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime import seat
 from nimble_lightning.runtime.members import Share
 from nimble_lightning.runtime.sweeping import MOST_STARTS, Job, Sweep, room
 
@@ -43,10 +44,17 @@ class Notes:
         self.told_of_the_end += 1
 
 
-def sweep(folder: Path, work: dict[int, Callable[[], Any]], at_once: int, notes: Notes) -> tuple[Sweep, dict]:
-    running = Sweep(folder, [ONE] * at_once, notes)
-    jobs = [Job(number, folder / str(number), task) for number, task in work.items()]
+def sweep(
+    folder: Path, work: dict[int, Callable[[], Any]], at_once: int, notes: Notes, ahead: int = 0
+) -> tuple[Sweep, dict]:
+    running = Sweep(folder, [ONE] * at_once, notes, ahead)
+    jobs = [Job(number, folder / str(number), partial(seated, task)) for number, task in work.items()]
     return running, running.run(iter(jobs))
+
+
+def seated(work: Callable[[], Any]) -> Any:
+    seat.take()
+    return work()
 
 
 def test_every_member_answers_once(tmp_path: Path) -> None:
@@ -56,7 +64,8 @@ def test_every_member_answers_once(tmp_path: Path) -> None:
     assert sorted(notes.starts) == list(range(5))
 
 
-def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path, ahead: int) -> None:
     def work(number: int) -> int:
         (tmp_path / f"runs-{number}").touch()
         beside, until = 1, time.monotonic() + 2
@@ -68,8 +77,41 @@ def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path) -> None:
         (tmp_path / f"runs-{number}").unlink()
         return beside
 
-    _, answers = sweep(tmp_path, {n: partial(work, n) for n in range(6)}, 2, Notes())
+    _, answers = sweep(tmp_path, {n: partial(work, n) for n in range(6)}, 2, Notes(), ahead)
     assert max(answers.values()) == 2
+
+
+def test_one_that_has_left_its_seat_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """The first ends only when the second has been there, for which there is one seat."""
+
+    def first() -> bool:
+        seat.leave()
+        until = time.monotonic() + 10
+        while not (seen := (tmp_path / "second").exists()) and time.monotonic() < until:
+            time.sleep(0.01)
+        return seen
+
+    _, answers = sweep(tmp_path, {0: first, 1: (tmp_path / "second").touch}, 1, Notes())
+    assert answers == {0: True, 1: None}
+
+
+def test_those_that_may_get_ready_are_there_before_there_is_room(tmp_path: Path) -> None:
+    """The first ends only when two others got ready, and not a third."""
+
+    def ready(number: int) -> int:
+        (tmp_path / f"ready-{number}").touch()
+        seat.take()
+        if number == 0:
+            until = time.monotonic() + 10
+            while len(list(tmp_path.glob("ready-*"))) < 3 and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.2)
+        return len(list(tmp_path.glob("ready-*")))
+
+    jobs = [Job(number, tmp_path / str(number), partial(ready, number)) for number in range(5)]
+    answers = Sweep(tmp_path, [ONE], Notes(), 2).run(iter(jobs))
+    assert answers[0] == 3
+    assert sorted(answers) == list(range(5))
 
 
 def test_a_member_that_was_killed_is_started_again(tmp_path: Path) -> None:
@@ -99,9 +141,10 @@ def test_one_that_is_killed_every_time_is_given_up(tmp_path: Path) -> None:
     assert notes.starts == [0] * MOST_STARTS
 
 
-def test_ctrl_c_once_lets_come_to_an_end_what_runs(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_ctrl_c_once_lets_come_to_an_end_what_runs(tmp_path: Path, ahead: int) -> None:
     notes = Notes(at_first=partial(os.kill, os.getpid(), signal.SIGINT))
-    running, answers = sweep(tmp_path, {n: partial(time.sleep, 0.2) or n for n in range(4)}, 1, notes)
+    running, answers = sweep(tmp_path, {n: partial(time.sleep, 0.2) for n in range(4)}, 1, notes, ahead)
     assert notes.starts == [0]
     assert list(answers) == [0]
     assert running.exit_code == 130
@@ -117,7 +160,7 @@ def test_twice_or_by_sigterm_it_stops_what_runs(
             os.kill(os.getpid(), number)
 
     before = time.monotonic()
-    running, answers = sweep(tmp_path, {n: partial(time.sleep, 60) for n in range(2)}, 1, Notes(ask))
+    running, answers = sweep(tmp_path, {n: partial(time.sleep, 60) for n in range(2)}, 1, Notes(ask), 1)
     assert list(answers) == [0]
     assert running.exit_code == code
     assert time.monotonic() - before < 30
