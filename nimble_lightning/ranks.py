@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh
 
 T = TypeVar("T")
 
@@ -48,3 +49,11 @@ def share_of_data(strategy: Any) -> tuple[int, int]:
     """
     asked = getattr(strategy, "distributed_sampler_kwargs", None) or {}
     return asked.get("rank", 0), asked.get("num_replicas", 1)
+
+
+def group_of_shares(strategy: Any) -> dist.ProcessGroup | None:
+    """The ranks that have all samples together and each of them once; None where those are all ranks."""
+    mesh = getattr(strategy, "device_mesh", None)
+    if not isinstance(mesh, DeviceMesh) or "data_parallel" not in (mesh.mesh_dim_names or ()):
+        return None
+    return mesh["data_parallel"].get_group()

@@ -8,10 +8,12 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.strategies.strategy import _ForwardRedirection
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
 
@@ -21,7 +23,9 @@ from nimble_lightning.adapters.exchange import AddedUp, Alone, Averaged, Backwar
 from nimble_lightning.adapters.reducer import Reduced, Reducer
 from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import LossOf, PieceLoss
+from nimble_lightning.errors import TrainerError
 from nimble_lightning.optim.groups import remember_dimensions
+from nimble_lightning.ranks import group_of_shares
 
 
 class Cooperation:
@@ -46,7 +50,10 @@ class Cooperation:
         if isinstance(strategy.model, FullyShardedDataParallel):
             self._redirection, strategy._forward_redirection = strategy._forward_redirection, _ByPieces()
             return KeptAside(parameters, backward, ranks)
-        return Alone(parameters, backward) if ranks == 1 else Averaged(parameters, backward, ranks)
+        if ranks == 1:
+            return Alone(parameters, backward)
+        _require_met(trainer.lightning_module, group_of_shares(strategy))
+        return Averaged(parameters, backward, ranks)
 
     def through_model(self, trainer: L.Trainer, loss_of: PieceLoss) -> LossOf:
         """The loss of a piece, by way of whatever the strategy has put around the model."""
@@ -84,6 +91,26 @@ class Cooperation:
         added_up = AddedUp(parameters, backward, ranks)
         added_up.bucket_mib = strategy._ddp_kwargs.get("bucket_cap_mb") or added_up.bucket_mib
         return added_up
+
+
+def reshard(module: nn.Module) -> None:
+    """What is trained are the parts, and an evaluation leaves the outermost of what FSDP2 cuts up whole."""
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.reshard()
+
+
+def _require_met(module: nn.Module, group: dist.ProcessGroup | None) -> None:
+    """Refuse gradients that would stay those of one rank's samples: `fully_shard` makes them meet."""
+    others, own = set(dist.get_process_group_ranks(group)) if group else set(), {dist.get_rank()}
+    for name, parameter in module.named_parameters():
+        over = set(parameter.device_mesh.mesh.flatten().tolist()) if isinstance(parameter, DTensor) else own
+        if parameter.requires_grad and not others <= over:
+            raise TrainerError(
+                f"{name} is not cut up over the {len(others)} ranks that have other samples, so they would "
+                "each train their own. Give its model to fully_shard in configure_model: "
+                'fully_shard(self.model, mesh=self.device_mesh["data_parallel"])'
+            )
 
 
 class _ByPieces(_ForwardRedirection):

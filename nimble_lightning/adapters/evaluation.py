@@ -36,10 +36,16 @@ class Means:
             else:
                 self._add(name, value, samples, counts)
 
-    def compute(self, device: torch.device) -> dict[str, float]:
-        """The means over all ranks."""
+    def compute(self, device: torch.device, group: Any = None) -> dict[str, float]:
+        """The means over all ranks.
+
+        Args:
+            device: Of the module.
+            group: The ranks that have other samples, where some have the same.
+        """
         means = self._reduced(device)
         for name, metric in self._metrics.items():
+            metric.process_group = metric.process_group or group
             value = metric.compute()
             metric.reset()
             means.update(_flat(name, value))

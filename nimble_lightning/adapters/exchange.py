@@ -97,6 +97,7 @@ class Averaged(Alone):
     def finish(self, unit: float, items: float, total: float, held: Tensor | None) -> None:
         # Ranks that a layer is cut up over count the same samples, in the sum and in the number alike.
         (total,) = gradients.sums((items,), self._device)
+        gradients.sum_up(self.parameters)
         if total:
             gradients.scale(self.parameters, unit * self.ranks / total)
 

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
+
+from nimble_lightning.ops.shards import held, summed
 
 BUCKET_MIB = 25.0
 
@@ -51,8 +52,18 @@ def used_by_any(parameters: Sequence[nn.Parameter], device: torch.device) -> lis
 
 def scale(parameters: Iterable[nn.Parameter], factor: float) -> None:
     """Multiply gradients, of which each rank may hold a part only."""
-    if factor != 1.0 and (held := [_held(p.grad) for p in parameters if p.grad is not None]):
-        torch._foreach_mul_(held, factor)
+    if factor != 1.0 and (parts := [held(p.grad) for p in parameters if p.grad is not None]):
+        torch._foreach_mul_(parts, factor)
+
+
+def sum_up(parameters: Iterable[nn.Parameter]) -> None:
+    """Add up gradients of which ranks have a summand each, as those of norms over parts of a sequence.
+
+    Torch would do it by itself, but again for everything that looks at a gradient.
+    """
+    for p in parameters:
+        if p.grad is not None:
+            p.grad = summed(p.grad)
 
 
 def set_aside(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Tensor]]:
@@ -66,10 +77,6 @@ def set_aside(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Te
 def put_back(taken: list[tuple[nn.Parameter, Tensor]]) -> None:
     for p, earlier in taken:
         p.grad = earlier if p.grad is None else p.grad.add_(earlier)
-
-
-def _held(gradient: Tensor) -> Tensor:
-    return gradient.to_local() if isinstance(gradient, DTensor) else gradient
 
 
 def _buckets(parameters: Sequence[nn.Parameter], most_bytes: float) -> Iterable[list[Tensor]]:

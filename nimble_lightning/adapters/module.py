@@ -22,6 +22,7 @@ from nimble_lightning.adapters.thin import ThinModule, signature_known
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ranks import group_of_shares
 
 
 class NimbleModule(ThinModule):
@@ -69,6 +70,7 @@ class NimbleModule(ThinModule):
 
     def _configure_model(self) -> None:
         if not self._adopted and (configure := self.user.method("configure_model")) is not None:
+            self.user.object.device_mesh = self.device_mesh
             configure()
             self._adopt_modules()
 
@@ -179,7 +181,7 @@ class NimbleModule(ThinModule):
             self.log_dict(metrics, prog_bar=True, sync_dist=True, reduce_fx="max")
 
     def _end_evaluation(self) -> dict[str, float]:
-        metrics = self._means.compute(self.device)
+        metrics = self._means.compute(self.device, group_of_shares(self.trainer.strategy))
         derive = self.user.method("compute_metrics")
         return metrics if derive is None else {**metrics, **derive(dict(metrics))}
 

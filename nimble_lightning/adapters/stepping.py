@@ -9,7 +9,7 @@ from lightning.pytorch.trainer.connectors.data_connector import _parse_num_batch
 from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor, nn
 
-from nimble_lightning.adapters.cooperation import Cooperation
+from nimble_lightning.adapters.cooperation import Cooperation, reshard
 from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.exchange import Averaged
 from nimble_lightning.adapters.hooks import Hooks
@@ -45,6 +45,7 @@ class Stepping:
     def start(self) -> None:
         module, trainer = self._module, self._module.trainer
         accumulate = self.arguments.accumulate
+        reshard(module)
         self._update = Update(module, Hooks(module), self.arguments.clip)
         self._scheduling = Scheduling(trainer.lr_scheduler_configs, self.plateau_metric)
         self._log = log = TrainingLog(module, module.running, accumulate)

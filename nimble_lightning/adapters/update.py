@@ -13,13 +13,13 @@ from lightning.pytorch.strategies import (
     ModelParallelStrategy,
     SingleDeviceStrategy,
 )
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import trainable
-from nimble_lightning.ops.norms import clip_norm
+from nimble_lightning.ops.norms import clip_norm, clip_value
 
 _DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
 
@@ -79,7 +79,7 @@ class Update:
         if self._clip.norm:
             self._clip_norm(self._clip.norm)
         if self._clip.value:
-            nn.utils.clip_grad_value_(self._parameters, self._clip.value)
+            clip_value(self._gradients, self._clip.value)
         if self._scaler is None:
             self.optimizer.step()
         else:
@@ -92,7 +92,11 @@ class Update:
             # Its gradients do not know that they are parts.
             self._model.clip_grad_norm_(most)
         else:
-            clip_norm([p.grad for p in self._parameters if p.grad is not None], most)
+            clip_norm(self._gradients, most)
+
+    @property
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self._parameters if p.grad is not None]
 
     def _backward_with_hooks(self, loss: Tensor) -> None:
         self._hooks.fire("on_before_backward", loss)

@@ -28,6 +28,7 @@ from nimble_lightning.ops.usage.recorder import Recorder
 from nimble_lightning.ops.usage.terms import Terms
 from nimble_lightning.ops.usage.who import this_process
 from nimble_lightning.ops.usage.work import Work
+from nimble_lightning.ranks import share_of_data
 
 # A notebook is older than what is trained in it, and so is a process that comes to its second fit.
 _clocks = itertools.count()
@@ -138,6 +139,7 @@ class Books:
             attempt=self.place.next_attempt(trainer.global_rank),
             rank=trainer.global_rank,
             world_size=trainer.world_size,
+            sharing=trainer.world_size // share_of_data(trainer.strategy)[1],
             run=self.place.run,
             started=time.time() - sum(clock.read().seconds.values()),
             device=name,

@@ -70,6 +70,7 @@ class ExactResume(L.Callback):
         own = checkpoint.setdefault("nimble", {})
         # What waits to be restored is what the run goes on with, whatever was drawn meanwhile.
         own["random"] = everyones(rng.snapshot() if self._random is None else self._random)
+        own["shares"] = _shares(trainer)
         if self._loader is not None:
             own["loader"] = self._loader.state_dict()
         own["between_steps"] = settle(checkpoint)
@@ -83,12 +84,13 @@ class ExactResume(L.Callback):
         if own.get("between_steps"):
             go_straight_on(trainer)
         if (random := own.get("random")) is not None:
-            self._random = mine(random)
+            before, now = own.get("shares", list(range(len(random)))), _shares(trainer)
+            self._random = mine(random) if before == now else None
             if self._random is None:
                 log.warning(
-                    "resuming on %d ranks what ran on %d: no sample is lost or repeated, but bits may differ",
-                    trainer.world_size,
-                    len(random),
+                    "resuming on %s what ran on %s: no sample is lost or repeated, but bits may differ",
+                    _told(now),
+                    _told(before),
                 )
 
     def _restore(self) -> None:
@@ -118,6 +120,17 @@ class ExactResume(L.Callback):
         if self._position is not None:
             self._loader.load_state_dict(self._position)
         return self._loader
+
+
+def _shares(trainer: L.Trainer) -> list[int]:
+    """Which part of the samples each rank has; every rank must call this."""
+    return everyones(share_of_data(trainer.strategy)[0])
+
+
+def _told(shares: list[int]) -> str:
+    parts = len(set(shares))
+    cut = f", {len(shares) // parts} for a layer" if parts < len(shares) else ""
+    return f"{len(shares)} ranks{cut}"
 
 
 class _PositionedSource(_DataLoaderSource):

@@ -17,6 +17,7 @@ from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ops.progress_display import Display, display
 from nimble_lightning.ops.progress_line import Position, Rate
+from nimble_lightning.ranks import share_of_data
 
 _METRICS_SHOWN = 4
 _NEVER = float("inf")
@@ -193,7 +194,8 @@ class Progress(ProgressBar):
     def _measure(self, step: int, batch: Any) -> None:
         self._rate.add(time.monotonic(), step)
         # The last batch of an epoch is often a partial one: the largest seen stands for all.
-        self._samples_per_step = max(size_of(batch) * self.trainer.world_size, self._samples_per_step or 0)
+        samples = size_of(batch) * share_of_data(self.trainer.strategy)[1]
+        self._samples_per_step = max(samples, self._samples_per_step or 0)
 
     def _evaluating(self, stage: str, batch_idx: int, totals: Any, loader: int, batch: Any) -> None:
         done, total = batch_idx + 1, _whole(totals[loader])

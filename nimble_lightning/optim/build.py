@@ -6,13 +6,18 @@ import math
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.optim.groups import Modules, parameter_groups
+from nimble_lightning.optim.muon import MuonWithAdamW
 from nimble_lightning.optim.resolve import Call, Spec, resolve
 from nimble_lightning.optim.schedules import constant
+
+# Whose kernels torch can run on weights that are cut up; the AdamW within Muon's is one of them.
+_FUSED_IN_PARTS = (torch.optim.Adam, torch.optim.AdamW, MuonWithAdamW)
 
 
 def build_optimizer(modules: Modules, spec: Spec | None = None, *, lr: float | None = None) -> Optimizer:
@@ -107,6 +112,8 @@ def _prefer_fused(call: Call, groups: list[dict[str, Any]]) -> None:
     # Not every torch we support has a CUDA kernel for a fused Adagrad.
     devices = {"cpu"} if call.target is torch.optim.Adagrad else {"cpu", "cuda"}
     parameters = [one for group in groups for one in group["params"]]
+    if call.target not in _FUSED_IN_PARTS and any(isinstance(one, DTensor) for one in parameters):
+        return
     if all(one.device.type in devices and one.is_floating_point() for one in parameters):
         call.arguments["fused"] = True
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from nimble_lightning.ops.shards import cut_alike
+
 Modules = nn.Module | Mapping[str, nn.Module] | Iterable[nn.Module]
 
 _NORM_CLASS = re.compile(r"Norm(\dd)?$")
@@ -67,8 +69,15 @@ def parameter_groups(modules: Modules, *, weight_decay: float = 0.0) -> list[dic
 
 
 def as_groups(parts: Iterable[tuple[list[TrainedParameter], dict[str, Any]]]) -> list[dict[str, Any]]:
-    """Turn lists of parameters with their settings into torch's groups, leaving out empty ones."""
-    return [{"params": [one.parameter for one in some], **settings} for some, settings in parts if some]
+    """Turn lists of parameters with their settings into torch's groups, leaving out empty ones.
+
+    Those that are cut up over other ranks get groups of their own, or no kernel could take a group at once.
+    """
+    return [
+        {"params": [one.parameter for one in alike], **settings}
+        for some, settings in parts
+        for alike in cut_alike(some, lambda one: one.parameter)
+    ]
 
 
 def _named(modules: Modules) -> Iterator[tuple[str, nn.Module]]:

@@ -11,7 +11,7 @@ import lightning as L
 from typing_extensions import override
 
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.ranks import everyones
+from nimble_lightning.ranks import everyones, share_of_data
 from nimble_lightning.runtime.agreement import require_same
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,8 @@ class Meter(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._before, self._started = self.seconds, None
         self._steps = trainer.global_step
-        self._others = sum(everyones(self._samples)) - self._samples
+        seen = dict(everyones((share_of_data(trainer.strategy)[0], self._samples)))
+        self._others = sum(seen.values()) - self._samples
 
     @property
     def seconds(self) -> float:
@@ -76,7 +77,8 @@ class Meter(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         own = checkpoint.setdefault("nimble", {})
-        own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * trainer.world_size)
+        _, parts = share_of_data(trainer.strategy)
+        own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * parts)
 
     @override
     def state_dict(self) -> dict[str, Any]:

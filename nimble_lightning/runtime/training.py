@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -30,6 +28,7 @@ from nimble_lightning.runtime.meter import Meter
 from nimble_lightning.runtime.pruning import Pruning, trial_of
 from nimble_lightning.runtime.pulse import Pulse
 from nimble_lightning.runtime.secret_references import mask_hyper_parameters
+from nimble_lightning.runtime.seeding import Seeding, seed_all
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +93,6 @@ class Training:
                 parts.module, parts.data = returned, data_of(parts.user, self.config)
         exporting.see(owner_of(parts))
         self._judge.begin(parts.user, parts)
-        seed_all(self.config["seed"] + self.rank)
         try:
             metrics, best = self._fit(parts)
             if parts.user is not None and parts.user.trains_by_itself:
@@ -139,7 +137,8 @@ class Training:
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
         meter = Meter(self.job.run_id, self.attempt, self.config)
-        extra: list[L.Callback] = [meter, *self._pulse, *self._judge.watching]
+        seeding = Seeding(self.config["seed"])
+        extra: list[L.Callback] = [seeding, meter, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
         if self._trial is not None and self.config["trial"]["prunes"]:
             extra.append(Pruning(self._trial, self.config["monitor"]))
@@ -184,14 +183,6 @@ def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[st
     if not metrics and best is not None and ours:
         parts.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     return metrics
-
-
-def seed_all(seed: int) -> None:
-    """Python, numpy and torch; unlike Lightning's `seed_everything`, without leaving a trace in the
-    environment."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
 
 
 def _has_test(module: L.LightningModule, data: L.LightningDataModule | None) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.ranks import everyones
+from nimble_lightning.ranks import everyones, share_of_data
 from nimble_lightning.validators.comparison import Values
 
 
@@ -49,17 +49,16 @@ class Recorder:
         self._batches.append({n: v.detach() for n, v in values.items() if _is_per_sample(v, count)})
         return returned
 
-    def everyones(self, *, repeated: bool) -> tuple[dict[str, Values], frozenset[str]]:
+    def everyones(self, share: int) -> tuple[dict[str, Values], frozenset[str]]:
         """The values of all ranks in the order of the data, and which of them are yes or no.
 
         Args:
-            repeated: Whether every rank has seen all samples.
+            share: Which part of the samples this rank has seen; some ranks may have seen the same.
         """
-        ranks = everyones([{n: _numbers(v) for n, v in batch.items()} for batch in self._batches])
-        # Each step takes the next samples of the data, one share a rank after the other.
-        steps = [
-            batch for step in zip_longest(*(ranks[:1] if repeated else ranks)) for batch in step if batch
-        ]
+        own = [{n: _numbers(v) for n, v in batch.items()} for batch in self._batches]
+        parts = sorted(dict(everyones((share, own))).items())
+        # Each step takes the next samples of the data, one share after the other.
+        steps = [batch for step in zip_longest(*(seen for _, seen in parts)) for batch in step if batch]
         # A name that some batches lack has no value for every sample.
         names = [name for name in (steps[0] if steps else ()) if all(name in batch for batch in steps)]
         joined = {name: np.concatenate([batch[name] for batch in steps]) for name in names}
@@ -95,7 +94,8 @@ def evaluate(
     metrics = {name: value for row in rows for name, value in row.items()}
     if recorder is None:
         return Measured(metrics)
-    samples, shares = recorder.everyones(repeated=getattr(loader, "replicated", False))
+    share = 0 if getattr(loader, "replicated", False) else share_of_data(trainer.strategy)[0]
+    samples, shares = recorder.everyones(share)
     # As the run's figures are called.
     return Measured(
         metrics, {_reported(n): v for n, v in samples.items()}, frozenset(_reported(n) for n in shares)

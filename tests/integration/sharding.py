@@ -1,4 +1,4 @@
-"""Trainers whose models are cut up over two CPU ranks, runs of them, and digests of what they leave."""
+"""A trainer whose model is cut up over two CPU ranks, runs of it, and digests of what they leave."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ from hydra.core.global_hydra import GlobalHydra
 from killing import digest
 from torch import nn
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
 from nimble_lightning.loggers import read_metrics
-from nimble_lightning.ranks import world_size
 from nimble_lightning.runtime import Job
 from nimble_lightning.testing.tiny import TinyTrainer
 
@@ -36,27 +33,8 @@ class Sharded(TinyTrainer):
         yield "the first three", self.model(self.eval_data[0][:3]).argmax(-1).tolist()
 
 
-class Tensors(TinyTrainer):
-    """The hidden layer is cut in two where there are two ranks; in double precision the sums are the same."""
-
-    def pre_process(self) -> None:
-        super().pre_process()
-        self.model = self.model.double()
-        self.model[2].p = 0.0
-        self.train_data = (self.train_data[0].double(), self.train_data[1])
-        self.eval_data = (self.eval_data[0].double(), self.eval_data[1])
-
-    def configure_model(self) -> None:
-        if world_size() > 1:
-            plan = {"0": ColwiseParallel(), "3": RowwiseParallel()}
-            parallelize_module(self.model, init_device_mesh("cpu", (world_size(),)), plan)
-
-    def predict_and_show(self) -> Any:
-        return self.model(self.eval_data[0][:1]).argmax(-1).tolist()
-
-
-def sharded(folder: Path, *overrides: str, trainer: str = "Sharded") -> Job:
-    """A run of one of them that saves every third step."""
+def sharded(folder: Path, *overrides: str, trainer: str = f"{__file__}:Sharded") -> Job:
+    """A run that saves every third step."""
     GlobalHydra.instance().clear()
     with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
         config = compose(
@@ -78,7 +56,7 @@ def sharded(folder: Path, *overrides: str, trainer: str = "Sharded") -> Job:
                 *overrides,
             ],
         )
-    return Job.from_config(config, trainer=f"{__file__}:{trainer}", folder=folder)
+    return Job.from_config(config, trainer=trainer, folder=folder)
 
 
 def saves(folder: Path) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sharding
 from killing import faults, job
 from sharding import causes, digests, saves, sharded
 
@@ -106,15 +105,6 @@ def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched
     second = supervise(sharded(tmp_path, LENGTH, once))
     assert (second.status, second.attempts[1]["first_step"]) == ("finished", 9)
     assert digests(tmp_path, tmp_path) == untouched
-
-
-def test_ranks_that_share_a_layer_work_on_the_same_samples(tmp_path: Path) -> None:
-    over = ("lightning.strategy.data_parallel_size=1", "lightning.strategy.tensor_parallel_size=2")
-    cut = supervise(sharded(tmp_path / "cut", LENGTH, *over, trainer="Tensors"))
-    whole = supervise(job(tmp_path / "whole", LENGTH, trainer=f"{sharding.__file__}:Tensors"))
-    for name in ("global_step", "train_loss", "val_loss", "accuracy"):
-        assert cut.metrics[name] == pytest.approx(whole.metrics[name], rel=1e-6), name
-    assert "predict_and_show was left out" in (tmp_path / "cut" / "log.txt").read_text()
 
 
 def test_where_lightning_wants_a_gpu_it_says_so_once(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-"""Two gloo processes that live as long as a test module, so that a two-rank case costs milliseconds instead
-of an import."""
+"""Two gloo processes, or more, that live as long as a test module, so that a case on ranks costs milliseconds
+instead of an import."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 
 class TwoRanks:
-    """Runs one function on both ranks and returns both answers; an exception on a rank is raised here with
+    """Runs one function on all ranks and returns their answers; an exception on a rank is raised here with
     its text."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 2) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["lightning", "nimble_lightning.adapters"])
         port = _free_port()
-        pipes = [context.Pipe() for _ in range(2)]
+        pipes = [context.Pipe() for _ in range(size)]
         self._ends = [ours for ours, _ in pipes]
         # No daemons, for those may not have processes that load data.
         self._processes = [
-            context.Process(target=_serve, args=(rank, port, theirs))
+            context.Process(target=_serve, args=(rank, size, port, theirs))
             for rank, (_, theirs) in enumerate(pipes)
         ]
         for process in self._processes:
@@ -37,7 +37,7 @@ class TwoRanks:
         for end in self._ends:
             if not end.poll(120):
                 self.close()
-                raise TimeoutError(f"{function.__name__} did not end on both ranks")
+                raise TimeoutError(f"{function.__name__} did not end on all ranks")
             answers.append(end.recv())
         for rank, (fine, answer) in enumerate(answers):
             if not fine:
@@ -50,12 +50,12 @@ class TwoRanks:
             process.join()
 
 
-def _serve(rank: int, port: int, requests: Connection) -> None:
+def _serve(rank: int, size: int, port: int, requests: Connection) -> None:
     os.environ.update(
         RANK=str(rank),
         LOCAL_RANK=str(rank),
-        WORLD_SIZE="2",
-        LOCAL_WORLD_SIZE="2",
+        WORLD_SIZE=str(size),
+        LOCAL_WORLD_SIZE=str(size),
         GROUP_RANK="0",
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),

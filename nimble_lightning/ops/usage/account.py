@@ -65,8 +65,8 @@ def account(subject: Subject, found: Sequence[Piece], terms: Terms) -> dict[str,
         "time": {cause: round(value, 3) for cause, value in seconds.items()},
         "steps": sum(useful.values()),
         "lost_steps": sum(span.last_step - span.first_step - useful[span.number] for span in of_run),
-        "samples": round(sum(piece.samples * useful_share(piece, useful) for piece in found)),
-        "tokens": totals.tokens(found, lambda piece: useful_share(piece, useful)),
+        "samples": round(sum(piece.samples * _counting(piece, useful) for piece in found)),
+        "tokens": totals.tokens(found, lambda piece: _counting(piece, useful)),
         "flops": totals.flops(found),
         "mfu": totals.mfu(found),
         "peak_memory_bytes": max((piece.peak_memory or 0 for piece in found), default=0) or None,
@@ -119,6 +119,11 @@ def _ranks(found: Sequence[Piece], subject: Subject) -> int:
 def useful_share(piece: Piece, useful: Mapping[int, int]) -> float:
     """From what a process had told of to what counts: less what was done again, more what it did unheard."""
     return useful.get(piece.attempt, piece.steps) / piece.steps if piece.steps else 1.0
+
+
+def _counting(piece: Piece, useful: Mapping[int, int]) -> float:
+    """The same for samples, of which ranks that share a layer have each told."""
+    return useful_share(piece, useful) / piece.sharing
 
 
 def _devices(found: Sequence[Piece], subject: Subject) -> list[dict[str, Any]]:

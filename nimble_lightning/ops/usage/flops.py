@@ -9,6 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
+from nimble_lightning.ops.shards import works_on_whole
+
 
 class FlopCounter(TorchDispatchMode):
     """Adds up what the operations inside it take, forward and backward, by PyTorch's own formulas.
@@ -36,6 +38,8 @@ class FlopCounter(TorchDispatchMode):
 
     @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if works_on_whole(types):
+            return NotImplemented
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         formula = flop_registry.get(getattr(func, "_overloadpacket", None))

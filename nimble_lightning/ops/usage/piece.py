@@ -20,6 +20,7 @@ class Piece:
     Attributes:
         attempt: Which start of the run it belongs to, from 1.
         run: Which run, where several may share a folder.
+        sharing: How many processes work on the same samples, each on a part of every layer.
         started: Since when it counts, in seconds since the epoch; `updated`: until when.
         seconds: By state; `state` is the last one and had lasted `lasting` seconds.
         first_step: Optimizer steps the run had done when this process began; `last_step`: at the last update.
@@ -33,6 +34,7 @@ class Piece:
     attempt: int = 1
     rank: int = 0
     world_size: int = 1
+    sharing: int = 1
     run: str = ""
     host: str = ""
     user: str = ""

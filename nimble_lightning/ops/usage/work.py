@@ -78,7 +78,7 @@ class Work:
         piece.samples, piece.done, piece.total = self._samples, self._batches, self._total
         if self._tokens is not None:
             piece.tokens, piece.tokens_kind, piece.tokens_note = self._tokens.read()
-        piece.flops, piece.flops_note = self._operations(piece.tokens)
+        piece.flops, piece.flops_note = self._operations(piece)
         self._look = True
 
     def _look_at(self, batch: Any) -> None:
@@ -88,11 +88,13 @@ class Work:
             self._tokens.add(batch)
             self._tokens.look_at(batch)
 
-    def _operations(self, tokens: float | None) -> tuple[float | None, str]:
+    def _operations(self, piece: Piece) -> tuple[float | None, str]:
+        tokens = piece.tokens
         if self._flops is not None:
             return self._flops * self._samples, self._note
         if self._measure and tokens and self._parameters and self._batches:
-            return _A_TOKEN * self._parameters * tokens, f"{_A_TOKEN} x parameters x tokens; {self._note}"
+            flops = _A_TOKEN * self._parameters * tokens / piece.sharing
+            return flops, f"{_A_TOKEN} x parameters x tokens; {self._note}"
         return None, self._note
 
 

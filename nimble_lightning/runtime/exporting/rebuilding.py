@@ -25,7 +25,7 @@ from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.exporting.at_end import owner_of
 from nimble_lightning.runtime.folder import RunFolder, read_json
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.training import seed_all
+from nimble_lightning.runtime.seeding import seed_all
 
 
 @dataclass

@@ -1,0 +1,39 @@
+"""Tensors of which a process may hold a part only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from torch import Tensor
+from torch.distributed._functional_collectives import AsyncCollectiveTensor
+from torch.distributed.tensor import DTensor, Replicate
+
+T = TypeVar("T")
+
+
+def held(tensor: Tensor) -> Tensor:
+    """What of it is here."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def summed(tensor: Tensor) -> Tensor:
+    """The tensor itself, where each rank has a summand of it; all ranks it is cut up over must call this."""
+    if not isinstance(tensor, DTensor) or not any(place.is_partial() for place in tensor.placements):
+        return tensor
+    return tensor.redistribute(placements=[Replicate() if p.is_partial() else p for p in tensor.placements])
+
+
+def cut_alike(items: Iterable[T], tensor_of: Callable[[T], Tensor]) -> list[list[T]]:
+    """In groups of one kind, whole or cut up over the same ranks: torch works on no others at once."""
+    groups: dict[Any, list[T]] = {}
+    for item in items:
+        tensor = tensor_of(item)
+        groups.setdefault(tensor.device_mesh if isinstance(tensor, DTensor) else None, []).append(item)
+    return list(groups.values())
+
+
+def works_on_whole(types: Iterable[type]) -> bool:
+    """Whether an operation is on tensors of which only parts are here; a mode that refuses it sees the one on
+    the parts instead."""
+    return any(issubclass(kind, DTensor | AsyncCollectiveTensor) for kind in types)
