@@ -75,7 +75,6 @@ class SideBySide(Launcher):
         room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), most)  # type: ignore[arg-type]
         with Board(most) as board:
             watch = _Watch(board, told)
-            self._task.begins = False
             folder = Path(str(self._config.hydra.sweep.dir))
             sweep = sweeping.Sweep(folder, room, watch, len(room) if ahead else 0)
             sweep.run(self._jobs(jobs, watch))
@@ -142,7 +141,6 @@ class _Watch:
         self.outcomes: dict[int, Outcome] = {}
 
     def started(self, job: Job) -> None:
-        outcomes.begin(job.number, self.words[job.number], job.folder)
         self._board.started(job.number, self.words[job.number], job.folder)
 
     def ended(self, job: Job, answer: Outcome | None) -> None:

@@ -26,11 +26,6 @@ class Outcome:
     figures: tuple[tuple[str, float], ...] = ()
 
 
-def begin(number: int, overrides: tuple[str, ...], folder: Path) -> None:
-    """Leave in a job's folder that it has begun, and with what: it may be killed before it has an outcome."""
-    keep(Outcome(number, overrides, "running", 1, folder))
-
-
 def keep(outcome: Outcome) -> None:
     """Leave an outcome in its job's folder."""
     from nimble_lightning.runtime.folder import RunFolder, write_json

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,11 @@ class Task:
     Attributes:
         outcomes: Of the jobs that ran in this process, or were forked from it.
         objectives: What a search looks for: figures with minimize or maximize.
-        begins: Whether a job begins when it is called; a member of ours first waits for its seat.
     """
 
     def __init__(self, varied: Collection[str] = ()) -> None:
         self.outcomes: list[Outcome] = []
         self.objectives: dict[str, str] = {}
-        self.begins = True
         self._varied = set(varied)
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -42,9 +41,11 @@ class Task:
         folder = Path(hydra.runtime.output_dir)
         overrides = self.varied(hydra.overrides.task)
         if member is not None:
+            from nimble_lightning.runtime import seat
+
             print(f"Job {member}: {' '.join(overrides)}", flush=True)
-            if self.begins:
-                outcomes.begin(member, overrides, folder)
+            # Whoever kills this process, that it has begun is known, and with what.
+            seat.then(partial(outcomes.keep, Outcome(member, overrides, "running", 1, folder)))
         refused: NimbleError | None = None
         try:
             outcome = _run(config, folder, member, overrides)

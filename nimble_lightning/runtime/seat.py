@@ -8,12 +8,14 @@ the machine.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
 _LESS_URGENT = 5
 # To the command that runs the sweep, in its members.
 _command: Connection | None = None
+_then: list[Callable[[], None]] = []
 
 
 def wait_for(command: Connection) -> None:
@@ -22,13 +24,24 @@ def wait_for(command: Connection) -> None:
     _command = command
 
 
+def then(begin: Callable[[], None]) -> None:
+    """Do something once the seat is taken; at once where there is no need for one."""
+    if _command is None:
+        begin()
+    else:
+        _then.append(begin)
+
+
 def take() -> None:
     """Wait until there is room, and use what there is room for."""
-    if _command is not None:
-        try:
-            os.environ.update(_command.recv())
-        except (EOFError, ConnectionResetError):
-            raise SystemExit("the command that runs the sweep is gone") from None
+    if _command is None:
+        return
+    try:
+        os.environ.update(_command.recv())
+    except (EOFError, ConnectionResetError):
+        raise SystemExit("the command that runs the sweep is gone") from None
+    while _then:
+        _then.pop()()
 
 
 def leave() -> None:

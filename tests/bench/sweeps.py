@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import subprocess
 import sys
@@ -47,15 +48,22 @@ def measure(repeats: int, members: int) -> str:
             Path(folder, "waiting.py").write_text(dedent(_TRAINER))
             rates = [repr(1e-3 * (1 + number)) for number in range(members)]
             swept = _took(folder, "-m", f"params.lr={','.join(rates)}", f"launch.jobs={AT_ONCE}")
-            rows.append((swept, sum(_took(folder, f"params.lr={rate}") for rate in rates)))
-    sweep, loop = (statistics.median(column) for column in zip(*rows, strict=True))
-    own = members * SECONDS / AT_ONCE
+            own = _own_time(folder) / AT_ONCE
+            rows.append((swept, own, sum(_took(folder, f"params.lr={rate}") for rate in rates)))
+    sweep, own, loop = (statistics.median(column) for column in zip(*rows, strict=True))
+    asleep = members * SECONDS / AT_ONCE
     shown = [
-        [f"{AT_ONCE} at once", f"{sweep:.1f}", f"{against(sweep / own, 1.25)} of their own time"],
-        ["a loop of commands", f"{loop:.1f}", ""],
-        ["", "", f"{against(statistics.median(s / p for s, p in rows), 0.35)} of the loop"],
+        [f"{AT_ONCE} at once", f"{sweep:.1f}", f"{against(sweep / asleep, 1.25)} of what they sleep"],
+        ["as they took themselves", f"{own:.1f}", f"{against(sweep / own, 1.25)} of their own time"],
+        ["a loop of commands", f"{loop:.1f}", f"{against(sweep / loop, 0.35)} of the loop"],
     ]
     return table([f"seconds for {members} members of {SECONDS:g} s", "median", "ratio"], shown)
+
+
+def _own_time(folder: str) -> float:
+    """What the members of a sweep took from the start of their workers to the end, each by itself."""
+    records = [json.loads(path.read_text()) for path in Path(folder).glob("outputs/*/*/*/run.json")]
+    return sum(attempt["end"] - attempt["start"] for record in records for attempt in record["attempts"])
 
 
 def _took(folder: str, *words: str) -> float:

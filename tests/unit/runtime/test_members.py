@@ -91,7 +91,24 @@ def test_it_does_not_wait_for_a_command_that_is_gone(tmp_path: Path) -> None:
     assert os.WEXITSTATUS(os.waitpid(member.pid, 0)[1]) == 1
 
 
+def test_what_is_to_be_done_then_waits_for_the_seat(tmp_path: Path) -> None:
+    def work() -> list[str]:
+        done: list[str] = []
+        seat.then(lambda: done.append("begun"))
+        done.append("ready")
+        seat.take()
+        return done
+
+    member = Member(0, tmp_path, work)
+    member.seat(ONE)
+    assert member.listen()
+    assert member.answer == ["ready", "begun"]
+
+
 def test_anybody_else_has_all_there_is_at_once() -> None:
+    done: list[str] = []
+    seat.then(lambda: done.append("begun"))
+    assert done == ["begun"]
     seat.take()
     seat.leave()
 
