@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 from torch.distributed._functional_collectives import AsyncCollectiveTensor
 from torch.distributed.tensor import DTensor, Replicate
@@ -37,3 +38,12 @@ def works_on_whole(types: Iterable[type]) -> bool:
     """Whether an operation is on tensors of which only parts are here; a mode that refuses it sees the one on
     the parts instead."""
     return any(issubclass(kind, DTensor | AsyncCollectiveTensor) for kind in types)
+
+
+def pretended() -> int:
+    """How many blocks there are around this moment in which tensors have no values.
+
+    Before torch works on parts for the first time it tries the operation on whole tensors, in such a block.
+    """
+    mode: Any = torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE)
+    return 0 if mode is None else len(mode.enter_stack)

@@ -65,11 +65,23 @@ def _seconds(sent: Traffic, layout: Layout, machine: Machine) -> float:
 
     Between nodes only what leaves a node has to pass, and each device has its own way out.
     """
-    group = max(layout.parameters_over, layout.optimizer_over)
-    if layout.ranks <= machine.a_node:
-        return sent.total / machine.inside
+    # Neighbours share layers, so that a node has fewer with other samples.
+    a_node = max(1, machine.a_node // layout.layers_over)
+    inside, between = _ways(sent, layout, a_node)
+    if layout.layers_over <= machine.a_node:
+        inside += sent.activations
+    else:
+        between += sent.activations / machine.a_node
+    return max(inside / machine.inside, between / machine.between)
+
+
+def _ways(sent: Traffic, layout: Layout, a_node: int) -> tuple[float, float]:
+    """What a rank sends of parameters and gradients within a node, and what between nodes."""
     cut = sent.all_gather + sent.reduce_scatter
-    if 1 < group <= machine.a_node:
-        return max(cut / machine.inside, sent.all_reduce / machine.between)
+    both = cut + sent.all_reduce
+    if layout.ranks <= a_node:
+        return both, 0.0
+    if 1 < max(layout.parameters_over, layout.optimizer_over) <= a_node:
+        return cut, sent.all_reduce
     # In a hierarchy of rings, what a node sends is spread over its devices.
-    return max(sent.total / machine.inside, sent.total / machine.a_node / machine.between)
+    return both if a_node > 1 else 0.0, both / a_node

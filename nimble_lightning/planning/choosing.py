@@ -83,8 +83,9 @@ def candidate(question: Question, option: Option, timeline: Timeline) -> Candida
     pieces = -(-question.batch_size // timeline.samples)
     machine, layout = question.machine, option.layout
     model = question.model.under(layout)
-    sent = traffic(model, layout, pieces)
-    flops = timeline.flops * question.batch_size / timeline.samples
+    passes = question.batch_size / timeline.samples
+    sent = replace(traffic(model, layout, pieces), activations=round(timeline.sent * passes))
+    flops = timeline.flops * passes
     return Candidate(
         option,
         timeline.samples,

@@ -15,6 +15,7 @@ class Parameter:
         itemsize: Bytes of one.
         optimizer: Bytes the optimizer keeps for it between steps.
         trained: Whether it gets a gradient.
+        whole: Its elements on all ranks that its layer is cut over; 0 where no other has any.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Parameter:
     itemsize: int
     optimizer: int = 0
     trained: bool = True
+    whole: int = 0
 
     @property
     def size(self) -> int:
@@ -41,7 +43,7 @@ class Layout:
     """A strategy on some number of ranks.
 
     Attributes:
-        ranks: All of them.
+        ranks: Those with samples of their own.
         parameters_over: Among how many each parameter is cut up; 1 where each has all.
         gradients_over: The same for gradients between steps.
         optimizer_over: The same for the optimizer's state.
@@ -54,6 +56,7 @@ class Layout:
         fixed: Bytes of whatever else there is.
         offloaded: What waits in the memory of the host: parameters, gradients, optimizer.
         masters: Whether ranks compute with rounded parameters; the full ones are optimizer state.
+        layers_over: How many neighbours work on the same samples, each on its part of every layer.
     """
 
     ranks: int = 1
@@ -69,6 +72,7 @@ class Layout:
     fixed: int = 0
     offloaded: tuple[str, ...] = ()
     masters: bool = False
+    layers_over: int = 1
 
     @property
     def gathers(self) -> bool:

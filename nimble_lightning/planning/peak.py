@@ -54,7 +54,7 @@ class Model:
 
     @property
     def numel(self) -> int:
-        return sum(p.numel for p in self.parameters)
+        return sum(p.whole or p.numel for p in self.parameters)
 
     @property
     def gradients(self) -> int:

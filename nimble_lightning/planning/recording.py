@@ -5,15 +5,18 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
+from nimble_lightning.ops.shards import pretended, works_on_whole
+from nimble_lightning.planning.collectives import WAIT, bytes_sent
 from nimble_lightning.planning.timeline import Moment
 
 # What CUDA's allocator rounds every tensor up to.
@@ -29,28 +32,45 @@ class Recorder(TorchDispatchMode):
         live: Bytes of activations at this moment.
         copies: Bytes of rounded copies of parameters.
         flops: Floating-point operations so far, by PyTorch's own formulas.
+        sent: Bytes sent to ranks that the same layers are cut over.
         moments: What happened so far.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.live = self.copies = self.flops = 0
+        self.live = self.copies = self.flops = self.sent = 0
         self.moments: list[Moment] = []
         self._high = self._with_copies = 0
         self._sizes: dict[int, int] = {}
         self._copied: set[int] = set()
         self._alive: dict[int, weakref.ref[Any]] = {}
         self._parameters: set[int] = set()
+        self._depth = 0
+
+    @override
+    def __enter__(self) -> Self:
+        self._depth = pretended()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
 
     @override
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if works_on_whole(types):
+            return NotImplemented
+        if pretended() > self._depth:
+            # Torch tries it out.
+            return func(*args, **(kwargs or {}))
         given = dict(kwargs or {})
         if func is _ITEM:
             return _some_value(args[0].dtype)
+        if func is WAIT:
+            # Without values it would be another tensor that comes back.
+            return args[0]
         if given.get("device") is not None:
             # There is no other device to go to.
             given["device"] = torch.device("cpu")
         out = func(*args, **given)
+        self.sent += bytes_sent(func, args, out)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **given, out_val=out)
@@ -63,7 +83,7 @@ class Recorder(TorchDispatchMode):
     def know(self, *tensors: Tensor) -> None:
         """These are accounted for elsewhere."""
         for tensor in tensors:
-            self._watch(tensor.untyped_storage(), 0)
+            self._watch(_storage(tensor), 0)
 
     def note(self, what: str, name: str) -> None:
         """End a stretch here."""
@@ -102,7 +122,7 @@ class Recorder(TorchDispatchMode):
     def _disown(self, gradient: Tensor | None) -> None:
         """A parameter's gradient is no activation any more."""
         if gradient is not None:
-            key = id(gradient.untyped_storage())
+            key = id(_storage(gradient))
             self.live -= self._sizes.get(key, 0)
             self._sizes[key] = 0
 
@@ -115,7 +135,7 @@ class Recorder(TorchDispatchMode):
                     for handle in self._hooked(name, part):
                         hooks.callback(handle.remove)
             for name, parameter in module.named_parameters():
-                self._parameters.add(id(parameter.untyped_storage()))
+                self._parameters.add(id(_storage(parameter)))
                 self.know(parameter)
                 if parameter.requires_grad:
                     handle = parameter.register_post_accumulate_grad_hook(self._got(name))
@@ -142,6 +162,11 @@ class Recorder(TorchDispatchMode):
             self._disown(parameter.grad)
 
         return got
+
+
+def _storage(tensor: Tensor) -> Any:
+    """Of what is here; asking for it in any other way would be one more operation."""
+    return (tensor._local_tensor if isinstance(tensor, DTensor) else tensor).untyped_storage()
 
 
 def grains(size: int) -> int:

@@ -24,22 +24,28 @@ class Noted:
         return tuple(known[module] for module in self.modules)
 
 
+_real = fsdp.fully_shard
+_noted: list[Noted] = []
+
+
 @contextmanager
 def sharding_noted() -> Iterator[Noted]:
     """Note calls of `fully_shard` in this block; files that are loaded in it get the one that notes."""
-    noted, real, noting = Noted(), fsdp.fully_shard, True
-
-    def fully_shard(module: Any, *args: Any, **kwargs: Any) -> Any:
-        if not noting:
-            return real(module, *args, **kwargs)
-        noted.modules += module if isinstance(module, list) else [module]
-        policy = kwargs.get("mp_policy")
-        noted.gathered_in = None if policy is None else policy.param_dtype
-        return module
-
-    fsdp.fully_shard = fully_shard
+    noted = Noted()
+    _noted.append(noted)
+    fsdp.fully_shard = _fully_shard
     try:
         yield noted
     finally:
-        noting = False
-        fsdp.fully_shard = real
+        _noted.remove(noted)
+        fsdp.fully_shard = _real
+
+
+def _fully_shard(module: Any, *args: Any, **kwargs: Any) -> Any:
+    if not _noted:
+        # A file that was loaded for a plan keeps this one.
+        return _real(module, *args, **kwargs)
+    noted, policy = _noted[-1], kwargs.get("mp_policy")
+    noted.modules += module if isinstance(module, list) else [module]
+    noted.gathered_in = None if policy is None else policy.param_dtype
+    return module

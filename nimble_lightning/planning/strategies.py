@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.strategies import (
     DDPStrategy,
     FSDPStrategy,
+    ModelParallelStrategy,
     SingleDeviceStrategy,
     Strategy,
     StrategyRegistry,
@@ -22,6 +23,7 @@ from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 from nimble_lightning.errors import RequestError
 from nimble_lightning.planning.layout import Layout
 from nimble_lightning.planning.machine import Machine
+from nimble_lightning.planning.mesh import has_cut_layers, layers_over
 from nimble_lightning.planning.tracing import Numbers
 
 _TYPES = {"bf16": torch.bfloat16, "16": torch.float16}
@@ -85,7 +87,7 @@ def option(strategy: Any, setting: Setting, name: str = "", overrides: tuple[str
         layout, note = _fsdp(made, setting)
         numbers = Numbers(_autocast(setting.precision), _dtype(layout.gather_bytes, setting.precision))
         return Option(name or "fsdp", overrides, layout, numbers, note)
-    if type(made).__name__ == "ModelParallelStrategy":
+    if isinstance(made, ModelParallelStrategy):
         return _model_parallel(made, setting, name or "model_parallel", overrides)
     if made is None or isinstance(made, DDPStrategy | SingleDeviceStrategy):
         several = setting.machine.ranks > 1
@@ -107,6 +109,9 @@ def alternatives(setting: Setting, block: int) -> list[Option]:
         setting: The model and the machine.
         block: Parameters of the block that the model repeats; 0 if it repeats none.
     """
+    if has_cut_layers(setting.module):
+        # They stay cut, whatever is asked for.
+        return []
     found = [option("ddp", setting, "ddp", ("strategy=ddp",))]
     if setting.machine.ranks == 1 or not block:
         return found
@@ -185,25 +190,39 @@ def _fsdp(strategy: FSDPStrategy, setting: Setting) -> tuple[Layout, str]:
     return layout, "" if units else "no auto_wrap_policy: the whole model is gathered at once"
 
 
-def _model_parallel(strategy: Any, setting: Setting, name: str, overrides: tuple[str, ...]) -> Option:
-    machine = setting.machine
-    tensor = strategy._tensor_parallel_size
-    tensor = machine.a_node if tensor == "auto" else int(tensor)
-    if tensor > 1:
-        raise RequestError(
-            f"Layers cut over {tensor} devices cannot be planned, only what fully_shard cuts: "
-            "lightning.strategy.tensor_parallel_size=1"
-        )
-    if not setting.sharded:
-        raise RequestError(
-            "configure_model gave nothing to fully_shard, so every device has all: strategy=ddp"
-        )
-    over, low = machine.ranks, setting.gathered_in
+def _model_parallel(
+    strategy: ModelParallelStrategy, setting: Setting, name: str, overrides: tuple[str, ...]
+) -> Option:
+    """What fully_shard cuts, of layers that are cut already where the trainer's configure_model cut them."""
+    layers = layers_over(strategy, setting.machine)
+    over, low = setting.machine.ranks // layers, setting.gathered_in
+    _require_cuts(setting, layers, over)
+    if strategy._data_parallel_size not in ("auto", over):
+        overrides = (*overrides, f"lightning.strategy.data_parallel_size={over}")
     size = None if low is None else low.itemsize
     # The outermost are roots, which stay gathered between the passes.
     units = tuple(unit for unit in setting.sharded if any(_within(unit, other) for other in setting.sharded))
-    layout = Layout(over, over, over, over, units, size, size)
+    layout = Layout(over, over, over, over, units, size, size, layers_over=layers)
     return Option(name, overrides, layout, Numbers(_autocast(setting.precision), low))
+
+
+def _require_cuts(setting: Setting, layers: int, over: int) -> None:
+    if layers > 1 and not has_cut_layers(setting.module):
+        raise RequestError(
+            f"configure_model cuts no layer, so {layers} devices would all compute the same. Cut some with "
+            'parallelize_module over self.device_mesh["tensor_parallel"], or: '
+            "lightning.strategy.tensor_parallel_size=1 lightning.strategy.data_parallel_size="
+            f"{setting.machine.ranks}"
+        )
+    if over > 1 and not setting.sharded:
+        raise RequestError(
+            "configure_model gave nothing to fully_shard, so every device has all: "
+            + (
+                'fully_shard(self.model, mesh=self.device_mesh["data_parallel"])'
+                if layers > 1
+                else "strategy=ddp"
+            )
+        )
 
 
 def _deepspeed(strategy: str, setting: Setting, name: str, overrides: tuple[str, ...]) -> Option:

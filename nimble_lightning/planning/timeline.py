@@ -33,6 +33,7 @@ class Timeline:
         inputs: Bytes of the batch itself.
         flops: Floating-point operations, all that is done twice included.
         copies: Bytes of rounded copies of parameters that are still there at the end.
+        sent: Bytes sent on the way to ranks that the same layers are cut over.
     """
 
     samples: int
@@ -40,6 +41,7 @@ class Timeline:
     flops: int = 0
     copies: int = 0
     moments: tuple[Moment, ...] = ()
+    sent: int = 0
 
     def of(self, samples: int, larger: Timeline) -> Timeline:
         """The pass over another number of samples, from this one and a larger one of the same model.
@@ -64,6 +66,7 @@ class Timeline:
             samples=samples,
             inputs=grown(self.inputs, larger.inputs),
             flops=grown(self.flops, larger.flops),
+            sent=grown(self.sent, larger.sent),
             moments=moments,
         )
 

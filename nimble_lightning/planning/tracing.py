@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.optim import Optimizer
 
 from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ops.shards import held
 from nimble_lightning.planning.gpu_like import LikeGPU
 from nimble_lightning.planning.layout import Parameter
 from nimble_lightning.planning.peak import Model
@@ -78,7 +79,7 @@ def trace(subject: Subject, batch: Any, mode: FakeTensorMode, numbers: Numbers) 
         recorder.note("leave", "")
     for parameter in subject.module.parameters():
         parameter.grad = None
-    return Timeline(size_of(batch), inputs, recorder.flops, copies, tuple(recorder.moments))
+    return Timeline(size_of(batch), inputs, recorder.flops, copies, tuple(recorder.moments), recorder.sent)
 
 
 def measure(subject: Subject, mode: FakeTensorMode) -> Model:
@@ -97,14 +98,15 @@ def measure(subject: Subject, mode: FakeTensorMode) -> Model:
                 optimizer.step()
             recorder.note("leave", "")
         kept = {
-            id(parameter): sum(t.nbytes for t in _kept(state))
+            id(parameter): sum(held(t).nbytes for t in _kept(state))
             for optimizer in optimizers
             for parameter, state in optimizer.state.items()
         }
-    parameters = tuple(
-        Parameter(name, p.numel(), p.element_size(), kept.get(id(p), 0), p.requires_grad)
-        for name, p in module.named_parameters()
-    )
+    with torch.no_grad():
+        parameters = tuple(
+            Parameter(name, held(p).numel(), p.element_size(), kept.get(id(p), 0), p.requires_grad, p.numel())
+            for name, p in module.named_parameters()
+        )
     return Model(parameters, sum(b.nbytes for b in module.buffers()), recorder.moments[-1].high)
 
 

@@ -10,11 +10,16 @@ from nimble_lightning.planning.peak import Model
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes one rank sends in one optimizer step."""
+    """Bytes one rank sends in one optimizer step.
+
+    Attributes:
+        activations: To ranks that the same layers are cut over; the others go to those with other samples.
+    """
 
     all_gather: int = 0
     reduce_scatter: int = 0
     all_reduce: int = 0
+    activations: int = 0
 
     @property
     def total(self) -> int:

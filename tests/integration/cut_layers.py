@@ -24,7 +24,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 from nimble_lightning.adapters import Settings, adapt
 from nimble_lightning.trainer import NimbleTrainer
 
-WIDTH, HEADS, WORDS = 8, 2, 4
+HEADS, WORDS = 2, 4
 INTO = ("attention.query", "attention.key", "attention.value", "up")
 OUT_OF = ("attention.out", "down")
 
@@ -32,14 +32,14 @@ OUT_OF = ("attention.out", "down")
 class Attention(nn.Module):
     """Its heads are what is cut: a rank computes some of them, whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.query, self.key, self.value = (nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(3))
-        self.out = nn.Linear(WIDTH, WIDTH)
+        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.out, self.head = nn.Linear(width, width), width // HEADS
 
     def forward(self, x: Tensor) -> Tensor:
         heads = [
-            layer(x).unflatten(-1, (-1, WIDTH // HEADS)).transpose(1, 2)
+            layer(x).unflatten(-1, (-1, self.head)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         ]
         mixed: Tensor = self.out(scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2))
@@ -47,10 +47,11 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, drop: float) -> None:
+    def __init__(self, width: int, drop: float) -> None:
         super().__init__()
-        self.norm, self.attention, self.drop = nn.LayerNorm(WIDTH), Attention(), nn.Dropout(drop)
-        self.second, self.up, self.down = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 16), nn.Linear(16, WIDTH)
+        self.norm, self.attention, self.drop = nn.LayerNorm(width), Attention(width), nn.Dropout(drop)
+        self.second, self.up = nn.LayerNorm(width), nn.Linear(width, 2 * width)
+        self.down = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.drop(self.attention(self.norm(x)))
@@ -65,12 +66,18 @@ class CutLayers(NimbleTrainer):
     """
 
     def pre_process(
-        self, *, samples: int = 38, drop: float = 0.0, tokens: bool = False, sharded: bool = True
+        self,
+        *,
+        samples: int = 38,
+        width: int = 8,
+        drop: float = 0.0,
+        tokens: bool = False,
+        sharded: bool = True,
     ) -> None:
         draw = torch.Generator().manual_seed(0)
-        x = torch.randn(samples, WORDS, WIDTH, generator=draw, dtype=torch.float64)
+        x = torch.randn(samples, WORDS, width, generator=draw, dtype=torch.float64)
         self.train_data = self.eval_data = (x, x.sum((1, 2)), torch.arange(samples))
-        self.model = nn.Sequential(Block(drop), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 1)).double()
+        self.model = nn.Sequential(Block(width, drop), nn.LayerNorm(width), nn.Linear(width, 1)).double()
         self.tokens, self.sharded = tokens, sharded
         self.count = torchmetrics.SumMetric()
 

@@ -169,6 +169,7 @@ def test_units_are_those_of_the_trainers_own_configure_model(plan: Any) -> None:
     _, said = plan(
         "strategy=model_parallel",
         "lightning.strategy.tensor_parallel_size=1",
+        "lightning.strategy.data_parallel_size=8",
         "lightning.devices=8",
         "data.batch_size=1",
         source=source,

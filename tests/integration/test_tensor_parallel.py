@@ -163,6 +163,8 @@ def test_a_run_says_of_itself_what_one_on_a_single_device_says(
     for name in ("global_step", "train_loss", "val_loss", "close", "samples"):
         assert ours.metrics[name] == pytest.approx(theirs.metrics[name], rel=1e-6), name
     assert usage(folder)["samples"] == usage(other)["samples"] == 3 * 38
+    # Both ranks compute what is not cut.
+    assert 1.0 < usage(folder)["flops"]["value"] / usage(other)["flops"]["value"] < 1.1
 
 
 @pytest.mark.slow

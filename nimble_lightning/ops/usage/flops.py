@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
-from nimble_lightning.ops.shards import works_on_whole
+from nimble_lightning.ops.shards import pretended, works_on_whole
 
 
 class FlopCounter(TorchDispatchMode):
@@ -42,7 +42,7 @@ class FlopCounter(TorchDispatchMode):
             return NotImplemented
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
-        formula = flop_registry.get(getattr(func, "_overloadpacket", None))
+        formula = None if pretended() else flop_registry.get(getattr(func, "_overloadpacket", None))
         if formula is not None:
             self.total += formula(*args, **kwargs, out_val=out)
         return out

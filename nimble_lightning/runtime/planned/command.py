@@ -29,7 +29,7 @@ def plan(config: DictConfig, trainer: str, asked: Asked) -> int:
     with warnings.catch_warnings():
         # Advice to a run on this very machine.
         warnings.simplefilter("ignore")
-        with prepared(settings, machine.ranks) as ready:
+        with prepared(settings, machine) as ready:
             answer = Planner(ready, settings, machine).answer()
     print(json.dumps(as_json(answer)) if asked.json else render(answer))
     return result.FINISHED if answer.chosen else result.FAILED

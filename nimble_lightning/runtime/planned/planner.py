@@ -153,7 +153,7 @@ class Planner:
 
     def _offloaded(self, question: Question) -> Iterator[tuple[str, Candidate]]:
         kept = ("parameters", "gradients", "optimizer")
-        whole = [o for o in self._everything(self.machine) if o.layout.gathers and not o.layout.masters]
+        whole = [o for o in self._everything(self.machine) if o.name.startswith("fsdp") and o.layout.gathers]
         waiting = [replace(o, layout=replace(o.layout, offloaded=kept)) for o in whole]
         if one := best(self._tried(question, waiting)):
             yield " ".join([*one.option.overrides, "lightning.strategy.cpu_offload=true"]), one

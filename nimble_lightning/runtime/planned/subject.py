@@ -20,9 +20,11 @@ from nimble_lightning.adapters import NimbleModule, optimizing
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.planning.gpu_like import not_traced
+from nimble_lightning.planning.machine import Machine
+from nimble_lightning.planning.mesh import mesh_for
 from nimble_lightning.planning.sharded_by_hand import Noted, sharding_noted
 from nimble_lightning.planning.weightless import weightless
-from nimble_lightning.runtime.building import Parts, build_parts
+from nimble_lightning.runtime.building import Parts, build_parts, made
 
 
 class FourMethods:
@@ -86,12 +88,13 @@ class Prepared:
 
 
 @contextmanager
-def prepared(config: Mapping[str, Any], ranks: int) -> Iterator[Prepared]:
-    """Build what `trainer=` names as one of so many ranks, with data and without weights."""
+def prepared(config: Mapping[str, Any], machine: Machine) -> Iterator[Prepared]:
+    """Build what `trainer=` names as one of the ranks, with data and without weights."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     # Compiled code could not be watched.
     config = {**config, "model": {**(config.get("model") or {}), "compile": False}}
-    with _one_of(ranks), sharding_noted() as noted, weightless(mode):
+    strategy = made((config.get("lightning") or {}).get("strategy"))
+    with _one_of(machine.ranks), sharding_noted() as noted, weightless(mode):
         parts = build_parts(config, {})
         if parts.user is not None and parts.user.trains_by_itself:
             raise RequestError(
@@ -100,6 +103,7 @@ def prepared(config: Mapping[str, Any], ranks: int) -> Iterator[Prepared]:
             )
         batch = _first_batch(parts)
         parts.module.setup("fit")
+        parts.module._device_mesh = mesh_for(strategy, machine)
         parts.module.configure_model()
         with not_traced(batch):
             yield Prepared(_subject(parts.module), batch, noted, mode)

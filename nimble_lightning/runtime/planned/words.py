@@ -69,7 +69,7 @@ def _conclusion(answer: Answer) -> list[str]:
 
 def _recommended(answer: Answer, one: Candidate) -> list[str]:
     question = answer.question
-    speed = question.batch_size * question.machine.ranks / one.bound.seconds
+    speed = question.batch_size * one.option.layout.ranks / one.bound.seconds
     rate = f"{speed:,.0f} samples/s"
     if answer.tokens:
         rate = f"{speed * answer.tokens / question.batch_size:,.0f} tokens/s"

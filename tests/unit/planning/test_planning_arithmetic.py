@@ -130,6 +130,20 @@ def test_a_step_takes_as_long_as_its_longest_part() -> None:
     assert between.by == "communication"
 
 
+def test_ranks_that_share_layers_meet_within_a_node_and_the_others_between_nodes() -> None:
+    activations = Traffic(activations=450_000_000)
+    assert bound(MODEL, Layout(4, layers_over=8), HOST, activations, 0, "bf16").communication == 1e-3
+    assert bound(MODEL, Layout(2, layers_over=16), HOST, activations, 0, "bf16").communication == (
+        pytest.approx(0.45e9 / 8 / 50e9)
+    )
+    # No two ranks of a node have other samples, so each sends all it has through its own port.
+    apart = bound(MODEL, Layout(4, layers_over=8), HOST, Traffic(all_reduce=400_000_000), 0, "bf16")
+    assert apart.communication == pytest.approx(0.4e9 / 50e9)
+    # Two ranks of a node have, so they meet first.
+    pairs = bound(MODEL, Layout(8, layers_over=4), HOST, Traffic(all_reduce=400_000_000), 0, "bf16")
+    assert pairs.communication == pytest.approx(0.4e9 / 2 / 50e9)
+
+
 def test_an_unknown_peak_bounds_nothing() -> None:
     assert bound(MODEL, Layout(1), HOST, Traffic(), 1e15, "int3").compute is None
 

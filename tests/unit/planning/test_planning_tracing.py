@@ -201,3 +201,17 @@ def test_tracing_leaves_the_module_as_it_was() -> None:
     assert [(name, id(p), p.dtype) for name, p in subject.module.named_parameters()] == before
     assert not any(p.grad is not None for p in subject.module.parameters())
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in subject.module.modules())
+
+
+def test_a_model_without_weights_is_converted_and_layers_that_share_weights_still_do() -> None:
+    def make() -> nn.Module:
+        model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 8))
+        model[2].weight = model[0].weight
+        return model.to(torch.bfloat16)
+
+    subject, _ = empty(make)
+    assert {p.dtype for p in subject.module.parameters()} == {torch.bfloat16}
+    assert subject.module[1].running_mean.dtype == torch.bfloat16
+    assert subject.module[0].weight is subject.module[2].weight
+    assert len(list(subject.module.parameters())) == 5
+    assert nn.Linear(2, 2).double().weight.dtype == torch.float64
