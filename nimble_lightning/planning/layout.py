@@ -51,11 +51,17 @@ class Layout:
         gather_bytes: Of an element while it is gathered; None: as it is stored.
         reduce_bytes: Of an element of a gradient on its way; None: as it is stored.
         keeps: Whether what was gathered for the forward pass stays for the backward pass.
+        keeps_for: What is used again before so many elements have passed stays as well.
+        keeps_up_to: Parameters of no more elements are never let go.
         buckets: Whether there is a second place for all gradients, from which they travel.
         packed: Whether they are copied once more, after the backward pass.
+        bucket: Bytes from which they travel instead, during a pass.
+        earlier_over: Among how many ranks gradients of earlier pieces are cut up; None: as all others.
+        lasting: Whether gradients have a place from step to step.
         fixed: Bytes of whatever else there is.
         offloaded: What waits in the memory of the host: parameters, gradients, optimizer.
-        masters: Whether ranks compute with rounded parameters; the full ones are optimizer state.
+        masters: Whether ranks compute with copies of the parameters; the full ones are optimizer state, and
+            get a copy of the gradients.
         layers_over: How many neighbours work on the same samples, each on its part of every layer.
     """
 
@@ -67,8 +73,13 @@ class Layout:
     gather_bytes: int | None = None
     reduce_bytes: int | None = None
     keeps: bool = False
+    keeps_for: int = 0
+    keeps_up_to: int = 0
     buckets: bool = False
     packed: bool = False
+    bucket: int = 0
+    earlier_over: int | None = None
+    lasting: bool = False
     fixed: int = 0
     offloaded: tuple[str, ...] = ()
     masters: bool = False
@@ -77,6 +88,13 @@ class Layout:
     @property
     def gathers(self) -> bool:
         return self.parameters_over > 1
+
+    def lets_go(self, parameter: Parameter) -> bool:
+        return parameter.numel > self.keeps_up_to
+
+    def gathered(self, parameter: Parameter) -> int:
+        """Bytes of one that is put together."""
+        return parameter.numel * (self.gather_bytes or parameter.itemsize)
 
 
 @dataclass
@@ -87,7 +105,7 @@ class Unit:
     parameters: list[Parameter] = field(default_factory=list)
 
     def gathered(self, layout: Layout) -> int:
-        return sum(p.numel * (layout.gather_bytes or p.itemsize) for p in self.parameters)
+        return sum(layout.gathered(p) for p in self.parameters if layout.lets_go(p))
 
     def gradients(self, layout: Layout) -> int:
         return sum(p.numel * (layout.reduce_bytes or p.itemsize) for p in self.parameters if p.trained)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, fields, replace
 from nimble_lightning.planning.layout import Layout, Parameter, Unit, share, units_of
 from nimble_lightning.planning.timeline import Moment, Timeline
 
+# Bytes of a number in full precision.
+_FULL = 4
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -68,6 +71,7 @@ def held(model: Model, layout: Layout) -> Memory:
         parameters=here["parameters"] * sum(share(p.size, layout.parameters_over) for p in model.parameters),
         optimizer=here["optimizer"]
         * sum(share(p.optimizer, layout.optimizer_over) for p in model.parameters),
+        gathered=layout.gathers * sum(layout.gathered(p) for p in model.parameters if not layout.lets_go(p)),
         other=model.buffers + layout.fixed,
     )
 
@@ -91,14 +95,15 @@ class _Whole:
     def __init__(self, model: Model, timeline: Timeline, layout: Layout, pieces: int) -> None:
         self.model, self.timeline, self.layout = model, timeline, layout
         fixed = held(model, layout)
-        self.parameters, self.optimizer = fixed.parameters, fixed.optimizer
+        self.parameters, self.optimizer, self.kept = fixed.parameters, fixed.optimizer, fixed.gathered
         here = "gradients" not in layout.offloaded
-        self.shards = {p.name: here * share(p.gradient, layout.gradients_over) for p in model.parameters}
+        over = (layout.earlier_over if pieces > 1 else None) or layout.gradients_over
+        self.shards = {p.name: here * share(p.gradient, over) for p in model.parameters}
         self.other = fixed.other + timeline.inputs
         self.buckets = layout.buckets * model.gradients
         self.complete = sum(self.shards.values())
-        self.several = pieces > 1
-        self.gradients = self.complete if self.several else 0
+        self.all_along = pieces > 1 or layout.lasting
+        self.gradients = self.complete if self.all_along else 0
 
     def memories(self) -> Iterator[Memory]:
         for moment in self.timeline.moments:
@@ -106,14 +111,15 @@ class _Whole:
             getattr(self, moment.what)(moment.name)
         packed = self.layout.packed * self.model.gradients
         here = "optimizer" not in self.layout.offloaded
-        extra = here * share(self.model.step_extra, self.layout.optimizer_over)
+        copied = sum(p.optimizer and p.numel * _FULL for p in self.model.parameters) * self.layout.masters
+        extra = here * share(self.model.step_extra + copied, self.layout.optimizer_over)
         yield self._afterwards(traffic=packed)
         yield self._afterwards(extra=extra)
 
     def during(self, moment: Moment) -> Memory:
         # The most of both together, and how much of that is copies, nearly: the two peaks seldom differ.
         copies = moment.with_copies - moment.high
-        return self._now(self.gradients, moment.high, copies, self.buckets)
+        return self._now(self.gradients, moment.high, copies, self.buckets + self.layout.bucket)
 
     def enter(self, name: str) -> None: ...
 
@@ -122,7 +128,7 @@ class _Whole:
     def back(self, name: str) -> None: ...
 
     def gradient(self, name: str) -> None:
-        if not self.several:
+        if not self.all_along:
             self.gradients += self.shards[name]
 
     def _now(self, gradients: int, activations: int, gathered: int, traffic: int) -> Memory:
@@ -135,7 +141,7 @@ class _Whole:
             self.complete,
             self.optimizer + extra,
             0,
-            self.timeline.copies,
+            self.timeline.copies + self.kept,
             self.buckets + traffic,
             self.other,
         )
@@ -157,8 +163,9 @@ class _Gathering(_Whole):
 
     def during(self, moment: Moment) -> Memory:
         copies = 0 if self.layout.gather_bytes else moment.with_copies - moment.high
-        gathered = copies + self.buffer + sum(self.sizes[name] for name in self.there)
-        return self._now(self.gradients, moment.high, gathered, self.whole + self.on_the_way)
+        gathered = copies + self.kept + self.buffer + sum(self.sizes[name] for name in self.there)
+        traffic = self.whole + self.on_the_way + self.layout.bucket
+        return self._now(self.gradients, moment.high, gathered, traffic)
 
     def enter(self, name: str) -> None:
         if name in self.units and not self.backward:
@@ -168,7 +175,7 @@ class _Gathering(_Whole):
 
     def leave(self, name: str) -> None:
         # The root's are needed again at once.
-        if name in self.units and name and not self.backward and not self.layout.keeps:
+        if name in self.units and name and not self.backward and not self._is_soon_used(name):
             self.there.discard(name)
 
     def back(self, name: str) -> None:
@@ -194,7 +201,12 @@ class _Gathering(_Whole):
             super().gradient(parameter.name)
 
     def _gathered_gradient(self, parameter: Parameter) -> int:
-        return parameter.numel * (self.layout.gather_bytes or parameter.itemsize)
+        return self.layout.gathered(parameter)
+
+    def _is_soon_used(self, name: str) -> bool:
+        later = self.order[self.order.index(name) + 1 :]
+        passing = 2 * sum(p.numel for unit in later for p in self.units[unit].parameters)
+        return self.layout.keeps or passing < self.layout.keeps_for
 
     def _one_ahead(self, name: str) -> list[str]:
         """The unit that is gathered meanwhile, to be there in time."""

@@ -27,8 +27,10 @@ from nimble_lightning.planning.mesh import has_cut_layers, layers_over
 from nimble_lightning.planning.tracing import Numbers
 
 _TYPES = {"bf16": torch.bfloat16, "16": torch.float16}
-# Elements that Lightning has DeepSpeed reduce and gather at once, in two buffers.
+# Elements that Lightning has DeepSpeed reduce at once.
 _DEEPSPEED_BUCKET = 200_000_000
+# DeepSpeed's own: elements of a parameter that stays gathered, and within which one that is used again stays.
+_DEEPSPEED_PERSISTENT, _DEEPSPEED_REUSE = 100_000, 1_000_000_000
 _ALL = ("parameters", "gradients", "optimizer")
 
 
@@ -226,25 +228,31 @@ def _require_cuts(setting: Setting, layers: int, over: int) -> None:
 
 
 def _deepspeed(strategy: str, setting: Setting, name: str, overrides: tuple[str, ...]) -> Option:
-    """By the arithmetic of its paper: DeepSpeed itself is not asked."""
+    """What its engines hold, as test_planned_engine.py found; DeepSpeed itself is not asked."""
     found = re.search(r"stage_([123])", strategy)
     stage, ranks = int(found[1]) if found else 2, setting.machine.ranks
     low = number_of_bits(setting.precision)
-    size = None if low is None else low.itemsize
+    size = 4 if low is None else low.itemsize
     owners = [part for part, module in setting.module.named_modules() if part and module._parameters]
     layout = Layout(
         ranks,
         ranks if stage == 3 else 1,
-        ranks if stage >= 2 else 1,
+        ranks,
         ranks,
         tuple(owners) if stage == 3 else (),
         size,
         size,
-        fixed=2 * _DEEPSPEED_BUCKET * (size or 4) if ranks > 1 else 0,
+        keeps_for=_DEEPSPEED_REUSE,
+        keeps_up_to=_DEEPSPEED_PERSISTENT,
+        # The third stage has one for good, the others have two while gradients are computed.
+        bucket=0 if stage == 3 else 2 * _DEEPSPEED_BUCKET * size,
+        fixed=_DEEPSPEED_BUCKET * size if stage == 3 else 0,
+        earlier_over=1 if stage == 1 else None,
+        lasting=stage == 3,
         offloaded=(_ALL if stage == 3 else _ALL[1:]) if "offload" in strategy else (),
-        masters=low is not None,
+        masters=True,
     )
-    return Option(name, overrides, layout, Numbers(None, low), "by DeepSpeed's formulas")
+    return Option(name, overrides, layout, Numbers(None, low), "as DeepSpeed 0.19 was found to hold it")
 
 
 def _within(name: str, outer: str) -> bool:

@@ -41,7 +41,9 @@ def traffic(model: Model, layout: Layout, pieces: int = 1) -> Traffic:
         if layout.optimizer_over == 1:
             return Traffic(all_reduce=2 * _sent(gradients, layout.ranks))
         parameters = sum(p.numel * (layout.gather_bytes or p.itemsize) for p in model.parameters if p.trained)
-        return Traffic(_sent(parameters, layout.ranks), _sent(gradients, layout.ranks) * pieces)
+        # Where those of earlier pieces are whole, they travel once.
+        often = 1 if layout.earlier_over == 1 else pieces
+        return Traffic(_sent(parameters, layout.ranks), _sent(gradients, layout.ranks) * often)
     group, copies = layout.parameters_over, layout.ranks // layout.parameters_over
     gathered = sum(
         unit.gathered(layout) * (1 if layout.keeps or not unit.name else 2)

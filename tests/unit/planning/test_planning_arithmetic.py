@@ -201,7 +201,25 @@ def test_groups_are_nodes_where_only_they_are_cut() -> None:
 @pytest.mark.parametrize(("stage", "over"), [(1, (1, 1, 32)), (2, (1, 32, 32)), (3, (32, 32, 32))])
 def test_deepspeed_cuts_more_with_each_stage(stage: int, over: tuple[int, ...]) -> None:
     layout = option(f"deepspeed_stage_{stage}", setting(nn.Linear(2, 2))).layout
-    assert (layout.parameters_over, layout.gradients_over, layout.optimizer_over) == over
+    between = layout.earlier_over or layout.gradients_over
+    assert (layout.parameters_over, between, layout.optimizer_over) == over
+
+
+def test_gradients_of_deepspeeds_first_stage_are_whole_only_while_pieces_are_to_come() -> None:
+    layout = replace(option("deepspeed_stage_1", setting(nn.Linear(2, 2))).layout, bucket=0)
+    held_by = [peak(MODEL.under(layout), PASS, layout, pieces).gradients for pieces in (1, 2)]
+    assert held_by == [10 * math.ceil(2000 / 32), 20_000]
+
+
+def test_deepspeeds_third_stage_keeps_what_is_small_or_soon_used() -> None:
+    layout = replace(option("deepspeed_stage_3", setting(nn.Linear(2, 2))).layout, units=LAYERS, fixed=0)
+    forward = replace(PASS, moments=tuple(FORWARD))
+    small = peak(MODEL.under(layout), forward, layout)
+    assert small.gathered == held(MODEL.under(layout), layout).gathered == 20_000
+    large = replace(layout, keeps_up_to=0, keeps_for=0)
+    assert peak(MODEL.under(large), forward, large).gathered == 4000
+    # The last two of them are back before 4,000 elements have passed, and arrive in one more place.
+    assert peak(MODEL.under(large), forward, replace(large, keeps_for=4000)).gathered == 6000
 
 
 def test_what_cannot_be_planned_is_refused() -> None:
