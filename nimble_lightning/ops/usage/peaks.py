@@ -18,10 +18,10 @@ _OTHERS = r"(?!.*\b(?:Ti|SUPER|D|DD|Laptop|Mobile|Max-Q|MIG)\b)"
 
 
 class Capacity(NamedTuple):
-    """What a device holds and moves.
+    """What a device holds and moves, from where its peaks are: a data sheet, or a paper on its architecture.
 
     Attributes:
-        memory: GiB.
+        memory: GiB, all there is: of GDDR, error correction takes a sixteenth.
         bandwidth: Of its memory, GB a second.
         link: To others of its node, GB a second one way: NVLink or its like, else PCIe.
     """
