@@ -37,7 +37,7 @@ class NimbleTrainer:
     # In a search the trial this run is, as Optuna has it: `number`, `params`, `report()`, `should_prune()`.
     trial: Any = None
     # Under strategy=model_parallel what `configure_model` cuts layers over, as Lightning has it: a DeviceMesh
-    # with the dimensions `data_parallel` and `tensor_parallel`. None where there is nothing to cut over.
+    # with the dimensions `data_parallel` and `tensor_parallel`. None in a single process, as for an export.
     device_mesh: Any = None
     _sink: Callable[[str, Any], None] | None = None
 

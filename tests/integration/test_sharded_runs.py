@@ -10,12 +10,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from killing import faults, job
+from safetensors.torch import load_file
 from sharding import causes, digests, saves, sharded
 
 from nimble_lightning.checkpoint import newest_whole, stages, verify
+from nimble_lightning.checkpoint.gathered import weights_of
+from nimble_lightning.cli import nimble_cli
 from nimble_lightning.runtime import supervise
+from nimble_lightning.runtime.exporting.rebuilding import best_checkpoint
+from nimble_lightning.runtime.folder import RunFolder
 
+CUT_UP = """
+from torch.distributed.fsdp import fully_shard
+from nimble_lightning.testing.tiny import TinyTrainer
+
+class CutUp(TinyTrainer):
+    def configure_model(self):
+        fully_shard(self.model)
+"""
 LENGTH = "lightning.max_epochs=3"
 LAST = 18
 # The first rank comes to every stage, the other only to those of its own piece.
@@ -105,6 +119,20 @@ def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched
     second = supervise(sharded(tmp_path, LENGTH, once))
     assert (second.status, second.attempts[1]["first_step"]) == ("finished", 9)
     assert digests(tmp_path, tmp_path) == untouched
+
+
+@pytest.mark.slow
+def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
+    trainer, folder, out = tmp_path / "cut_up.py", tmp_path / "run", tmp_path / "out"
+    trainer.write_text(CUT_UP)
+    assert (
+        supervise(sharded(folder, "lightning.max_epochs=1", trainer=f"{trainer}:CutUp")).status == "finished"
+    )
+    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out)]) == 0
+    exported = load_file(out / "model.safetensors")
+    trained = weights_of(best_checkpoint(RunFolder(folder), "test"))
+    assert {f"model.{name}" for name in exported} == set(trained)
+    assert all(torch.equal(weight, trained[f"model.{name}"]) for name, weight in exported.items())
 
 
 def test_where_lightning_wants_a_gpu_it_says_so_once(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from nimble_lightning.export.models import Model, models_of
 from nimble_lightning.export.quiet import quiet
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.weights import fingerprint
+from nimble_lightning.planning.sharded_by_hand import sharding_noted
 from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.exporting.at_end import owner_of
 from nimble_lightning.runtime.folder import RunFolder, read_json
@@ -50,14 +51,16 @@ def built(folder: Path) -> Rebuilt:
     # One batch is wanted, from this process, and the model as it was written.
     config["data"], config["model"] = {**(config.get("data") or {}), "num_workers": 0}, {}
     seed_all(config["seed"])
-    parts = build_parts(config, {"run_folder": str(job.folder.path), "resume_from": None})
-    if parts.user is not None:
-        parts.user.prepare()
-        if parts.user.trains_by_itself:
-            text = f"{parts.user.name}.train makes the model by itself, so it cannot be built again"
-            raise ExportError(f"{text}. What it trained is in {job.folder.exported}, as safetensors.")
-        parts.module.setup("fit")
-    parts.module.configure_model()
+    # A model that the run cut up stays whole here, where there is nobody to share it with.
+    with sharding_noted():
+        parts = build_parts(config, {"run_folder": str(job.folder.path), "resume_from": None})
+        if parts.user is not None:
+            parts.user.prepare()
+            if parts.user.trains_by_itself:
+                text = f"{parts.user.name}.train makes the model by itself, so it cannot be built again"
+                raise ExportError(f"{text}. What it trained is in {job.folder.exported}, as safetensors.")
+            parts.module.setup("fit")
+        parts.module.configure_model()
     models = models_of(owner_of(parts))
     for model in models:
         model.base = fingerprint(model.module)
