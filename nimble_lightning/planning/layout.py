@@ -92,6 +92,10 @@ class Layout:
     def lets_go(self, parameter: Parameter) -> bool:
         return parameter.numel > self.keeps_up_to
 
+    def stays(self, later: int) -> bool:
+        """Whether what so many elements come after in a forward pass is kept for the backward pass."""
+        return self.keeps or 2 * later < self.keeps_for
+
     def gathered(self, parameter: Parameter) -> int:
         """Bytes of one that is put together."""
         return parameter.numel * (self.gather_bytes or parameter.itemsize)
@@ -103,6 +107,10 @@ class Unit:
 
     name: str
     parameters: list[Parameter] = field(default_factory=list)
+
+    @property
+    def numel(self) -> int:
+        return sum(p.numel for p in self.parameters)
 
     def gathered(self, layout: Layout) -> int:
         return sum(layout.gathered(p) for p in self.parameters if layout.lets_go(p))

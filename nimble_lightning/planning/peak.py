@@ -111,7 +111,7 @@ class _Whole:
             getattr(self, moment.what)(moment.name)
         packed = self.layout.packed * self.model.gradients
         here = "optimizer" not in self.layout.offloaded
-        copied = sum(p.optimizer and p.numel * _FULL for p in self.model.parameters) * self.layout.masters
+        copied = sum(p.numel * _FULL for p in self.model.parameters if p.trained) * self.layout.masters
         extra = here * share(self.model.step_extra + copied, self.layout.optimizer_over)
         yield self._afterwards(traffic=packed)
         yield self._afterwards(extra=extra)
@@ -205,8 +205,7 @@ class _Gathering(_Whole):
 
     def _is_soon_used(self, name: str) -> bool:
         later = self.order[self.order.index(name) + 1 :]
-        passing = 2 * sum(p.numel for unit in later for p in self.units[unit].parameters)
-        return self.layout.keeps or passing < self.layout.keeps_for
+        return self.layout.stays(sum(self.units[unit].numel for unit in later))
 
     def _one_ahead(self, name: str) -> list[str]:
         """The unit that is gathered meanwhile, to be there in time."""

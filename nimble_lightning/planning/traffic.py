@@ -40,15 +40,15 @@ def traffic(model: Model, layout: Layout, pieces: int = 1) -> Traffic:
     if not layout.gathers:
         if layout.optimizer_over == 1:
             return Traffic(all_reduce=2 * _sent(gradients, layout.ranks))
-        parameters = sum(p.numel * (layout.gather_bytes or p.itemsize) for p in model.parameters if p.trained)
+        parameters = sum(layout.gathered(p) for p in model.parameters if p.trained)
         # Where those of earlier pieces are whole, they travel once.
         often = 1 if layout.earlier_over == 1 else pieces
         return Traffic(_sent(parameters, layout.ranks), _sent(gradients, layout.ranks) * often)
     group, copies = layout.parameters_over, layout.ranks // layout.parameters_over
-    gathered = sum(
-        unit.gathered(layout) * (1 if layout.keeps or not unit.name else 2)
-        for unit in units_of(model.parameters, layout).values()
-    )
+    gathered = later = 0
+    for unit in reversed(units_of(model.parameters, layout).values()):
+        gathered += unit.gathered(layout) * (1 if not unit.name or layout.stays(later) else 2)
+        later += unit.numel
     return Traffic(
         _sent(gathered, group) * pieces,
         _sent(gradients, group) * pieces,

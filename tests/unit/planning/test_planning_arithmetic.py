@@ -219,7 +219,10 @@ def test_deepspeeds_third_stage_keeps_what_is_small_or_soon_used() -> None:
     large = replace(layout, keeps_up_to=0, keeps_for=0)
     assert peak(MODEL.under(large), forward, large).gathered == 4000
     # The last two of them are back before 4,000 elements have passed, and arrive in one more place.
-    assert peak(MODEL.under(large), forward, replace(large, keeps_for=4000)).gathered == 6000
+    near = replace(large, keeps_for=4000)
+    assert peak(MODEL.under(large), forward, near).gathered == 6000
+    sent = [traffic(MODEL.under(one), one).all_gather for one in (large, near)]
+    assert sent == [20 * 2000 * 31 // 32, 18 * 2000 * 31 // 32]
 
 
 def test_what_cannot_be_planned_is_refused() -> None:
