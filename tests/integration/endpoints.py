@@ -118,4 +118,5 @@ def kill_group(pid: int) -> None:
 
 
 def sender_of(folder: Path) -> int:
-    return int((folder / "outbox" / "sender.lock").read_text())
+    # Empty while it changes hands.
+    return int((folder / "outbox" / "sender.lock").read_text() or 0)
