@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.cli import schema
 from nimble_lightning.cli.composing import Composer, composer
+from nimble_lightning.cli.hints import nearest
 from nimble_lightning.cli.peek import Target, beside, peek
 from nimble_lightning.cli.request import Request, candidates, read_override
 from nimble_lightning.cli.rewriting import rewrite
+from nimble_lightning.cli.settings import SETTINGS
 from nimble_lightning.cli.signature import Signature
 from nimble_lightning.errors import RequestError
 
@@ -69,7 +71,11 @@ def make_plan(request: Request, *, required: bool = True) -> Plan:
         for value in candidates(override):
             refuse_secrets(override.key_or_group, value)
         _apply(config, override, candidates(override)[0])
-    touched = None if _own_files(request) else [o.key_or_group for o in request.overrides]
+    touched = None
+    if _own_files(request):
+        _refuse_unread(config, request, hydra.groups)
+    else:
+        touched = [o.key_or_group for o in request.overrides]
     for signatures in [source.signatures for source in sources] or [[]]:
         _check_all(config, plain, signatures, touched)
         if required:
@@ -152,6 +158,19 @@ def _check_sweeps(request: Request) -> None:
             )
             raise RequestError(
                 f"{override.input_line} asks for several runs; add -m for one run each{as_list}"
+            )
+
+
+def _refuse_unread(config: DictConfig, request: Request, groups: Mapping[str, Sequence[str]]) -> None:
+    """Files may bring values that others refer to; one that nothing reads is a slip of the pen."""
+    known = [*SETTINGS[""], *groups]
+    asked = {o.key_or_group.partition(".")[0] for o in request.overrides}
+    text = OmegaConf.to_yaml(config, resolve=False)
+    for key in map(str, list(config)):
+        if key not in known and key not in asked and f"${{{key}" not in text:
+            near = nearest(key, known)
+            raise RequestError(
+                f"There is no {key}; {f'did you mean {near}?' if near else 'nothing reads it'}"
             )
 
 

@@ -14,9 +14,8 @@ from nimble_lightning.cli.request import candidates
 from nimble_lightning.cli.settings import SETTINGS
 from nimble_lightning.cli.signature import of_target
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.blocks import GROUPS, no_member
 
-# Groups of which several members are on at once; naming a member that is off turns it on.
-_MANY = ("callbacks", "logger")
 # Sections that take keys their YAML does not list; which ones is checked against signatures afterwards.
 _OPEN = ("params", "lightning")
 
@@ -41,14 +40,22 @@ def rewrite(
             written.append(str(override.input_line))
             continue
         group, member, rest = _parts(override.key_or_group)
-        if group in _MANY and member:
+        if group in GROUPS and member:
+            _require_member(group, member, config, composer)
+            # Naming a member that is off turns it on.
             if rest or not _is_off(override):
                 written += _turn_on(group, member, config, composer)
-            if not rest and _is_switch(override):
+            if not rest and (_is_switch(override) or not _exists(f"{group}.{member}", config)):
                 continue
         _require(override, config, composer, other_keys)
         written.append(_plain(override, config))
     return written
+
+
+def _require_member(group: str, member: str, config: DictConfig, composer: Composer) -> None:
+    options = {*composer.options(group)} - {"default", "none"}
+    if member not in options and not _exists(f"{group}.{member}", config):
+        raise RequestError(no_member(group, member, options))
 
 
 def _turn_on(group: str, member: str, config: DictConfig, composer: Composer) -> list[str]:
@@ -66,7 +73,7 @@ def _turn_on(group: str, member: str, config: DictConfig, composer: Composer) ->
 def _plain(override: Override, config: DictConfig) -> str:
     key, text = override.key_or_group, str(override.input_line)
     head, _, rest = key.partition(".")
-    if _is_off(override) and head in _MANY and "." not in rest:
+    if _is_off(override) and head in GROUPS and "." not in rest:
         return f"{key}=null"
     return f"++{text}" if head in _OPEN or not _exists(key, config) else text
 
@@ -83,7 +90,7 @@ def _require(override: Override, config: DictConfig, composer: Composer, other_k
         )
     known = [*names_of(config), *other_keys]
     for group, options in composer.groups.items():
-        known += [f"{group}.{option}" for option in options if group in _MANY]
+        known += [f"{group}.{option}" for option in options if group in GROUPS]
     raise RequestError(
         unknown_key(key, override.get_value_string(), known, composer.groups, closed={*SETTINGS} - {""})
     )
@@ -91,7 +98,7 @@ def _require(override: Override, config: DictConfig, composer: Composer, other_k
 
 def _choices_with(group: str, key: str, composer: Composer) -> list[str]:
     """The choices of a group, other than the one that is made, which have a key."""
-    if group in _MANY or not key:
+    if group in GROUPS or not key:
         return []
     return [
         choice

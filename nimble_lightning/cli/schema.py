@@ -14,6 +14,7 @@ from nimble_lightning.cli.settings import ELSEWHERE, NARROWER, SETTINGS
 from nimble_lightning.cli.signature import Parameter, Signature, from_text, of_target
 from nimble_lightning.cli.values import conform, like
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.blocks import complete_blocks
 
 # In these groups null means that whoever builds the object decides.
 _NULL_IS_OPEN = ("optim", "schedule")
@@ -29,6 +30,7 @@ def check(config: DictConfig, params: Iterable[Signature], touched: Iterable[str
         params: The signatures that `params` go to: a trainer's, or a model's and its data's.
         touched: Keys that are not as shipped. Only `_target_` blocks with one of them are read; None: all.
     """
+    complete_blocks(config)
     for section in SETTINGS:
         block = OmegaConf.select(config, section) if section else config
         if isinstance(block, DictConfig):

@@ -21,6 +21,7 @@ from nimble_lightning.adapters.source import datamodule_beside, load, parameters
 from nimble_lightning.adapters.thin import ThinProfiler
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.blocks import blocks
 from nimble_lightning.runtime.folder import RunFolder
 
 
@@ -135,19 +136,6 @@ def _run_facts(block: Mapping[str, Any], folder: RunFolder, attempt: int) -> dic
 
 def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [] if value is None else [value]
-
-
-def blocks(group: Any) -> list[Any]:
-    """The `_target_` blocks of a group: one, several by name, or a list; those set to null are off."""
-    if not group:
-        return []
-    if isinstance(group, Mapping):
-        return (
-            [group]
-            if "_target_" in group
-            else [b for b in group.values() if isinstance(b, Mapping) and "_target_" in b]
-        )
-    return [b for b in group if b]
 
 
 def _from_function(function: Any, params: dict[str, Any]) -> Parts:

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,15 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.report import shipped
+from nimble_lightning.runtime.blocks import complete_blocks
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.supervisor import supervise
 
 # Sections that take more than their files list.
-_OPEN = ("params", "lightning", "callbacks", "validator", "signature")
+_OPEN = ("params", "lightning", "callbacks", "logger", "validator", "signature")
 
 
 def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: Any) -> Result:
@@ -69,52 +70,20 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
     choices = [
         f"{group}={values.pop(group)}"
         for group, choice in settings.items()
-        if isinstance(choice, str) and _shipped(group)
+        if isinstance(choice, str) and shipped.choices(group)
     ]
-    if isinstance(given := values.get("callbacks"), Mapping):
-        values["callbacks"] = {name: _block(value) for name, value in given.items() if value is not True}
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
             config = compose("config", overrides=choices)
-            if more := _turned_on(given, config.callbacks):
-                config = compose("config", overrides=[*choices, f"callbacks=[default,{','.join(more)}]"])
         with ExitStack() as opened:
             for section in _OPEN:
                 opened.enter_context(open_dict(config[section]))
             merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params}))
+        complete_blocks(merged)  # type: ignore[arg-type]
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None
-    _require_targets(merged.callbacks or {})
     return merged  # type: ignore[return-value]
-
-
-def _turned_on(given: Any, on: Mapping[str, Any]) -> list[str]:
-    """Callbacks of ours that are named, with settings or just by True, and off by themselves."""
-    if not isinstance(given, Mapping):
-        return []
-    wanted = [name for name, value in given.items() if value not in (None, False)]
-    return [name for name in wanted if name not in (on or {}) and _shipped(f"callbacks/{name}.yaml")]
-
-
-def _block(value: Any) -> Any:
-    return None if value is False else value
-
-
-def _shipped(place: str) -> bool:
-    """Whether a group, or a file of one, is part of the configuration."""
-    found = files("nimble_lightning.conf") / place
-    return found.is_file() or (found.is_dir() and not place.startswith("_"))
-
-
-def _require_targets(callbacks: Mapping[str, Any]) -> None:
-    known = [name for name, block in callbacks.items() if block and "_target_" in block]
-    unknown = [name for name, block in callbacks.items() if block and "_target_" not in block]
-    if unknown:
-        raise RequestError(
-            f"There is no callback {unknown[0]!r}; there are {', '.join(known)}. "
-            f"To add one of your own, say what it is: callbacks={{{unknown[0]!r}: {{'_target_': ...}}}}."
-        )
 
 
 def _spec_of(trainer: Any) -> str | None:

@@ -18,6 +18,7 @@ LIGHT = (
     "nimble_lightning.cli",
     "nimble_lightning.errors",
     "nimble_lightning.ops",
+    "nimble_lightning.runtime.blocks",
     "nimble_lightning.runtime.forkserver",
     "nimble_lightning.runtime.foreign.ranks",
 )

@@ -31,8 +31,18 @@ def test_callbacks_are_turned_on_and_off_and_set_by_name() -> None:
 def test_a_callback_of_the_users_own_says_what_it_is() -> None:
     config = composed(callbacks={"mine": {"_target_": "my.module.Mine"}})
     assert config.callbacks.mine._target_ == "my.module.Mine"
-    with pytest.raises(RequestError, match="no callback 'mine'; there are"):
+    with pytest.raises(RequestError, match=r"no callbacks\.mine; there are .*\n.*_target_"):
         composed(callbacks={"mine": {"size": 3}})
+
+
+def test_a_name_that_does_not_exist_is_refused_with_the_nearest() -> None:
+    with pytest.raises(
+        RequestError, match=r"no callbacks\.early_stoping; did you mean callbacks\.early_stopping"
+    ):
+        composed(callbacks={"early_stoping": True})
+    with pytest.raises(RequestError, match=r"logger\.csv=7: expected true, null or settings"):
+        composed(logger={"csv": 7})
+    assert composed(logger={"csv": True}).logger.csv._target_.endswith("CSVLogger")
 
 
 def test_parameters_and_sections_are_merged() -> None:
