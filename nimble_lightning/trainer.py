@@ -45,8 +45,8 @@ class NimbleTrainer:
         """Download, tokenise, build the datasets and the model. Its keywords are the run's parameters."""
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """`train(self, batch)` returns the loss of a batch; `train(self, **kwargs)` is called once and trains
-        by itself."""
+        """`train(self, batch)` returns the mean loss of a batch, or `loss, num_items`, or what a Hugging
+        Face model returned. `train(self, **kwargs)` is called once and trains by itself."""
         raise NotImplementedError(f"{type(self).__name__} has no train(self, batch)")
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:

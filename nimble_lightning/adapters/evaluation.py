@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from nimble_lightning.adapters.losses import loss_and_count
+from nimble_lightning.adapters.losses import LabelCount, loss_and_count
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ranks import everyones, world_size
 
@@ -87,11 +87,11 @@ class Means:
         }
 
 
-def weighed(output: Any, batch: Any, samples: int) -> tuple[Any, int]:
+def weighed(output: Any, batch: Any, samples: int, label_count: LabelCount) -> tuple[Any, int]:
     """Metrics, and how many items their means are over: tokens where a model says its loss, else samples."""
     if not _is_model_output(output):
         return output, samples
-    loss, items = loss_and_count(output, batch, samples, None)
+    loss, items = loss_and_count(output, batch, samples, None, label_count)
     return {"loss": loss}, int(items)
 
 

@@ -170,7 +170,7 @@ class NimbleModule(ThinModule):
             loss, items = self.stepping.loss_of(batch, samples)
             values, weight = {"loss": loss}, int(items)
         else:
-            values, weight = weighed(method(batch), batch, samples)
+            values, weight = weighed(method(batch), batch, samples, self.stepping.loss_of.label_count)
         # Fewer samples than ranks: each rank sees them all, one counts them.
         repeated = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
         self._means.add(values, weight, counts=not repeated)

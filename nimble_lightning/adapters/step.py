@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nimble_lightning.adapters import gradients, memory
 from nimble_lightning.adapters.exchange import Alone
-from nimble_lightning.adapters.losses import loss_and_count
+from nimble_lightning.adapters.losses import LabelCount, loss_and_count
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import can_split, size_of, split
 
@@ -52,9 +52,10 @@ class PieceLoss:
 
     train: Callable[[Any], Any]
     compute_loss: Callable[..., Any] | None = None
+    label_count: LabelCount = field(default_factory=LabelCount)
 
     def __call__(self, piece: Any, samples: int) -> tuple[Tensor, float]:
-        loss, count = loss_and_count(self.train(piece), piece, samples, self.compute_loss)
+        loss, count = loss_and_count(self.train(piece), piece, samples, self.compute_loss, self.label_count)
         return loss, float(count)
 
 

@@ -13,6 +13,7 @@ from nimble_lightning.adapters.cooperation import Cooperation, reshard
 from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.exchange import Averaged
 from nimble_lightning.adapters.hooks import Hooks
+from nimble_lightning.adapters.losses import LabelCount
 from nimble_lightning.adapters.scheduling import Scheduling
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.trainer_arguments import TrainerArguments
@@ -30,7 +31,9 @@ class Stepping:
         self._module = module
         size = module.settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
-        self.loss_of = PieceLoss(module.user.object.train, module.user.method("compute_loss"))
+        self.loss_of = PieceLoss(
+            module.user.object.train, module.user.method("compute_loss"), LabelCount(module)
+        )
         self.arguments = TrainerArguments(module.settings.clip)
         self.cooperation = Cooperation()
         self.plateau_metric = "val_loss"
