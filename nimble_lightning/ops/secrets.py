@@ -7,18 +7,13 @@ import os
 import re
 from collections.abc import Iterable
 from typing import Any, TextIO
-from urllib.parse import quote, unquote
+from urllib.parse import quote
+
+from nimble_lightning.ops import secret_variables
+from nimble_lightning.ops.token_shapes import URL, is_telling, mask_tokens, tokens_of
 
 MASK = "***"
 
-_SECRET_NAME = re.compile(
-    r"(^|_)(TOKENS?|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_KEY|PRIVATE_KEY|WEBHOOK)(_|$|\d)|^NIMBLE_NOTIFICATION",
-    re.IGNORECASE,
-)
-_URL = re.compile(r"[A-Za-z][\w+.-]*://\S+")
-# What is in an address and tells nobody anything: hosts, plain words, short numbers.
-_PLAIN = re.compile(r"[a-z]{1,12}|[A-Z]{1,6}|\d{1,5}|(?:[\w-]+\.)+[\w-]+(?::\d+)?|[\d.:]+")
-_SHORTEST = 6
 _PATH = re.compile(r"/[^\s:]*")
 
 # Addresses nobody has named to us, as they stand in tracebacks and messages of libraries.
@@ -54,17 +49,17 @@ def forget() -> None:
 
 
 def redact(text: str) -> str:
-    """The text with every secret this process knows, and every password in an address, masked."""
+    """The text with every secret this process knows, and all that looks like one, masked."""
     return Redactor()(text)
 
 
 def redacted(value: Any) -> Any:
     """Plain data with the secrets in its texts masked. A path is read again by programs, and left alone."""
-    redactor = Redactor()
+    redactor, secrets = Redactor(), known()
 
     def clean(item: Any) -> Any:
         if isinstance(item, str):
-            return item if _PATH.fullmatch(item) else redactor(item)
+            return item if _PATH.fullmatch(item) and item not in secrets else redactor(item)
         if isinstance(item, dict):
             return {clean(key): clean(entry) for key, entry in item.items()}
         if type(item) in (list, tuple, set):
@@ -78,9 +73,8 @@ class Redactor:
     """Masks what is secret by now; for writers of many small texts, which cannot ask each time."""
 
     def __init__(self) -> None:
-        spelt = {spelling for secret in known() for spelling in _spellings(secret)}
-        longest_first = sorted(spelt, key=len, reverse=True)
-        self._known = re.compile("|".join(map(re.escape, longest_first))) if spelt else None
+        found = secret_variables.of_environment()
+        self._known = _pattern({*_learnt, *found.anywhere}, found.words)
 
     def known_values(self, text: str) -> str:
         """Without what is known to be secret; what only looks so is left."""
@@ -91,7 +85,7 @@ class Redactor:
         if "://" in text or "/bot" in text or "=" in text:
             for pattern, replacement in _PATTERNS:
                 text = pattern.sub(replacement, text)
-        return text
+        return mask_tokens(text, MASK)
 
 
 class Redacted:
@@ -112,44 +106,29 @@ class Redacted:
 
 
 def known() -> set[str]:
-    """Every secret value: those learnt, and those of variables whose names say that they are secret."""
-    values = set(_learnt)
-    for name, value in os.environ.items():
-        if _SECRET_NAME.search(name):
-            for part in value.split():
-                values.update(_secret_in(part))
-    return values
+    """Every secret value that no word could be: those learnt, and those of the environment."""
+    return {*_learnt, *secret_variables.of_environment().anywhere}
 
 
 def names_of_secret(value: str) -> list[str]:
     """The variables whose names say that they are secret and that hold this value."""
-    return [name for name, held in os.environ.items() if held == value and _SECRET_NAME.search(name)]
-
-
-def is_telling(value: str) -> bool:
-    """Whether a value could be a secret, as opposed to a path, a number or a word."""
-    return len(value) >= _SHORTEST and value[0] not in "/~." and not _PLAIN.fullmatch(value)
-
-
-def tokens_of(url: str) -> list[str]:
-    """The parts of an address that could be tokens or passwords, as they stand there and unquoted."""
-    rest = url.partition("://")[2]
-    authority, _, path = rest.partition("/")
-    user, _, host = authority.rpartition("@")
-    host = re.sub(r":\d+$", "", host)
-    parts = re.split(r"[/?&,]", f"{host}/{path}")
-    values = [part.partition("=")[2] if "=" in part else part for part in parts]
-    values.append(user.partition(":")[0])
-    found = [value for value in values if is_telling(value)]
-    if (password := user.partition(":")[2]) and len(password) > 3:
-        found.append(password)
-    return [spelling for value in found for spelling in {value, unquote(value)}]
+    return [
+        name for name, held in os.environ.items() if held == value and secret_variables.is_secret_name(name)
+    ]
 
 
 def _secret_in(value: str) -> list[str]:
-    if _URL.fullmatch(value):
+    if URL.fullmatch(value):
         return tokens_of(value)
     return [value] if is_telling(value) else []
+
+
+def _pattern(anywhere: Iterable[str], words: Iterable[str]) -> re.Pattern[str] | None:
+    """Finds the longest first, as they stand in plain text, in addresses and in JSON."""
+    spelt = {spelling: re.escape(spelling) for secret in anywhere for spelling in _spellings(secret)}
+    spelt |= {word: rf"\b{word}\b" for word in words}
+    longest_first = sorted(spelt, key=len, reverse=True)
+    return re.compile("|".join(spelt[text] for text in longest_first)) if spelt else None
 
 
 def _spellings(secret: str) -> set[str]:

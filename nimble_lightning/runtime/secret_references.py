@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import secrets, services
+from nimble_lightning.ops.token_shapes import is_telling, service_of
 
 _VARIABLE = re.compile(r"\$\{oc\.env:\s*(\w+)")
 # Variables that say where and who, in names and paths that must stay as they are.
@@ -38,10 +39,15 @@ def _refuse(key: str, value: str) -> None:
             f"{key} holds an address itself, and with it a token for everybody who reads the configuration.\n"
             f"{services.HOW}"
         )
-    if "${" not in value and (names := secrets.names_of_secret(value)) and secrets.is_telling(value):
+    if "${" not in value and (names := secrets.names_of_secret(value)) and is_telling(value):
         raise RequestError(
             f"{key} holds the secret of the variable {names[0]} itself; it would land in the run's folder. "
             f"Write {key}='${{oc.env:{names[0]}}}'"
+        )
+    if service := service_of(value):
+        raise RequestError(
+            f"{key} holds what looks like a token ({service}); it would land in the run's folder. "
+            f"Put it into a variable of the environment and write {key}='${{oc.env:NAME}}'"
         )
 
 

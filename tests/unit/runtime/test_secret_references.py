@@ -45,6 +45,14 @@ def test_the_value_of_a_secret_variable_is_refused_with_the_reference(
         job(tmp_path, params={"token": "hf_Zk3Jd8s"})
 
 
+def test_what_looks_like_a_token_is_refused_without_repeating_it(tmp_path: Path) -> None:
+    token = "hf_" + "Zk3Jd8sQ" * 5
+    with pytest.raises(RequestError, match=r"params.token holds what looks like a token \(Hugging Face\)") as no:
+        job(tmp_path, params={"token": token})
+    assert token not in str(no.value)
+    assert "${oc.env:NAME}" in str(no.value)
+
+
 def test_references_and_other_addresses_are_fine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_Zk3Jd8s")
     refuse_secrets("params", {"at": "s3://bucket/data", "token": "${oc.env:HF_TOKEN}"})
