@@ -22,7 +22,7 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Mapping[str, str
         objectives: The figures that say which is best, each with minimize or maximize.
         code: What the command exits with.
     """
-    from nimble_lightning.runtime.folder import write_json
+    from nimble_lightning.runtime.folder import make_private, write_json
 
     members = [_member(outcome) for outcome in outcomes]
     content = {
@@ -35,6 +35,7 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Mapping[str, str
         "members": members,
     }
     write_json(sweep / FILE, content)
+    make_private(sweep)
     return sweep / FILE
 
 

@@ -27,6 +27,7 @@ def write(path: Path, text: str) -> Path:
     """Replace the page, so that who opens it sees the old one or the new one."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     try:
+        temporary.touch(0o600)
         # What was escaped in JSON may be half a character.
         temporary.write_text(text, encoding="utf-8", errors="replace")
         os.replace(temporary, path)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from nimble_lightning.runtime import asked_validator, signing
 from nimble_lightning.runtime.attempt import wait_for_orphans
+from nimble_lightning.runtime.folder import make_private
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.result import Result, done_before
@@ -27,5 +28,8 @@ def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) 
             return done
         job.folder.finished.unlink(missing_ok=True)
         job.save()
-        with signing.ready(job):
-            return work(job)
+        try:
+            with signing.ready(job):
+                return work(job)
+        finally:
+            make_private(job.folder.path)

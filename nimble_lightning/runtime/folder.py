@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,8 @@ class RunFolder:
         """Make the folder, readable by its owner only."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Hydra may have made it, as everybody's.
+            make_private(self.path, within=False)
             for folder in (self.checkpoints, self.steps, self.errors):
                 folder.mkdir(mode=0o700, exist_ok=True)
             write_text(self.path / ".writable", "")
@@ -74,11 +78,30 @@ class RunFolder:
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content so that readers see the old or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8") as file:
+    with open(temporary, "w", encoding="utf-8", opener=_opened_privately) as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def _opened_privately(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def make_private(folder: Path, *, within: bool = True) -> None:
+    """Leave a folder, and what libraries have written into it, to its owner alone. Links are not followed."""
+    _close_to_others(folder)
+    for place, folders, files in os.walk(folder) if within else ():
+        for name in (*folders, *files):
+            _close_to_others(Path(place, name))
+
+
+def _close_to_others(path: Path) -> None:
+    with suppress(FileNotFoundError):
+        found = path.lstat()
+        if not stat.S_ISLNK(found.st_mode) and found.st_mode & 0o077 and found.st_uid == os.geteuid():
+            path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
 
 
 def write_json(path: Path, value: Any) -> None:
