@@ -41,7 +41,17 @@ _PARTS = (
     ".prepared-*",
 )
 # Written after a run was signed, or while its folder is merely looked at.
-_VOLATILE = ("outbox/", "run.lock", "member.json", "slurm.*", ".heartbeat-*", "save_now", STATEMENT, BUNDLE)
+_VOLATILE = (
+    "outbox/",
+    "run.lock",
+    "member.json",
+    "nodes.token",
+    "slurm.*",
+    ".heartbeat-*",
+    "save_now",
+    STATEMENT,
+    BUNDLE,
+)
 
 
 @dataclass

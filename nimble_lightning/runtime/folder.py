@@ -34,6 +34,7 @@ class RunFolder:
         self.provenance = self.path / "provenance.json"
         self.errors = self.path / "errors"
         self.save_now = self.path / "save_now"
+        self.token = self.path / "nodes.token"
         self.batch = self.path / "slurm.sh"
         self.submitted = self.path / "slurm.json"
         self.left = self.path / "slurm.exit.json"

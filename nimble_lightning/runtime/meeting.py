@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from torch.distributed import PrefixStore, Store, TCPStore
 from torch.distributed.elastic.rendezvous.api import RendezvousHandler, RendezvousInfo, RendezvousStoreInfo
+
+# All ranks of a large run come at once.
+_BACKLOG = 2048
 
 
 @dataclass(frozen=True)
@@ -34,9 +39,34 @@ class Meeting:
         return cls(store, "127.0.0.1", store.port)
 
 
-def open_store(address: str) -> TCPStore:
-    """A store of this process at a port that is free."""
-    return TCPStore(address, 0, is_master=True, wait_for_workers=False)
+def open_store(address: str, port: int = 0, patience: float = 300.0) -> TCPStore:
+    """A store of this process, which is reached by this address alone; torch's own listens at all.
+
+    Args:
+        address: One of this machine's.
+        port: A free one by default.
+        patience: Seconds after which waiting in it ends.
+
+    Raises:
+        OSError: Somebody else has the port.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, port), family=family, backlog=_BACKLOG) as listening:
+        port = listening.getsockname()[1]
+        return TCPStore(
+            address,
+            port,
+            is_master=True,
+            wait_for_workers=False,
+            timeout=timedelta(seconds=patience),
+            master_listen_fd=listening.detach(),
+        )
+
+
+def connected(address: str, port: int, patience: float) -> TCPStore:
+    """To the store of another process."""
+    timeout = timedelta(seconds=patience)
+    return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
 class Met(RendezvousHandler):

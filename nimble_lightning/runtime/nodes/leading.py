@@ -115,6 +115,7 @@ class Leading:
             self.again()
         else:
             self._decide(over=True, exit_code=result.exit_code, message=result.message)
+            self._gathering.end()
 
     @property
     def _others(self) -> list[int]:

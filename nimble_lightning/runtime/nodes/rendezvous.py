@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from torch.distributed import Store, TCPStore
+from torch.distributed import TCPStore
 from torch.distributed.elastic.rendezvous.api import RendezvousError
 from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import C10dRendezvousBackend
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
@@ -16,9 +17,11 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
     RendezvousTimeout,
 )
 
+from nimble_lightning.runtime.meeting import connected, open_store
 from nimble_lightning.runtime.nodes import addresses
 from nimble_lightning.runtime.nodes.patience import within
 from nimble_lightning.runtime.nodes.settings import Settings
+from nimble_lightning.runtime.nodes.shared_secret import SharedSecret, SignedBackend, SignedStore
 
 # A machine that has given no sign for so many of these intervals takes part no more.
 KEEP_ALIVE_SECONDS, KEEP_ALIVE_MISSES = 1, 6
@@ -37,7 +40,7 @@ class Round:
         introductions: What each has said of itself, by rank.
     """
 
-    store: Store
+    store: SignedStore
     rank: int
     introductions: Sequence[dict[str, Any]]
 
@@ -48,13 +51,15 @@ class Rendezvous:
     Args:
         run_id: Of the run; others may meet at the same place.
         settings: How many machines, and where.
+        token: The file in the run's folder by which they know each other.
         address: Of the endpoint.
         own: By which the others reach this machine.
     """
 
-    def __init__(self, run_id: str, settings: Settings, address: str, own: str) -> None:
+    def __init__(self, run_id: str, settings: Settings, token: Path, address: str, own: str) -> None:
         self._run_id = run_id
         self._settings = settings
+        self._token = token
         self._address = address
         self._own = own
         self._serves = addresses.is_here(address)
@@ -69,9 +74,10 @@ class Rendezvous:
             RendezvousError, RuntimeError: Whoever serves is not there.
         """
         met = self._joined().next_rendezvous()
-        met.store.set(f"introduction/{met.rank}", json.dumps(introduction))
-        texts = [met.store.get(f"introduction/{rank}") for rank in range(met.world_size)]
-        return Round(met.store, met.rank, [json.loads(text) for text in texts])
+        store = SignedStore(met.store, self._secret)
+        store.set(f"introduction/{met.rank}", introduction)
+        introductions = [store.get(f"introduction/{rank}") for rank in range(met.world_size)]
+        return Round(store, met.rank, introductions)
 
     def forget(self) -> None:
         """Whoever serves is gone, or not there yet: the next meeting begins with finding it.
@@ -94,10 +100,12 @@ class Rendezvous:
     def _joined(self) -> DynamicRendezvousHandler:
         if self._handler is None:
             store = self._connected()
+            # A run that was over meanwhile has another by now.
+            self._secret = SharedSecret.in_file(self._token)
             self._handler = DynamicRendezvousHandler.from_backend(
                 self._run_id,
                 store,
-                C10dRendezvousBackend(store, self._run_id),
+                SignedBackend(C10dRendezvousBackend(store, self._run_id), self._secret),
                 self._settings.least,
                 self._settings.most,
                 local_addr=self._own,
@@ -112,16 +120,7 @@ class Rendezvous:
 
     def _connected(self) -> TCPStore:
         """To a store here, if it is to be here and nobody on this machine has it yet; else to that one."""
-        for serves in (True, False) if self._serves else (False,):
-            try:
-                return TCPStore(
-                    self._address,
-                    self._settings.port,
-                    is_master=serves,
-                    wait_for_workers=False,
-                    timeout=timedelta(seconds=ANSWER_SECONDS),
-                )
-            except RuntimeError:
-                if not serves:
-                    raise
-        raise AssertionError
+        if self._serves:
+            with suppress(OSError, RuntimeError):
+                return open_store(self._address, self._settings.port, ANSWER_SECONDS)
+        return connected(self._address, self._settings.port, ANSWER_SECONDS)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from torch.distributed import Store
-
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.runtime.nodes.patience import within
+from nimble_lightning.runtime.nodes.shared_secret import SignedStore
 
 BEAT_SECONDS = 0.5
 # A machine that was silent for so long is gone, and so are its workers for the others.
@@ -31,7 +29,7 @@ class Talk:
         size: How many there are.
     """
 
-    def __init__(self, store: Store, rank: int, size: int) -> None:
+    def __init__(self, store: SignedStore, rank: int, size: int) -> None:
         self._store = store
         self._rank = rank
         self._others = [other for other in range(size) if other != rank]
@@ -40,7 +38,7 @@ class Talk:
         self._heard = {other: ("", time.monotonic()) for other in self._others}
 
     def tell(self, what: str, words: Mapping[str, Any]) -> None:
-        self._call(lambda: self._store.set(f"{what}/{self._rank}", json.dumps(words)))
+        self._call(lambda: self._store.set(f"{what}/{self._rank}", words))
 
     def told(self, what: str, by: int) -> dict[str, Any] | None:
         """What one of them has said, if it has."""
@@ -61,7 +59,7 @@ class Talk:
             return
         self._next = now + BEAT_SECONDS
         self._beats += 1
-        self._call(lambda: self._store.set(f"beat/{self._rank}", str(self._beats)))
+        self._call(lambda: self._store.set(f"beat/{self._rank}", self._beats))
         for other in self._others:
             beat = str(self._get(f"beat/{other}"))
             if beat != self._heard[other][0]:
@@ -73,8 +71,7 @@ class Talk:
         return [other for other, (_, at) in self._heard.items() if now - at > seconds]
 
     def _get(self, key: str) -> Any:
-        there = self._call(lambda: self._store.check([key]))
-        return json.loads(self._call(lambda: self._store.get(key))) if there else None
+        return self._call(lambda: self._store.find(key))
 
     @staticmethod
     def _call(ask: Callable[[], Any]) -> Any:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import secrets
 import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from torch.distributed import DistStoreError, TCPStore
-from torch.distributed.elastic.rendezvous.api import RendezvousError, RendezvousTimeoutError
+from torch.distributed import DistStoreError
+from torch.distributed.elastic.rendezvous.api import (
+    RendezvousError,
+    RendezvousStateError,
+    RendezvousTimeoutError,
+)
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.agreement import digests
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.meeting import Meeting, open_store
+from nimble_lightning.runtime.meeting import Meeting, connected, open_store
 from nimble_lightning.runtime.nodes import addresses
 from nimble_lightning.runtime.nodes.rendezvous import ANSWER_SECONDS, Rendezvous, Round
 from nimble_lightning.runtime.nodes.settings import Settings
+from nimble_lightning.runtime.nodes.shared_secret import ForgedError, SignedStore
 from nimble_lightning.runtime.nodes.talk import Talk
 
 log = logging.getLogger(__name__)
@@ -62,7 +66,8 @@ class Gathering:
         self.own = settings.address or addresses.facing(endpoint)
         self.leads = False
         self._settings = settings
-        self._rendezvous = Rendezvous(job.run_id, settings, endpoint, self.own)
+        self._folder = job.folder
+        self._rendezvous = Rendezvous(job.run_id, settings, job.folder.token, endpoint, self.own)
         asked = digests(job.resolved())
         self._introduction = {
             "host": socket.gethostname(),
@@ -78,6 +83,7 @@ class Gathering:
             NimbleError: There were not enough of them in time.
             RequestError: The one that leads was asked for another run than this machine.
         """
+        self._folder.create()
         until = time.monotonic() + self._settings.join_seconds
         while True:
             try:
@@ -87,6 +93,8 @@ class Gathering:
             except DistStoreError:
                 # Somebody left while all came together.
                 pass
+            except RendezvousStateError as error:
+                raise ForgedError(str(error)) from None
             except (RendezvousError, RuntimeError):
                 # Whoever serves is gone, or not there yet.
                 self._rendezvous.forget()
@@ -97,6 +105,10 @@ class Gathering:
     def close(self) -> None:
         """This machine comes no more."""
         self._rendezvous.forget()
+
+    def end(self) -> None:
+        """Nobody comes any more: the run is over."""
+        self._folder.token.unlink(missing_ok=True)
 
     def more_wait(self) -> bool:
         """Whether further machines want to take part, and may."""
@@ -124,11 +136,12 @@ class Gathering:
         if met.rank == leader:
             self._require_reachable(everyone)
             store = open_store(self.own)
-            met.store.set("store", json.dumps([self.own, store.port]))
-        address, port = json.loads(met.store.get("store"))
+            met.store.set("store", [self.own, store.port, secrets.token_hex(8)])
+        address, port, meeting = met.store.get("store")
         if met.rank != leader:
-            store = _connected(address, port)
-        talk = Talk(_connected(address, port), met.rank, len(everyone))
+            store = connected(address, port, ANSWER_SECONDS)
+        words = SignedStore(connected(address, port, ANSWER_SECONDS), met.store.secret.of(meeting))
+        talk = Talk(words, met.rank, len(everyone))
         hosts = [one["host"] for one in everyone]
         return Together(Meeting(store, address, port, met.rank, hosts), talk, leader)
 
@@ -147,11 +160,6 @@ class Gathering:
             f"{self._settings.join_seconds:.0f} s. Start the same command on every node, or wait longer: "
             "launch.join_timeout=1h."
         )
-
-
-def _connected(address: str, port: int) -> TCPStore:
-    timeout = timedelta(seconds=ANSWER_SECONDS)
-    return TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=timeout)
 
 
 def _differs(one: Mapping[str, Any], leader: Mapping[str, Any]) -> list[str]:

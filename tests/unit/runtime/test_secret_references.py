@@ -47,7 +47,9 @@ def test_the_value_of_a_secret_variable_is_refused_with_the_reference(
 
 def test_what_looks_like_a_token_is_refused_without_repeating_it(tmp_path: Path) -> None:
     token = "hf_" + "Zk3Jd8sQ" * 5
-    with pytest.raises(RequestError, match=r"params.token holds what looks like a token \(Hugging Face\)") as no:
+    with pytest.raises(
+        RequestError, match=r"params.token holds what looks like a token \(Hugging Face\)"
+    ) as no:
         job(tmp_path, params={"token": token})
     assert token not in str(no.value)
     assert "${oc.env:NAME}" in str(no.value)

@@ -7,11 +7,14 @@ import pytest
 from torch.distributed import HashStore, TCPStore
 
 from nimble_lightning.runtime.meeting import open_store
+from nimble_lightning.runtime.nodes.shared_secret import SharedSecret, SignedStore
 from nimble_lightning.runtime.nodes.talk import OutOfTouch, Talk
+
+SECRET = SharedSecret(b"known to both")
 
 
 def test_what_one_tells_the_other_hears() -> None:
-    store = HashStore()
+    store = SignedStore(HashStore(), SECRET)
     first, second = Talk(store, 0, 2), Talk(store, 1, 2)
     assert second.told("orders", 0) is None
     first.tell("orders", {"attempt": 3, "resume_from": None})
@@ -20,11 +23,11 @@ def test_what_one_tells_the_other_hears() -> None:
 
 
 def test_waiting_ends_when_it_becomes_pointless() -> None:
-    assert Talk(HashStore(), 0, 2).hear("end", 1, until=lambda: True) is None
+    assert Talk(SignedStore(HashStore(), SECRET), 0, 2).hear("end", 1, until=lambda: True) is None
 
 
 def test_who_gives_no_sign_is_silent_and_who_does_is_not() -> None:
-    store = HashStore()
+    store = SignedStore(HashStore(), SECRET)
     talks = [Talk(store, rank, 3) for rank in range(3)]
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
@@ -38,7 +41,7 @@ def test_a_store_that_is_gone_is_noticed() -> None:
     server = open_store("127.0.0.1")
     timeout = timedelta(seconds=5)
     client = TCPStore("127.0.0.1", server.port, is_master=False, wait_for_workers=False, timeout=timeout)
-    talk = Talk(client, 1, 2)
+    talk = Talk(SignedStore(client, SECRET), 1, 2)
     talk.tell("end", {})
     del server
     with pytest.raises(OutOfTouch):
