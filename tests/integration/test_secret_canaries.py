@@ -1,4 +1,4 @@
-"""Twelve secrets come into a run by eight ways; none is in anything that the run leaves or shows."""
+"""Secrets come into a run by many ways; none is in anything that the run leaves or shows."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ WAYS = {
 }
 CANARIES = {way: f"Canary7-{short}-5Kq9Zt" for way, short in WAYS.items()}
 
+# Variables as people have them, with values of every kind; the part that must not be seen.
+VARIABLES = {
+    "PGPASSWORD": ("swordfish", "swordfish"),
+    "GH_PAT": ("Zq7-pat-3x", "Zq7-pat-3x"),
+    "OPENAI_KEY": ("Zq7-key-3x", "Zq7-key-3x"),
+    "DATABASE_URL": ("postgresql://me:Zq7db3x@db/x", "Zq7db3x"),
+    "SMTP_PASS": ("Zq7Pw", "Zq7Pw"),
+    "PASSPHRASE": ("wide horse battery", "wide horse battery"),
+    "AUTH": ("me:Zq7au3x", "Zq7au3x"),
+    "AWS_CREDENTIAL": ("Zq7-cred-3x", "Zq7-cred-3x"),
+    "SECRETKEY": ("Zq7-skey-3x", "Zq7-skey-3x"),
+    "ACCESSTOKEN": ("Zq7-atok-3x", "Zq7-atok-3x"),
+    "API_TOKEN": ("/Zq7+tok/3x==", "Zq7+tok"),
+    "REGISTRY_PASSWORD": ("Zq7reg", "Zq7reg"),
+    "LICENCE": ("Zq7Rz2LmX9vKd4TwY8bNc", "Zq7Rz2LmX9vKd4TwY8bNc"),
+    "HUB": ("hf_" + "Zq7Rz2Lm" * 5, "Zq7Rz2Lm" * 5),
+}
+CANARIES |= {name: part for name, (_, part) in VARIABLES.items()}
+
 TRAINER = """
     import os
     import lightning as L
@@ -48,10 +67,12 @@ TRAINER = """
 
         def on_train_epoch_end(self):
             print("using", self.hparams.token, self.hparams.secret, os.environ["MY_API_KEY"])
+            others = [os.environ[name] for name in os.environ["SHOWN"].split()]
+            print(*others)
             if self.current_epoch == 1 and not os.path.exists("failed_once"):
                 open("failed_once", "w").close()
                 raise ConnectionError(
-                    f"{self.hparams.token} and {os.environ['SERVICE_PASSWORD']} were refused by "
+                    f"{others}, {self.hparams.token} and {os.environ['SERVICE_PASSWORD']} were refused by "
                     "https://example.com/x?access_token=%(url_in_traceback)s via "
                     "https://me:%(password_in_traceback)s@example.com/"
                 )
@@ -129,6 +150,8 @@ def environment(good: Service) -> dict[str, str]:
         "MY_API_KEY": CANARIES["variable"],
         "SERVICE_PASSWORD": CANARIES["exception"],
         "MY_NOTEBOOK": CANARIES["notebook"],
+        "SHOWN": " ".join(VARIABLES),
+        **{name: value for name, (value, _) in VARIABLES.items()},
     }
 
 
