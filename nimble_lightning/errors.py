@@ -10,6 +10,9 @@ Each message says what happened, what was expected and what to type next, in one
 
 from __future__ import annotations
 
+# What reading a file as Python may raise: no such bytes, no such text, no such grammar, or too deep a nest.
+UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, MemoryError)
+
 
 class NimbleError(Exception):
     """Base of all errors of this package; its text is meant for people."""
@@ -17,6 +20,18 @@ class NimbleError(Exception):
 
 class RequestError(NimbleError):
     """The request was wrong: a typo, a wrong type, a missing file, an unwritable folder."""
+
+    @classmethod
+    def of_source(cls, path: object, error: Exception) -> RequestError:
+        """A file that is to be Python and cannot be read as such: where, and why."""
+        if isinstance(error, SyntaxError) and error.lineno:
+            line = (error.text or "").strip()[:100]
+            return cls(
+                f"{error.filename or path}:{error.lineno}: {error.msg}" + (f"\n    {line}" if line else "")
+            )
+        if isinstance(error, OSError):
+            return cls(f"{path} cannot be read: {error.strerror}")
+        return cls(f"{path} cannot be read as Python: {error}")
 
 
 class TrainerError(NimbleError):

@@ -33,8 +33,10 @@ def from_file(path: Path) -> types.ModuleType:
         _let_import(path.parent)
         with original_sdk():
             spec.loader.exec_module(module)
-    except BaseException:
+    except BaseException as error:
         del sys.modules[name]
+        if isinstance(error, SyntaxError) and Path(error.filename or "").is_file():
+            raise RequestError.of_source(path, error) from error
         raise
     return module
 

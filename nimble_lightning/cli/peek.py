@@ -49,7 +49,7 @@ def peek(spec: str, *, key: str = "trainer", cwd: Path | None = None) -> Target:
     """
     where, name = _split(spec)
     path, place = _file(where, name, key, cwd or Path.cwd())
-    source = _parse(path)
+    source = read(path)
     kinds = ["data"] if key == "datamodule" else ["trainer", "module"]
     kind, node = _named(source, name, kinds, key, where) if name else _only_one(source, kinds, key, where)
     if isinstance(node, ast.ClassDef) and kind == "trainer":
@@ -125,16 +125,6 @@ def _no_file(path: Path, where: str, key: str, cwd: Path) -> str:
         typed = shown.relative_to(cwd) if shown.is_relative_to(cwd) else shown
         return f"{key}={where}: no such file\nDid you mean {key}={typed}?"
     return f"{key}={where}: no such file in {folder}"
-
-
-def _parse(path: Path) -> Source:
-    try:
-        return read(path)
-    except SyntaxError as error:
-        line = (error.text or "").strip()
-        raise RequestError(f"{path}:{error.lineno}: {error.msg}\n    {line}") from None
-    except ValueError as error:
-        raise RequestError(f"{path} cannot be read as Python: {error}") from None
 
 
 def _named(

@@ -11,6 +11,7 @@ from typing import Any
 
 from nimble_lightning.cli.source import Definition, Source, dotted_name, find_object
 from nimble_lightning.cli.space import Space, read_space
+from nimble_lightning.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def of_target(dotted: str) -> Signature | None:
     """The signature of what a `_target_` names, or None when the files alone do not tell."""
     try:
         found = find_object(dotted)
-    except (SyntaxError, OSError, UnicodeDecodeError):
+    except RequestError:
         return None
     return of_definition(*found) if found is not None else None
 

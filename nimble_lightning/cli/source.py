@@ -10,6 +10,8 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
+from nimble_lightning.errors import UNREADABLE, RequestError
+
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 # A chain of re-exports longer than this is a circle.
@@ -90,8 +92,15 @@ class Source:
 
 @lru_cache(maxsize=256)
 def read(path: Path) -> Source:
-    """Parse a file; a `SyntaxError` names it."""
-    return Source(path, ast.parse(path.read_bytes(), filename=str(path)))
+    """Parse a file.
+
+    Raises:
+        RequestError: It cannot be read, or is not Python; it says where.
+    """
+    try:
+        return Source(path, ast.parse(path.read_bytes(), filename=str(path)))
+    except UNREADABLE as error:
+        raise RequestError.of_source(path, error) from None
 
 
 def locate(module: str, *, near: Path | None = None, inside: Path | None = None) -> Path | None:

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
 
+from nimble_lightning.errors import UNREADABLE
+
 PRELOAD = ["nimble_lightning.runtime.deaf", "nimble_lightning.runtime.preload"]
 PRELOAD_ALSO = "NIMBLE_PRELOAD"
 # Of the server, which has it from the moment when it was started.
@@ -80,7 +82,11 @@ def imports_of(trainer: str) -> list[str]:
     path = Path(trainer.rpartition(":")[0] or trainer)
     if path.suffix != ".py" or not path.is_file():
         return []
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    try:
+        tree = ast.parse(path.read_bytes(), filename=str(path))
+    except UNREADABLE:
+        # Said by whoever is to use it.
+        return []
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

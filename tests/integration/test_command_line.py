@@ -59,6 +59,8 @@ QUIET = [
 @pytest.fixture(autouse=True)
 def trainer_file() -> None:
     Path("my_trainer.py").write_text(dedent(TRAINER))
+    Path("broken.py").write_text("import torch\nx = (1,\ndef f(): ...\n")
+    Path("binary.py").write_bytes(b"\x00\xff\xfe")
 
 
 def command(*words: str, script: bool = False) -> subprocess.CompletedProcess[str]:
@@ -93,6 +95,8 @@ def imported() -> str:
         (["trainer=my_trainer.py", "output_dir=/proc/nimble"], "cannot be written"),
         (["-m", "trainer=my_trainer.py", "params.lr=1,x"], "params.lr: expected float, got 'x'"),
         (["trainer=my_trainer.py", "--cfg", "jb"], "invalid choice: 'jb'"),
+        (["trainer=broken.py"], "broken.py:2: '(' was never closed\n    x = (1,"),
+        (["trainer=binary.py"], "binary.py cannot be read as Python"),
         ([], "There is no trainer to run"),
     ],
 )

@@ -152,6 +152,20 @@ def test_a_file_without_a_trainer_says_what_makes_one(write: Write) -> None:
     assert "holds no NimbleTrainer or LightningModule" in refusal("t.py")
 
 
+def test_a_base_class_in_a_broken_neighbour_shows_its_line(write: Write) -> None:
+    broken = write("helper.py", "class Base:\n    def train(self, batch:\n")
+    write("mine.py", "from helper import Base\nclass Mine(Base):\n    pass\n")
+    assert refusal("mine.py").startswith(f"{broken}:2: '(' was never closed")
+
+
+@pytest.mark.parametrize("content", [b"\x00", b'x = "\xe9"', b"x = " + b"(" * 999, b"x = 1" + b"+1" * 99999])
+def test_what_is_no_python_is_refused_in_words(write: Write, content: bytes) -> None:
+    path = write("mine.py", "")
+    path.write_bytes(content)
+    assert refusal("mine.py").startswith(str(path))
+    assert len(refusal("mine.py")) < 400
+
+
 def test_a_syntax_error_shows_its_line(write: Write) -> None:
     path = write("t.py", "x = 1\ndef f(:\n    pass\n")
     said = refusal("t.py")

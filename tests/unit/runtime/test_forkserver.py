@@ -21,6 +21,13 @@ def test_imports_are_found_wherever_they_stand_except_neighbours(tmp_path: Path)
     assert imports_of(f"{path}:T") == ["sklearn.datasets", "torch.nn"]
 
 
+@pytest.mark.parametrize("content", [b"x = (1,\ndef f(): pass", b"\xff\x00\xfe", b'x = "\xe9"'])
+def test_what_is_wrong_with_a_file_is_left_to_whoever_uses_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "mine.py"
+    path.write_bytes(content)
+    assert imports_of(str(path)) == []
+
+
 def test_a_module_is_not_read() -> None:
     assert imports_of("package.module:Class") == []
 
