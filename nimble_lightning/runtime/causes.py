@@ -51,10 +51,24 @@ _RULES = (
         ("defaultcpuallocator", "cannot allocate memory", "unable to mmap", "shared memory", "bus error"),
     ),
     Rule("nan", frozenset({"FloatingPointError"}), ("returned nan values",)),
+    # Asked for what is not there, or not for everybody: the network did its part. The forms are those of
+    # urllib, requests and httpx.
+    Rule(
+        "deterministic",
+        frozenset({"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"}),
+        tuple(
+            form.format(status)
+            for status in (400, 401, 403, 404, 405, 410, 422)
+            for form in ("http error {}:", "{} client error", "client error '{} ")
+        )
+        + ("is not a valid model identifier",),
+    ),
     Rule(
         "transient",
         frozenset(
             {
+                # Of huggingface_hub: neither kept here, nor reached there.
+                "LocalEntryNotFoundError",
                 "ConnectionError",
                 "TimeoutError",
                 "InterruptedError",
@@ -69,19 +83,49 @@ _RULES = (
             "connection timed out",
             "name or service not known",
             "stale file handle",
+            # Without the name of a file: a socket of a process that is gone.
+            "no such file or directory\n",
             "input/output error",
-            "dataloader worker",
+            "no space left on device",
+            # One that has gone; an exception in one is passed on with words of its own.
+            "dataloader worker (pid",
             "uncorrectable ecc",
             "nvlink",
         ),
     ),
-    # Raised by wrong code: the same again would end the same.
+    # Raised by wrong code or a wrong request: the same again would end the same.
     Rule(
         "deterministic",
         frozenset(
             {"TrainerError", "CheckpointError", "SyntaxError", "ImportError", "NameError", "AttributeError"}
             | {"TypeError", "ValueError", "LookupError", "AssertionError", "NotImplementedError"}
-            | {"ZeroDivisionError", "MisconfigurationException"}
+            | {"ArithmeticError", "RecursionError", "MisconfigurationException", "SafetensorError"}
+            | {"FileNotFoundError", "PermissionError", "IsADirectoryError", "NotADirectoryError"}
+            | {"FileExistsError"}
+        ),
+        (
+            # What torch says by a RuntimeError of shapes, types and devices that do not go together ...
+            "shapes cannot be multiplied",
+            "must match the size of tensor",
+            "sizes of tensors must match",
+            "size mismatch",
+            "shape mismatch",
+            "expects each tensor to be equal size",
+            "is invalid for input of size",
+            "expected input batch_size",
+            "given groups=",
+            "dimension out of range",
+            "must have the same dtype",
+            "expected scalar type",
+            "should be the same",
+            "not implemented for '",
+            "expected all tensors to be on the same device",
+            "in loading state_dict",
+            # ... and of gradients.
+            "does not require grad",
+            "backward through the graph a second time",
+            "modified by an inplace operation",
+            "can be implicitly created only for scalar outputs",
         ),
     ),
 )
@@ -110,7 +154,7 @@ def cause_of(bases: Collection[str], message: str) -> tuple[Cause, bool]:
         bases: Names of the exception's type and of its bases.
         message: Its text.
     """
-    text = message.lower()
+    text = f"{message.lower()}\n"
     rule = next((rule for rule in _RULES if rule.fits(bases, text)), None)
     return ("transient", False) if rule is None else (rule.cause, True)
 
