@@ -8,6 +8,9 @@ from typing import Any
 
 from nimble_lightning.ops.secrets import redact
 
+# The exit code of a process that could not even write down why it ended; EX_IOERR of sysexits.h.
+DISK_FULL = 74
+
 
 def facts_of(error: BaseException, rank: int, step: int | None) -> dict[str, Any]:
     """What is worth keeping of an error; no reference to it, which would keep its tensors alive."""

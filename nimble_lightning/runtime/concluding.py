@@ -30,9 +30,10 @@ def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> 
         reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
         return stopped(job, record, reason, result.TERMINATED)
     record.update(status="failed", message=outcome.reason, ended=time.time())
-    message = f"failed: {told(outcome)}" + (f" ({why_not})" if why_not else "")
-    ended = Result.of(job.folder.path, record.content, message)
-    ended.exit_code = result.REFUSED if outcome.cause == "config" else result.FAILED
+    refused = outcome.cause == "config"
+    message = f"error: {outcome.reason}" if refused else f"failed: {told(outcome)}"
+    ended = Result.of(job.folder.path, record.content, message + (f" ({why_not})" if why_not else ""))
+    ended.exit_code = result.REFUSED if refused else result.FAILED
     return ended
 
 

@@ -79,11 +79,15 @@ class RunFolder:
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content so that readers see the old or the new, never a part."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with open(temporary, "w", encoding="utf-8", opener=_opened_privately) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8", opener=_opened_privately) as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _opened_privately(path: str, flags: int) -> int:

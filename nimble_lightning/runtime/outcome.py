@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nimble_lightning.ops.failures import DISK_FULL
 from nimble_lightning.ops.signals import TERMINATED
 from nimble_lightning.runtime.causes import Cause, cause_of, is_consequence
 from nimble_lightning.runtime.folder import RunFolder, read_json
@@ -143,6 +144,8 @@ def _killed(evidence: Evidence, rank: int) -> Outcome:
     code = evidence.exit_codes.get(rank)
     if code in (TERMINATED, -signal.SIGTERM):
         return Outcome("preempted", "stopped by SIGTERM from outside", rank, step)
+    if code == DISK_FULL:
+        return Outcome("transient", "the disk is full: No space left on device (ENOSPC)", rank, step)
     if code is not None and code >= 0:
         reason = f"the process ended by itself with code {code} and no error"
         return Outcome("transient", reason, rank, step, fingerprint=reason)
@@ -173,6 +176,9 @@ def _failed(error: dict[str, Any]) -> Outcome:
     name, message = error["type"], (error["message"] or "").strip()
     first_line = message.splitlines()[0] if message else ""
     reason = f"{name}: {first_line}" if first_line else name
+    if "NimbleError" in error["bases"]:
+        # Its text is meant for people, with what to type next on its later lines.
+        reason = message
     cause, known = cause_of(error["bases"], message)
     outside = cause == "transient" and (known or _follows(error))
     return Outcome(cause, reason, error["rank"], error["step"], fingerprint="" if outside else reason)

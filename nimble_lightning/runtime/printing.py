@@ -29,6 +29,10 @@ class Tee:
         self._stream = stream
         self._copy = copy
 
+    def note(self, text: str) -> None:
+        """Into the log alone: somebody else says it on the terminal."""
+        self._copy.write(text)
+
     def write(self, text: str) -> int:
         # Redrawn lines (progress bars) are for the terminal alone.
         if "\r" not in text and "\x1b[" not in text:
@@ -41,6 +45,11 @@ class Tee:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def note(text: str) -> None:
+    """A line for the log of this process, not for its terminal."""
+    (sys.stderr.note if isinstance(sys.stderr, Tee) else sys.stderr.write)(f"{text}\n")
 
 
 @contextmanager

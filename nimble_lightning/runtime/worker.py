@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import multiprocessing
 import os
 import signal
 import sys
+import sysconfig
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.ops.failures import facts_of
+from nimble_lightning.ops.failures import DISK_FULL, facts_of
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime import parent, printing
 from nimble_lightning.runtime.causes import is_consequence
@@ -22,6 +26,12 @@ from nimble_lightning.runtime.job import Job
 
 # Asks a worker what each of its threads is doing.
 STACKS = signal.SIGUSR2
+# Files whose lines are no code of the user's.
+_NOT_THE_USERS = (
+    "<",
+    f"{Path(__file__).parents[1]}{os.sep}",
+    *{f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+)
 
 
 def main(
@@ -37,15 +47,22 @@ def main(
     # Ctrl-C reaches the whole terminal group; the supervisor decides what it means and tells us by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked.obey()
+    try:
+        error = _begin(folder, attempt, resume_from)
+    except OSError as failure:
+        error = failure
+    if error is not None:
+        leave(error)
+
+
+def _begin(folder: str, attempt: int, resume_from: str | None) -> BaseException | None:
     job = Job.load(folder)
     rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
     heart = Heart(job.folder.heartbeat(attempt, rank))
     heart.beat(0, Phase.STARTING)
     # Written by the handler itself, so it works in a deadlock and in a loop that never comes back from C.
     faulthandler.register(STACKS, file=open(job.folder.stacks(attempt, rank), "w"), all_threads=True)  # noqa: SIM115
-    error = train(job, attempt, rank, local_rank, resume_from, heart)
-    if error is not None:
-        leave(error)
+    return train(job, attempt, rank, local_rank, resume_from, heart)
 
 
 def train(
@@ -62,7 +79,10 @@ def train(
         except BaseException as error:
             # Told to end once more, it would leave without having said why.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            report(error, job, attempt, rank)
+            try:
+                report(error, job, attempt, rank)
+            except OSError as unwritten:
+                return unwritten
             return error
     return None
 
@@ -78,40 +98,39 @@ def take(environment: Mapping[str, str]) -> None:
 
 
 def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:
-    """Leave the error where the supervisor finds it, and the user's part of the traceback on the terminal."""
+    """Leave the error where the supervisor finds it, who says it; say only where in the user's code it came
+    up."""
     facts = facts_of(error, rank, getattr(error, "nimble_step", None))
     # Asked to end, a rank has nothing of its own to complain about.
     facts["asked"] = asked.stop and not isinstance(error, SystemExit)
     write_json(job.folder.error_file(attempt, rank), facts)
-    if not (
-        isinstance(error, SystemExit) or facts["asked"] or is_consequence(facts["bases"], facts["message"])
-    ):
-        print(users_part(error), file=sys.stderr, flush=True)
+    if isinstance(error, SystemExit) or facts["asked"] or is_consequence(facts["bases"], facts["message"]):
+        return
+    said = f"{error}" if isinstance(error, NimbleError) else _last_lines(error)
+    if frames := users_part(error):
+        print(frames, file=sys.stderr, flush=True)
+    # The supervisor says one line; a longer message is for here.
+    if "\n" in said and not isinstance(error, NimbleError):
+        print(said, file=sys.stderr, flush=True)
+    else:
+        printing.note(said)
 
 
 def users_part(error: BaseException) -> str:
-    """The traceback less the frames of libraries: what the user can change.
+    """The traceback less the frames of libraries: what the user can change; empty where there is nothing.
 
-    Errors of ours are a sentence already.
+    Errors of ours are a sentence that says where already.
     """
-    if isinstance(error, NimbleError):
-        return f"{error}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [
-        f
-        for f in frames
-        if "site-packages" not in f.filename
-        and f"nimble_lightning{os.sep}" not in f.filename
-        and "<frozen" not in f.filename
-    ]
-    shown = own or frames[-3:]
-    return "".join(
-        [
-            "Traceback (your code; the whole one is in errors/):\n",
-            *traceback.format_list(shown),
-            *traceback.format_exception_only(error),
-        ]
-    ).rstrip()
+    frames = [] if isinstance(error, NimbleError) else traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
+    if not own:
+        return ""
+    lines = ["Traceback (your code; the whole one is in errors/):\n", *traceback.format_list(own)]
+    return "".join(lines).rstrip()
+
+
+def _last_lines(error: BaseException) -> str:
+    return "".join(traceback.format_exception_only(error)).rstrip()
 
 
 def leave(error: BaseException) -> None:
@@ -119,7 +138,10 @@ def leave(error: BaseException) -> None:
 
     Never with code 0, whatever `sys.exit` was given: torchelastic would wait for the answer of a success.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        os._exit(DISK_FULL)
     code = error.code if isinstance(error, SystemExit) else 1
     os._exit(code if isinstance(code, int) and code else 1)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from nimble_lightning.ops.failures import facts_of
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.failures import DISK_FULL, facts_of
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.outcome import Evidence, judge
 from nimble_lightning.runtime.watchdog import Hang
@@ -34,6 +35,17 @@ def test_an_error_names_rank_step_and_its_first_line() -> None:
     outcome = judge(Evidence(errors=[wrote(RuntimeError("boom\nand more"), rank=1)], exit_codes={1: 1}))
     assert (outcome.cause, outcome.rank, outcome.step) == ("transient", 1, 7)
     assert outcome.reason == "RuntimeError: boom"
+
+
+def test_an_error_of_ours_is_told_as_it_is_written() -> None:
+    outcome = judge(Evidence(errors=[wrote(RequestError("There is no x\nGive x=..."))], exit_codes={0: 1}))
+    assert (outcome.cause, outcome.reason) == ("config", "There is no x\nGive x=...")
+
+
+def test_a_disk_too_full_to_write_down_the_error_is_named() -> None:
+    outcome = judge(Evidence(exit_codes={0: DISK_FULL}, beats={0: beat()}))
+    assert (outcome.cause, outcome.step) == ("transient", 7)
+    assert "ENOSPC" in outcome.reason
 
 
 def test_the_error_that_came_first_counts() -> None:
