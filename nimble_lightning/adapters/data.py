@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning as L
 import torch
+from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.data import Loader, make_loader
-from nimble_lightning.errors import TrainerError
+from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ranks import share_of_data
+
+# Which a loader that the user has made has its own of.
+_OF_TRAINING = ("data.batch_size", "data.num_workers", "data.drop_last")
+_OF_EVALUATION = ("data.eval_batch_size",)
 
 
 class NimbleData(L.LightningDataModule):
@@ -113,6 +119,8 @@ class NimbleData(L.LightningDataModule):
 
     def _loader(self, source: Any, batch_size: int, *, train: bool) -> Loader:
         data, trainer = self.settings.data, self.trainer
+        if isinstance(source, DataLoader):
+            self._refuse_without_effect(_OF_TRAINING if train else _OF_EVALUATION)
         on_gpu = (
             trainer is not None
             and isinstance(trainer.strategy.root_device, torch.device)
@@ -132,3 +140,11 @@ class NimbleData(L.LightningDataModule):
             pin_memory=on_gpu if data.pin_memory == "auto" else data.pin_memory,
             drop_last=train and data.drop_last,
         )
+
+    def _refuse_without_effect(self, settings: Sequence[str]) -> None:
+        asked = [name for name in settings if name in self.settings.asked]
+        if asked:
+            raise RequestError(
+                f"{asked[0]} would change nothing: {self.user.name} made a DataLoader, which has its own\n"
+                "Give the dataset instead, or set it there (a keyword of pre_process makes it a setting)"
+            )

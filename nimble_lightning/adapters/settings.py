@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -52,6 +52,7 @@ class Settings:
         monitor: The metric that says which weights are best; None means `val_loss`, else the first one
             `evaluate` gave.
         mode: "min" or "max"; None is told from the metric's name.
+        asked: The settings that were asked for, by dotted names, where that is known.
     """
 
     data: DataSettings = field(default_factory=DataSettings)
@@ -63,3 +64,4 @@ class Settings:
     monitor: str | None = None
     mode: str | None = None
     seed: int = 0
+    asked: Sequence[str] = ()

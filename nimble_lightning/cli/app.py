@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.cli import ray, saying, summary, sweep
-from nimble_lightning.cli.composing import PACKAGE, VERSION
+from nimble_lightning.cli.composing import PACKAGE, VERSION, as_value
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import help_text
 from nimble_lightning.cli.outcomes import STOPPED, all_kept
@@ -85,7 +85,7 @@ def _start(request: Request, plan: Plan) -> int:
             f"{ranks.size} already\nLeave {ranks.launcher.name} out: python -m nimble_lightning -m ..."
         )
     launcher = ray.overrides(plan.config, multirun=request.multirun)
-    overrides = [*plan.overrides, *place(plan, request), *launcher]
+    overrides = [*plan.overrides, *place(plan, request), *launcher, f"++asked={as_value(plan.asked)}"]
     if request.multirun:
         return _start_sweep(request, plan.config, overrides)
     task = Task()

@@ -12,6 +12,7 @@ from nimble_lightning.cli.methods import check_methods
 from nimble_lightning.cli.signature import Signature, of_class, of_function, of_method
 from nimble_lightning.cli.source import Source, dotted_name, locate, read
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.effects import Trained
 
 _BASES = {"trainer": "NimbleTrainer", "module": "LightningModule", "data": "LightningDataModule"}
 
@@ -36,9 +37,24 @@ class Target:
     source: Source
     node: ast.ClassDef | ast.FunctionDef
 
-    def defines(self, method: str) -> bool:
-        """Whether the user's own classes, those below Lightning's and ours, define a method."""
-        return isinstance(self.node, ast.ClassDef) and _defines(self.node, self.source, method)
+    def defines(self, method: str, *, if_unread: bool = True) -> bool:
+        """Whether the user's own classes, those below Lightning's and ours, define a method.
+
+        Args:
+            method: Its name.
+            if_unread: What is presumed of a class that cannot be read.
+        """
+        return isinstance(self.node, ast.ClassDef) and _defines(self.node, self.source, method, if_unread)
+
+    def trained(self) -> Trained:
+        """What its file tells of which settings it will obey."""
+        if self.kind != "trainer" or not isinstance(self.node, ast.ClassDef):
+            return Trained(self.node.name, "module")
+        train = _method_of(self.node, self.source, "train")
+        own = self.defines("configure_optimizers", if_unread=False)
+        if train is None or not _is_whole(train):
+            return Trained(self.node.name, "steps", own)
+        return Trained(self.node.name, "whole", own, returns=_returns(train))
 
 
 def peek(spec: str, *, key: str = "trainer", cwd: Path | None = None) -> Target:
@@ -207,7 +223,7 @@ def _method(node: ast.ClassDef, name: str) -> bool:
     return any(isinstance(child, ast.FunctionDef) and child.name == name for child in node.body)
 
 
-def _defines(node: ast.ClassDef, source: Source, method: str) -> bool:
+def _defines(node: ast.ClassDef, source: Source, method: str, if_unread: bool) -> bool:
     if _method(node, method):
         return True
     for base in node.bases:
@@ -215,9 +231,45 @@ def _defines(node: ast.ClassDef, source: Source, method: str) -> bool:
         if name.rpartition(".")[2] in _BASES.values():
             continue
         found = source.find(name) if name else None
-        # A class that cannot be read is given the benefit of the doubt.
-        if found is None or not isinstance(found[1], ast.ClassDef) or _defines(found[1], found[0], method):
+        if found is None or not isinstance(found[1], ast.ClassDef):
+            if if_unread:
+                return True
+        elif _defines(found[1], found[0], method, if_unread):
             return True
+    return False
+
+
+def _method_of(node: ast.ClassDef, source: Source, name: str) -> ast.FunctionDef | None:
+    """A method where it is written, in the class or in one that it is derived from."""
+    for child in node.body:
+        if isinstance(child, ast.FunctionDef) and child.name == name:
+            return child
+    for base in node.bases:
+        dotted = dotted_name(base.value if isinstance(base, ast.Subscript) else base)
+        found = source.find(dotted) if dotted and dotted.rpartition(".")[2] not in _BASES.values() else None
+        if found is not None and isinstance(found[1], ast.ClassDef):
+            method = _method_of(found[1], found[0], name)
+            if method is not None:
+                return method
+    return None
+
+
+def _is_whole(train: ast.FunctionDef) -> bool:
+    """Whether it takes keywords only, and no batch."""
+    return len(train.args.posonlyargs) + len(train.args.args) <= 1
+
+
+def _returns(function: ast.FunctionDef) -> bool:
+    """Whether it may return something, whatever functions inside it return."""
+    todo: list[ast.AST] = list(function.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.Return) and not (
+            node.value is None or isinstance(node.value, ast.Constant) and node.value.value is None
+        ):
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
     return False
 
 

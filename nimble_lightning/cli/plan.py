@@ -19,6 +19,7 @@ from nimble_lightning.cli.rewriting import rewrite
 from nimble_lightning.cli.settings import SETTINGS
 from nimble_lightning.cli.signature import Signature
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.effects import differing
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,14 @@ class Plan:
         overrides: For Hydra.
         sources: Every trainer the command names.
         groups: Every group with its choices.
+        asked: The keys that were asked for, on the command line or in files of one's own.
     """
 
     config: DictConfig
     overrides: list[str]
     sources: list[Source]
     groups: dict[str, list[str]]
+    asked: list[str]
 
 
 def make_plan(request: Request, *, required: bool = True) -> Plan:
@@ -80,7 +83,10 @@ def make_plan(request: Request, *, required: bool = True) -> Plan:
         _check_all(config, plain, signatures, touched)
         if required:
             schema.check_required(config, signatures)
-    return Plan(config, overrides, sources, hydra.groups)
+    asked = _asked(request, config)
+    for source in sources:
+        source.trainer.trained().refuse(asked, config)
+    return Plan(config, overrides, sources, hydra.groups, asked)
 
 
 def find_source(spec: str, datamodule: str | None) -> Source:
@@ -159,6 +165,13 @@ def _check_sweeps(request: Request) -> None:
             raise RequestError(
                 f"{override.input_line} asks for several runs; add -m for one run each{as_list}"
             )
+
+
+def _asked(request: Request, config: DictConfig) -> list[str]:
+    overrides = [o for o in request.overrides if not o.is_hydra_override() and not o.is_delete()]
+    typed = [o.key_or_group for o in overrides]
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    return [*typed, *differing(plain)] if _own_files(request) else typed
 
 
 def _refuse_unread(config: DictConfig, request: Request, groups: Mapping[str, Sequence[str]]) -> None:

@@ -14,6 +14,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "run_id": "str | None",
         "sweep_id": "str | None",
         "trial": "dict | None",
+        "asked": "list[str] | None",
         "resume": "Literal['auto', 'never'] | Path",
         "output_dir": "Path",
         "name": "str | None",

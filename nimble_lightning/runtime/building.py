@@ -20,7 +20,7 @@ from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModu
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.adapters.thin import ThinProfiler
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime.blocks import blocks
 from nimble_lightning.runtime.folder import RunFolder
 
@@ -46,6 +46,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         monitor=config.get("monitor"),
         mode=config.get("mode"),
         seed=config.get("seed", 0),
+        asked=config.get("asked") or (),
     )
 
 
@@ -124,6 +125,8 @@ def made(value: Any, **more: Any) -> Any:
         return instantiate(value, **more, _convert_="object")
     except InstantiationException as error:
         cause = error.__cause__ or error
+        if isinstance(cause, NimbleError):
+            raise cause from None
         raise RequestError(f"{type(cause).__name__}: {cause}".partition("\n")[0]) from error
 
 

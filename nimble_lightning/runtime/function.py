@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime.blocks import complete_blocks
+from nimble_lightning.runtime.effects import asked_in
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
@@ -79,7 +80,8 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
         with ExitStack() as opened:
             for section in _OPEN:
                 opened.enter_context(open_dict(config[section]))
-            merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params}))
+            asked = [*(choice.partition("=")[0] for choice in choices), *asked_in(values)]
+            merged = OmegaConf.merge(config, OmegaConf.create({**values, "params": params, "asked": asked}))
         complete_blocks(merged)  # type: ignore[arg-type]
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None

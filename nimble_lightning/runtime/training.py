@@ -18,6 +18,7 @@ from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
+from nimble_lightning.runtime.effects import Trained, unheard
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.gathering import gather
@@ -76,6 +77,7 @@ class Training:
             os.environ.update(compile_cache(Path.home() / ".cache" / "nimble_lightning" / "compiled"))
         context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
         parts = build_parts(self.config, context, target)
+        _refuse_without_effect(parts, self.config)
         exporting = AtEnd(self.job, self.rank, self.heart)
         self._trial = trial_of(self.config)
         if parts.user is not None:
@@ -90,7 +92,7 @@ class Training:
                     if not isinstance(returned, L.LightningModule):
                         self._complete_whole_run(parts.user, returned, exporting)
                         return
-                parts.module, parts.data = returned, data_of(parts.user, self.config)
+                parts.module, parts.data = returned, _data_for(returned, parts.user, self.config)
         exporting.see(owner_of(parts))
         self._judge.begin(parts.user, parts)
         try:
@@ -107,6 +109,7 @@ class Training:
             self._show(parts.user, parts.module)
 
     def _complete_whole_run(self, user: UserTrainer, returned: Any, exporting: AtEnd) -> None:
+        whole_run.say_unheard(user, returned, unheard(self.config.get("asked") or (), self.config))
         provenance.of_whole_run(self.job, self.attempt, user, self.rank)
         metrics = whole_run.complete(user, returned, self.job.folder, self.rank)
         exporting.export(owner_of_returned(user.object, returned), None, None)
@@ -161,6 +164,24 @@ class Training:
         if self.rank == 0:
             facts = {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt, "verdict": verdict}
             write_json(self.job.folder.finished, facts)
+
+
+def _refuse_without_effect(parts: Parts, config: Mapping[str, Any]) -> None:
+    """What a file alone does not tell, the objects do."""
+    trained = Trained(type(parts.module).__name__, "module")
+    if parts.user is not None:
+        own = parts.user.method("configure_optimizers") is not None
+        trained = Trained(parts.user.name, "whole" if parts.user.trains_by_itself else "steps", own)
+    trained.refuse(config.get("asked") or (), config)
+
+
+def _data_for(
+    returned: L.LightningModule, user: UserTrainer, config: Mapping[str, Any]
+) -> L.LightningDataModule | None:
+    data = data_of(user, config)
+    if not isinstance(data, NimbleData):
+        _refuse_without_effect(Parts(returned, data), config)
+    return data
 
 
 def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.folder import RunFolder, read_json
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,23 @@ def train(user: UserTrainer, folder: RunFolder) -> Any:
     if user.context.get("resume_from") is None:
         user.context["resume_from"] = _newest(folder.path.glob(f"**/checkpoint-*/{_LAST_FILE}"), folder)
     return user.run("train")
+
+
+def say_unheard(user: UserTrainer, returned: Any, settings: Sequence[str]) -> None:
+    """Settings that only a fit of Lightning's obeys. It is too late to refuse them once `train` has trained.
+
+    Raises:
+        RequestError: What came back is still to be trained.
+    """
+    if not settings:
+        return
+    kind = type(returned).__name__
+    why = f"{user.name}.train returned a {kind}, which has settings of its own"
+    if _is_hugging_face_trainer(returned):
+        raise RequestError(
+            f"{settings[0]} would change nothing: {why}\nGive it what it is to use as params.NAME"
+        )
+    log.warning("%s changed nothing: %s.train trained by itself", ", ".join(settings), user.name)
 
 
 def complete(user: UserTrainer, returned: Any, folder: RunFolder, rank: int) -> dict[str, float]:

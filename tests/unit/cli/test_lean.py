@@ -19,6 +19,7 @@ LIGHT = (
     "nimble_lightning.errors",
     "nimble_lightning.ops",
     "nimble_lightning.runtime.blocks",
+    "nimble_lightning.runtime.effects",
     "nimble_lightning.runtime.forkserver",
     "nimble_lightning.runtime.foreign.ranks",
 )

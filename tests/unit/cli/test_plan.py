@@ -148,6 +148,53 @@ def test_the_trainers_defaults_stand_beside_what_is_given(write_trainer: Callabl
     assert dict(made.config.params) == {"a": 5, "c": None}
 
 
+OWN_OPTIMIZER = """
+class Base(NimbleTrainer):
+    def configure_optimizers(self): ...
+class T(Base):
+    def pre_process(self, *, lr: float = 1): ...
+    def train(self, batch): ...
+"""
+WHOLE = """
+class T(NimbleTrainer):
+    def pre_process(self, **kwargs): ...
+    def train(self, **kwargs):
+        def loss(x):
+            return x
+        {end}
+"""
+
+
+def test_what_would_change_nothing_is_refused_before_anything_runs(write: Write, tmp_path: Path) -> None:
+    write("my_trainer.py", OWN_OPTIMIZER)
+    assert "optim would change nothing: T.configure_optimizers decides" in refusal("optim=sgd")
+    assert "schedule.warmup would change nothing" in refusal("schedule.warmup=3", "schedule=cosine")
+    assert "optim.lr would" in refusal("-m", "optim.lr=1,2")
+    assert plan("data.batch_size=3").asked == ["trainer", "data.batch_size"]
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\noptim: {lr: 0.5}\n")
+    assert "optim.lr would change nothing" in refusal("--config-dir", str(tmp_path), "experiment=mine")
+    write("my_trainer.py", OWN_OPTIMIZER.replace("configure_optimizers", "configure"))
+    assert value("optim.lr", "optim.lr=3") == 3
+
+
+def test_a_train_that_trains_by_itself_obeys_no_settings_of_a_fit(write: Write) -> None:
+    write("my_trainer.py", WHOLE.format(end="fit()"))
+    for word in (
+        "lightning.max_epochs=1",
+        "data.batch_size=2",
+        "optim=sgd",
+        "logger=csv",
+        "callbacks.ema=true",
+    ):
+        assert f"{word.partition('=')[0]} would change nothing: T.train(**kwargs)" in refusal(word)
+    assert value("lightning.devices", "lightning.devices=2", "lightning.accelerator=cpu") == 2
+    # A LightningModule may come back, which is then fitted.
+    write("my_trainer.py", WHOLE.format(end="return self.net"))
+    assert value("lightning.max_epochs", "lightning.max_epochs=1", "data.batch_size=2") == 1
+    assert "optim would change nothing" in refusal("optim=sgd")
+
+
 def test_a_required_parameter_is_asked_for(write_trainer: Callable[..., Path]) -> None:
     write_trainer("*, size: int")
     assert "params.size is missing" in refusal()

@@ -1,0 +1,116 @@
+"""Which settings act on what is trained. What was asked for and would change nothing is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.report import shipped
+from nimble_lightning.runtime.blocks import GROUPS
+
+Kind = Literal["steps", "whole", "module"]
+
+_OPTIMIZER = ("optim", "schedule")
+# Of the adapters, which stand between the four methods and Lightning.
+_ADAPTED = (*_OPTIMIZER, "clip", "model", "data")
+# How many processes there are, and where, is decided before anything is trained.
+_PROCESSES = ("lightning.accelerator", "lightning.devices", "lightning.num_nodes")
+# What needs a Trainer of Lightning's that trains.
+_FITTED = ("data", "lightning", "strategy", "monitor", "mode", "logger", "checkpoints")
+_FITTED_CALLBACKS = ("best_checkpoint", "early_stopping", "ema", "exact_resume", "non_finite")
+_INSTEAD = {
+    "clip": "lightning.gradient_clip_val=1.0 does it there",
+    "data": "its data module makes the batches: params.NAME reaches its constructor",
+    "model": "do it in its configure_model",
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is trained, as far as settings depend on it.
+
+    Attributes:
+        name: Of the class or function.
+        kind: "steps" for four methods on batches; "whole" where `train` is called once and trains by itself;
+            "module" for a LightningModule.
+        own_optimizer: Whether it has a configure_optimizers.
+        returns: Of a whole run, whether something comes back that might be a LightningModule to fit.
+    """
+
+    name: str
+    kind: Kind
+    own_optimizer: bool = False
+    returns: bool = True
+
+    def refuse(self, asked: Iterable[str], config: Mapping[str, Any]) -> None:
+        """Refuse the first of the settings that would change nothing.
+
+        Args:
+            asked: The keys that were asked for, those of groups among them.
+            config: The configuration; what was turned off does not act, as was wished.
+
+        Raises:
+            RequestError: It says why, and where the wish would be heard.
+        """
+        for key in asked:
+            why = self._why_not(key)
+            if why and _is_on(key, config):
+                raise RequestError(f"{key} would change nothing: {why}")
+
+    def _why_not(self, key: str) -> str:
+        head = key.partition(".")[0]
+        if self.kind == "module" and head in _ADAPTED:
+            instead = _INSTEAD.get(head, "its configure_optimizers decides")
+            return f"{self.name} is a LightningModule; {instead}"
+        if self.kind == "steps" and head in _OPTIMIZER and self.own_optimizer:
+            return (
+                f"{self.name}.configure_optimizers decides\n"
+                "Choose there (a keyword of pre_process makes it a setting), or leave that method out"
+            )
+        needs_fit = _is_of_a_fit(key) and not self.returns
+        if self.kind == "whole" and (needs_fit or head in set(_ADAPTED) - {"data"}):
+            return (
+                f"{self.name}.train(**kwargs) trains by itself\n"
+                "Give it what it is to use as params.NAME, or write train(self, batch)"
+            )
+        return ""
+
+
+def unheard(asked: Iterable[str], config: Mapping[str, Any]) -> list[str]:
+    """Those of the settings that only a fit of Lightning's would have obeyed."""
+    return [key for key in asked if _is_of_a_fit(key) and _is_on(key, config)]
+
+
+def asked_in(settings: Mapping[str, Any]) -> list[str]:
+    """The dotted names of what is set in nested settings."""
+    return [".".join(path) for path, _ in shipped.leaves(settings)] if settings else []
+
+
+def differing(config: Mapping[str, Any]) -> Iterator[str]:
+    """The keys that are not as shipped."""
+    usual = dict(shipped.leaves(shipped.defaults()))
+    for path, value in shipped.leaves(config):
+        if path not in usual or usual[path] != value:
+            yield ".".join(path)
+
+
+def _is_of_a_fit(key: str) -> bool:
+    head, _, rest = key.partition(".")
+    if head == "callbacks":
+        return rest.partition(".")[0] in _FITTED_CALLBACKS
+    return head in _FITTED and not key.startswith(_PROCESSES)
+
+
+def _is_on(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether a key says more than that something is off."""
+    head, _, rest = key.partition(".")
+    if head in GROUPS:
+        member = rest.partition(".")[0]
+        members = config.get(head) or {}
+        return bool(members.get(member) if member else members)
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return node not in (None, False) or key in shipped.groups()

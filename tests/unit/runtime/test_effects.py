@@ -1,0 +1,115 @@
+"""What was asked for and would change nothing is refused; what acts, or is off, is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from nimble_lightning.adapters import NimbleData, Settings, UserTrainer
+from nimble_lightning.errors import RequestError
+from nimble_lightning.report import shipped
+from nimble_lightning.runtime.effects import Trained, asked_in, differing, unheard
+
+STEPS = Trained("Mine", "steps")
+OWN = Trained("Mine", "steps", own_optimizer=True)
+WHOLE = Trained("Mine", "whole")
+ALONE = Trained("Mine", "whole", returns=False)
+MODULE = Trained("Net", "module")
+
+
+def config(**settings: Any) -> dict[str, Any]:
+    return shipped.merged(shipped.defaults(), settings)
+
+
+@pytest.mark.parametrize(
+    ("trained", "key", "said"),
+    [
+        (OWN, "optim", "Mine.configure_optimizers decides"),
+        (OWN, "optim.lr", "Mine.configure_optimizers decides"),
+        (OWN, "schedule", "a keyword of pre_process"),
+        (WHOLE, "optim.lr", "trains by itself"),
+        (WHOLE, "clip.norm", "params.NAME"),
+        (WHOLE, "model.compile", "trains by itself"),
+        (ALONE, "data.batch_size", "trains by itself"),
+        (ALONE, "lightning.max_epochs", "train(self, batch)"),
+        (ALONE, "callbacks.early_stopping", "trains by itself"),
+        (ALONE, "logger", "trains by itself"),
+        (ALONE, "monitor", "trains by itself"),
+        (MODULE, "optim", "its configure_optimizers decides"),
+        (MODULE, "data.batch_size", "params.NAME reaches its constructor"),
+        (MODULE, "clip.norm", "lightning.gradient_clip_val=1.0"),
+        (MODULE, "model.gradient_checkpointing", "configure_model"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(trained: Trained, key: str, said: str) -> None:
+    asked = config(
+        clip={"norm": 1.0},
+        model={"compile": True, "gradient_checkpointing": True},
+        callbacks={"early_stopping": {"patience": 3}},
+        monitor="accuracy",
+        optim={"lr": 0.1},
+    )
+    with pytest.raises(RequestError, match=f"{key} would change nothing") as error:
+        trained.refuse([key], asked)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("trained", "key"),
+    [
+        (STEPS, "optim.lr"),
+        (STEPS, "schedule"),
+        (OWN, "clip.norm"),
+        (OWN, "data.batch_size"),
+        (WHOLE, "lightning.max_epochs"),
+        (WHOLE, "data.batch_size"),
+        (ALONE, "lightning.devices"),
+        (ALONE, "lightning.accelerator"),
+        (ALONE, "callbacks.auto_retry.max_retries"),
+        (ALONE, "callbacks.usage_report"),
+        (ALONE, "callbacks.early_stopping"),
+        (ALONE, "params.lr"),
+        (ALONE, "seed"),
+        (ALONE, "monitor"),
+        (MODULE, "lightning.max_epochs"),
+        (MODULE, "monitor"),
+        (MODULE, "model.compile"),
+        (MODULE, "callbacks.ema"),
+    ],
+)
+def test_what_acts_or_is_off_is_not(trained: Trained, key: str) -> None:
+    trained.refuse([key], config(optim={"lr": 0.1}, clip={"norm": 1.0}))
+
+
+def test_what_a_whole_run_did_not_hear_is_known() -> None:
+    asked = ["lightning.max_epochs", "params.lr", "data.batch_size", "lightning.devices", "monitor"]
+    assert unheard(asked, config()) == ["lightning.max_epochs", "data.batch_size"]
+
+
+def test_the_names_of_what_is_set() -> None:
+    assert asked_in({"optim": {"lr": 1}, "seed": 3}) == ["optim.lr", "seed"]
+    assert asked_in({}) == []
+    assert list(differing(config(optim={"lr": 0.1}))) == ["optim.lr"]
+
+
+class Loads:
+    def pre_process(self) -> None:
+        data = TensorDataset(torch.ones(8, 2))
+        self.train_data, self.eval_data = DataLoader(data, 2), DataLoader(data, 4)
+
+    def train(self, batch: Any) -> Any:
+        return batch
+
+
+@pytest.mark.parametrize("key", ["data.batch_size", "data.num_workers", "data.eval_batch_size"])
+def test_a_loader_of_ones_own_has_settings_of_its_own(key: str) -> None:
+    data = NimbleData(UserTrainer(Loads, {}), Settings(asked=[key]))
+    data.setup("fit")
+    with pytest.raises(RequestError, match=f"{key} would change nothing: Loads made a DataLoader"):
+        data.val_dataloader() if "eval" in key else data.train_dataloader()
+    others = NimbleData(UserTrainer(Loads, {}), Settings(asked=["data.shuffle", "data.micro_batch_size"]))
+    others.setup("fit")
+    assert len(others.train_dataloader()) == 4  # type: ignore[arg-type]
