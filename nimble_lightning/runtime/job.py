@@ -18,6 +18,8 @@ from nimble_lightning.runtime.folder import RunFolder, write_text
 # change between starts.
 IDENTITY = ("trainer", "datamodule", "params", "data", "optim", "schedule", "clip", "model", "seed")
 
+_EPOCHS = 10
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,6 +43,7 @@ class Job:
         config = OmegaConf.create(OmegaConf.to_container(config, resolve=False))  # type: ignore[assignment]
         config.trainer, config.run_id = trainer, run_id
         config.name = config.get("name") or short_name(trainer)
+        _set_length(config.get("lightning") or {})
         where = (
             Path(folder)
             if folder is not None
@@ -94,6 +97,13 @@ def run_id_of(config: DictConfig) -> str:
             "launch=multinode needs a name that every node knows. Add run_id=NAME, the same on each of them."
         )
     return str(asked or new_run_id())
+
+
+def _set_length(limits: Any) -> None:
+    """Epochs are a limit where nothing else is one, or where they were asked for."""
+    if "max_epochs" in limits and limits["max_epochs"] is None:
+        limited = limits.get("max_steps") not in (None, -1) or limits.get("max_time") is not None
+        limits["max_epochs"] = -1 if limited else _EPOCHS
 
 
 def new_run_id() -> str:

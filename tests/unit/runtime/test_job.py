@@ -43,6 +43,21 @@ def test_the_run_id_names_the_folder_and_is_made_up_when_not_given() -> None:
     assert job(run_id=None).run_id != job(run_id=None).run_id
 
 
+@pytest.mark.parametrize(
+    ("asked", "epochs"),
+    [
+        ({}, 10),
+        ({"max_steps": -1}, 10),
+        ({"max_steps": 200}, -1),
+        ({"max_time": "00:01:00:00"}, -1),
+        ({"max_steps": 200, "max_epochs": 3}, 3),
+    ],
+)
+def test_ten_epochs_are_the_length_where_no_other_was_asked_for(asked: dict[str, Any], epochs: int) -> None:
+    made = job(lightning={"max_epochs": None, **asked})
+    assert made.resolved()["lightning"] == {**asked, "max_epochs": epochs}
+
+
 def test_references_stay_unresolved_in_the_folder_and_resolve_in_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
