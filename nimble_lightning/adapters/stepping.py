@@ -16,6 +16,7 @@ from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.losses import LabelCount
 from nimble_lightning.adapters.scheduling import Scheduling
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
+from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.adapters.trainer_arguments import TrainerArguments
 from nimble_lightning.adapters.training_log import TrainingLog
 from nimble_lightning.adapters.update import Update
@@ -31,9 +32,8 @@ class Stepping:
         self._module = module
         size = module.settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
-        self.loss_of = PieceLoss(
-            module.user.object.train, module.user.method("compute_loss"), LabelCount(module)
-        )
+        user = module.user
+        self.loss_of = PieceLoss(Watched(user.object.train), user.method("compute_loss"), LabelCount(module))
         self.arguments = TrainerArguments(module.settings.clip)
         self.cooperation = Cooperation()
         self.plateau_metric = "val_loss"

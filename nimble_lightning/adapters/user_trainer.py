@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from nimble_lightning.adapters.annotated import as_annotated
+from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.trainer import NimbleTrainer
 
@@ -83,7 +84,7 @@ class UserTrainer:
             NimbleTrainer, name, self
         ):
             return None
-        return found  # type: ignore[no-any-return]
+        return Watched(found)
 
     def run(self, name: str) -> Any:
         """Call a method that works on the whole run (`train`, `evaluate`, `predict_and_show` without a

@@ -14,6 +14,7 @@ from nimble_lightning.data.collate import collate_columns
 from nimble_lightning.data.loader import Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.rng import seeded
+from nimble_lightning.errors import TrainerError
 
 
 class Job(NamedTuple):
@@ -45,11 +46,21 @@ class Fetch:
             if job.epoch != self._epoch and callable(set_epoch := getattr(self._dataset, "set_epoch", None)):
                 set_epoch(job.epoch)
             self._epoch = job.epoch
-            if self._collate is None:
-                return collate_columns(self._dataset[job.indices])
-            if callable(read := getattr(self._dataset, "__getitems__", None)):
-                return self._collate(read(job.indices))
-            return self._collate([self._dataset[index] for index in job.indices])
+            try:
+                return self._batch(job.indices)
+            except StopIteration as error:
+                # To those who read it would say that the data has come to its end.
+                raise TrainerError(
+                    f"{type(self._dataset).__name__} raised StopIteration for samples {job.indices[:4]}..., "
+                    "where it says that there are more. Start what it iterates over anew there."
+                ) from error
+
+    def _batch(self, indices: list[int]) -> Any:
+        if self._collate is None:
+            return collate_columns(self._dataset[indices])
+        if callable(read := getattr(self._dataset, "__getitems__", None)):
+            return self._collate(read(indices))
+        return self._collate([self._dataset[index] for index in indices])
 
 
 class Feed:

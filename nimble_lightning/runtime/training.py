@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.model_settings import compile_cache
+from nimble_lightning.adapters.stop_iteration import watch_steps
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
@@ -147,6 +148,7 @@ class Training:
             extra.append(Pruning(self._trial, self.config["monitor"]))
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         mask_hyper_parameters(parts.module, parts.data)
+        watch_steps(trainer, parts.module)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
         if isinstance(parts.module, NimbleModule):
