@@ -25,6 +25,7 @@ class Phase(IntEnum):
     VALIDATING = 2
     SAVING = 3
     ENDING = 4
+    ENDED = 5
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,11 @@ class Heart:
         self._pid = os.getpid()
         self._count = _LAYOUT.unpack_from(self._map)[1]
         self.phase = Phase.STARTING
+        self.step = 0
 
     def beat(self, step: int, phase: Phase) -> None:
         self._count += 1
-        self.phase = phase
+        self.phase, self.step = phase, step
         # Not `pack_into`, which empties the place before it fills it: whoever looked in between saw a step 0
         # at time 0, and a hang.
         self._map[:] = _LAYOUT.pack(self._pid, self._count, time.monotonic(), step, phase)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import multiprocessing
+import logging
+import multiprocessing.util
 import os
 import signal
 import sys
 import sysconfig
+import threading
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,12 +20,14 @@ from pathlib import Path
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.failures import DISK_FULL, facts_of
 from nimble_lightning.ops.signals import asked
-from nimble_lightning.runtime import parent, printing
+from nimble_lightning.runtime import forkserver, parent, printing
 from nimble_lightning.runtime.causes import is_consequence
 from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.foreign.ranks import IN_WORKER
-from nimble_lightning.runtime.heartbeat import Heart, Phase
+from nimble_lightning.runtime.heartbeat import Heart, Phase, read
 from nimble_lightning.runtime.job import Job
+
+log = logging.getLogger(__name__)
 
 # Asks a worker what each of its threads is doing.
 STACKS = signal.SIGUSR2
@@ -32,13 +37,32 @@ _NOT_THE_USERS = (
     f"{Path(__file__).parents[1]}{os.sep}",
     *{f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")},
 )
+# How long threads and processes that a trainer left running may take to end by themselves.
+LEFT_SECONDS = 30.0
 
 
 def main(
     folder: str, attempt: int, supervisor: int, resume_from: str | None, environment: Mapping[str, str]
 ) -> None:
     """Entry point in a forked worker. Its answer is what it leaves in the run folder, not what it returns."""
-    parent.die_with(supervisor)
+    # Whatever holds on to the server keeps it running.
+    forkserver.let_go()
+    job, rank = Job.load(folder), int(os.environ.get("RANK", 0))
+    heart = job.folder.heartbeat(attempt, rank)
+    code = parent.under_parent(lambda: _work(job, attempt, rank, heart, resume_from, environment), supervisor)
+    last = read(heart)
+    if last is None or last.phase != Phase.ENDED:
+        if code == 0:
+            # By os._exit(0), perhaps of a library in C: nothing was raised, and nothing is done.
+            error = SystemExit(0)
+            error.nimble_step = None if last is None else last.step  # type: ignore[attr-defined]
+            report(error, job, attempt, rank)
+        parent.end_like(code)
+
+
+def _work(
+    job: Job, attempt: int, rank: int, beats: Path, resume_from: str | None, environment: Mapping[str, str]
+) -> None:
     os.environ[IN_WORKER] = "1"
     take(environment)
     # Ours came down from the supervisor. Loading processes start as they do anywhere, by a fork on Linux: in
@@ -47,22 +71,23 @@ def main(
     # Ctrl-C reaches the whole terminal group; the supervisor decides what it means and tells us by SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     asked.obey()
+    # A process that the trainer forks is no rank, and has nothing to commit.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
     try:
-        error = _begin(folder, attempt, resume_from)
+        heart = Heart(beats)
+        heart.beat(0, Phase.STARTING)
+        # Written by the handler itself, so it works in a deadlock and in a loop that never comes back from C.
+        faulthandler.register(STACKS, file=open(job.folder.stacks(attempt, rank), "w"), all_threads=True)  # noqa: SIM115
+        error = train(job, attempt, rank, local_rank, resume_from, heart)
     except OSError as failure:
         error = failure
     if error is not None:
         leave(error)
-
-
-def _begin(folder: str, attempt: int, resume_from: str | None) -> BaseException | None:
-    job = Job.load(folder)
-    rank, local_rank = int(os.environ.get("RANK", 0)), int(os.environ.get("LOCAL_RANK", 0))
-    heart = Heart(job.folder.heartbeat(attempt, rank))
-    heart.beat(0, Phase.STARTING)
-    # Written by the handler itself, so it works in a deadlock and in a loop that never comes back from C.
-    faulthandler.register(STACKS, file=open(job.folder.stacks(attempt, rank), "w"), all_threads=True)  # noqa: SIM115
-    return train(job, attempt, rank, local_rank, resume_from, heart)
+    with printing.to_log(job.folder, rank, local_rank, job.config.get("log") or {}):
+        wait_for_others()
+    multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
+    heart.beat(heart.step, Phase.ENDED)
 
 
 def train(
@@ -85,6 +110,25 @@ def train(
                 return unwritten
             return error
     return None
+
+
+def wait_for_others() -> None:
+    """Threads and processes that are no daemons are waited for, as Python does, but not for ever."""
+    until, said = time.monotonic() + LEFT_SECONDS, False
+    while names := _others():
+        if time.monotonic() > until:
+            log.warning("still running, and ended now: %s", ", ".join(names))
+            return
+        if not said:
+            log.info("waiting up to %.0f s for what still runs: %s", LEFT_SECONDS, ", ".join(names))
+        said = True
+        time.sleep(0.05)
+
+
+def _others() -> list[str]:
+    threads = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    processes = [p for p in multiprocessing.active_children() if not p.daemon]
+    return [f"thread {t.name}" for t in threads] + [f"process {p.name}" for p in processes]
 
 
 def take(environment: Mapping[str, str]) -> None:
@@ -138,9 +182,10 @@ def leave(error: BaseException) -> None:
 
     Never with code 0, whatever `sys.exit` was given: torchelastic would wait for the answer of a success.
     """
-    with suppress(OSError):
-        sys.stdout.flush()
-        sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        # Who read it may be gone.
+        with suppress(OSError):
+            stream.flush()
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         os._exit(DISK_FULL)
     code = error.code if isinstance(error, SystemExit) else 1
