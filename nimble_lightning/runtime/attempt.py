@@ -101,6 +101,7 @@ class Attempt:
             hang=self.hang,
             out_of_memory=host_memory.kills() > self._kills,
             trouble=self._trouble,
+            server_lost=not forkserver.runs(),
         )
         folder.prepared(self.number, self.ranks.start).unlink(missing_ok=True)
         for rank in self.ranks:
@@ -140,7 +141,8 @@ class Attempt:
         )
         return LocalElasticAgent(
             spec,
-            DefaultLogsSpecs(),
+            # By itself it makes a folder in the temporary one, and leaves it there.
+            DefaultLogsSpecs(log_dir=os.devnull),
             start_method="forkserver",
             exit_barrier_timeout=GRACE_SECONDS,
             shutdown_timeout=GRACE_SECONDS,

@@ -10,9 +10,13 @@ import os
 import signal
 import sys
 import types
+import warnings
 from collections.abc import Iterator
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import Any
+
+from nimble_lightning.runtime.parent import alive
 
 from nimble_lightning.errors import UNREADABLE
 
@@ -23,7 +27,7 @@ _environment: dict[str, str] = {}
 
 
 def start(trainer: str) -> None:
-    """Start the server if none runs yet. It imports while the caller goes on, and initialises no device.
+    """Start the server if none runs. It imports while the caller goes on, and initialises no device.
 
     What the trainer's file imports is imported as well (not the file itself), so that a retry does not pay
     for it again.
@@ -33,10 +37,14 @@ def start(trainer: str) -> None:
         # Started by joblib, this process names a method of joblib's to its children, which do not know it.
         multiprocessing.set_start_method(None, force=True)
     multiprocessing.set_forkserver_preload(PRELOAD)
+    if not runs():
+        let_go()
     before = _pid()
     os.environ[PRELOAD_ALSO] = " ".join(imports_of(trainer))
     try:
-        with without_main():
+        with without_main(), warnings.catch_warnings():
+            # Somebody killed the process that keeps account of semaphores: there is another one now.
+            warnings.filterwarnings("ignore", "resource_tracker: process died")
             forkserver.ensure_running()
     finally:
         del os.environ[PRELOAD_ALSO]
@@ -46,6 +54,11 @@ def start(trainer: str) -> None:
         atexit.register(_end, server, os.getpid())
 
 
+def runs() -> bool:
+    """Whether there is a server; somebody may have killed it."""
+    return bool(server := _pid()) and alive(server)
+
+
 def changes() -> dict[str, str]:
     """What the environment of this process has, and the server's has not: a member's devices, for one."""
     return {name: value for name, value in os.environ.items() if _environment.get(name) != value}
@@ -53,7 +66,22 @@ def changes() -> dict[str, str]:
 
 def inherit() -> None:
     """In a fork of the process whose child the server is: connect to it, but never wait for it."""
-    forkserver.ensure_running = forkserver._forkserver.ensure_running = lambda: None  # type: ignore
+    server: Any = forkserver._forkserver
+    server._forkserver_pid = _pid() or os.getppid()
+    forkserver.ensure_running = server.ensure_running = lambda: None
+
+
+def let_go() -> None:
+    """Have nothing to do with the server any more, whose end is nobody's loss here."""
+    server: Any = forkserver._forkserver
+    if server._forkserver_alive_fd is not None:
+        os.close(server._forkserver_alive_fd)
+    if _pid():
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(_pid(), os.WNOHANG)
+    vars(server).pop("ensure_running", None)
+    forkserver.ensure_running = server.ensure_running
+    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None
 
 
 @contextlib.contextmanager
@@ -74,7 +102,8 @@ def _pid() -> int:
 def _end(server: int, starter: int) -> None:
     """With its command, even while it is still importing: it may have been started for nothing."""
     if os.getpid() == starter and _pid() == server:
-        os.kill(server, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)
 
 
 def imports_of(trainer: str) -> list[str]:

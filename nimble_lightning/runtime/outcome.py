@@ -40,6 +40,7 @@ class Outcome:
         rank: The rank that failed first.
         step: The last step it reached, where known.
         fingerprint: Equal for failures that are the same; empty for what comes from outside the program.
+        counts: Whether it is one of the failures that a run is started again after only so often.
     """
 
     cause: Cause
@@ -47,6 +48,7 @@ class Outcome:
     rank: int | None = None
     step: int | None = None
     fingerprint: str = ""
+    counts: bool = True
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Evidence:
         out_of_memory: Whether the kernel killed for want of memory meanwhile.
         trouble: Why the workers could not be started.
         lost: By rank, the machine it was on, where that was lost.
+        server_lost: Whether the server that workers are forked from is gone, and they with it.
     """
 
     finished: bool = False
@@ -74,6 +77,7 @@ class Evidence:
     out_of_memory: bool = False
     trouble: str | None = None
     lost: Mapping[int, str] = field(default_factory=dict)
+    server_lost: bool = False
 
     def silent(self) -> int | None:
         """The rank that first ended without a word."""
@@ -86,6 +90,8 @@ def judge(evidence: Evidence) -> Outcome:
     """Put the evidence together; what happened first counts, the rest are its consequences."""
     if evidence.finished:
         return Outcome("finished")
+    if evidence.trouble and evidence.server_lost:
+        return _without_server(None, None)
     if evidence.trouble and not evidence.lost:
         return Outcome(
             "transient", f"the workers could not be started: {evidence.trouble}", fingerprint=evidence.trouble
@@ -106,6 +112,8 @@ def judge(evidence: Evidence) -> Outcome:
     if ends:
         # A rank that knows why it was to end says more than those that followed it.
         return _stopped(next((e for e in ends if e["type"] == "OutOfTime"), ends[0]))
+    if evidence.server_lost:
+        return _without_server(silent, None)
     if errors:
         return _failed(errors[0])
     return Outcome("killed", "the workers ended without a word")
@@ -141,6 +149,8 @@ def _killed(evidence: Evidence, rank: int) -> Outcome:
     step = None if beat is None else beat.step
     if rank in evidence.lost:
         return Outcome("killed", f"the node {evidence.lost[rank]} was lost", rank, step)
+    if evidence.server_lost:
+        return _without_server(rank, step)
     code = evidence.exit_codes.get(rank)
     if code in (TERMINATED, -signal.SIGTERM):
         return Outcome("preempted", "stopped by SIGTERM from outside", rank, step)
@@ -156,6 +166,10 @@ def _killed(evidence: Evidence, rank: int) -> Outcome:
     if evidence.out_of_memory and number in (None, signal.SIGKILL):
         return Outcome("host_memory", "killed by the system, which had run out of memory", rank, step)
     return Outcome("killed", f"killed by {by}", rank, step)
+
+
+def _without_server(rank: int | None, step: int | None) -> Outcome:
+    return Outcome("killed", "the server that workers are forked from was killed", rank, step, counts=False)
 
 
 def _stopped(error: dict[str, Any]) -> Outcome:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
 import os
+from multiprocessing import forkserver
 
 from nimble_lightning.runtime.forkserver import PRELOAD_ALSO
 from nimble_lightning.runtime.postponing import postpone
+
+
+@atexit.register
+def _clear_away() -> None:
+    """The server ends by itself when all who used it are gone; were they killed, its socket is left."""
+    address: str | None = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
+    if address:
+        with contextlib.suppress(OSError):
+            os.unlink(address)
+            os.rmdir(os.path.dirname(address))
+
 
 # Nothing that is imported becomes garbage, and looking for it is a sixth of the time all this takes.
 gc.disable()

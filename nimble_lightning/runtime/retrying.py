@@ -14,6 +14,8 @@ from nimble_lightning.runtime.outcome import Outcome
 _NEVER: frozenset[Cause] = frozenset({"finished", "stopped", "config", "deterministic", "nan"})
 # Attempts in a row that may fail alike without a new commit, when the failure comes from the program.
 _MOST_BARREN = 3
+# So often in a row what does not count is for nothing; a server that always dies is a failure after all.
+_MOST_UNCOUNTED = 20
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Policy:
     used: int = 0
     _failures: list[tuple[str, int | None]] = field(default_factory=list)
     _committed: int = 0
+    _uncounted: int = 0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any] | None) -> Policy:
@@ -64,10 +67,14 @@ class Policy:
         if outcome.cause == "regrouped":
             # Nothing failed: further machines came.
             return Decision(outcome, 0.0)
+        if not outcome.counts and self._uncounted < _MOST_UNCOUNTED:
+            self._uncounted += 1
+            return Decision(outcome, 0.0)
         failure = (outcome.fingerprint, outcome.step)
         again = bool(outcome.fingerprint) and failure in self._failures
         progressed = committed > self._committed
         self._committed = max(self._committed, committed)
+        self._uncounted = 0
         self.used = 1 if progressed else self.used + 1
         if progressed:
             self._failures.clear()

@@ -139,6 +139,8 @@ class Supervisor:
         number = self.record.begin(resume_from, step, meeting.hosts)
         self.company.order(number, resume_from)
         workers = devices.count(self.job.config.get("lightning") or {})
+        # In the main thread, with which it ends; somebody may have killed it since the last attempt.
+        forkserver.start(str(self.job.config.trainer))
         attempt = Attempt(self.job, number, workers, resume_from, meeting)
         self.tending.until_it_ends(attempt, self.company.look)
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
@@ -181,5 +183,7 @@ class Supervisor:
         told = concluding.told(decision.outcome)
         if decision.outcome.cause == "regrouped":
             return f"{told}: going on with them"
+        if not decision.outcome.counts:
+            return f"{told}: there is a new one, and the run goes on"
         wait = f"in {decision.wait:.1f} s" if decision.wait else "now"
         return f"{told}: trying again {wait} ({self.policy.used} of {self.policy.max_retries})"

@@ -6,13 +6,14 @@ import os
 import random
 import signal
 import threading
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import beats, train
+from faulty import beats, train, when
 
-from nimble_lightning.runtime.heartbeat import Phase
+from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.result import Result
 
 STEPS = {1: 26, 2: 14}
@@ -52,6 +53,27 @@ def test_a_rank_that_fails_once_is_named_and_the_run_finishes(
     assert seconds(result) <= 10
     assert result.global_step == STEPS[ranks]
     assert not [name for name in left(result) if "heartbeat" in name]
+
+
+def test_a_trainer_that_leaves_without_python_is_not_done_and_not_waited_for() -> None:
+    result = train(fault="leave", at=9, attempts=99)
+    assert result.status == "failed"
+    assert "rank 0 at step 8: the program left by itself with code 0" in result.message
+    assert len(result.attempts) == 1
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_killed_server_of_workers_is_nothing_a_run_did(ranks: int) -> None:
+    def kill(found: list[Beat]) -> None:
+        os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+    thread = when(lambda beat: beat.phase == Phase.TRAINING and beat.step >= 7, kill, ranks)
+    result = train(ranks=ranks, pause=0.05, retry={"max_retries": 0})
+    thread.join()
+    assert result.status == "finished"
+    assert causes(result) == ["killed", "finished"]
+    assert "the server that workers are forked from was killed" in result.attempts[0]["reason"]
+    assert result.attempts[1]["first_step"] >= 5
 
 
 @pytest.mark.parametrize("ranks", [1, 2])

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
+import time
+from collections.abc import Callable
+from multiprocessing import forkserver as servers
 from pathlib import Path
 
 import pytest
 
 from nimble_lightning.runtime import forkserver
 from nimble_lightning.runtime.forkserver import imports_of, without_main
+
+
+def until(done: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        if done():
+            return True
+        time.sleep(0.01)
+    return False
 
 
 def test_imports_are_found_wherever_they_stand_except_neighbours(tmp_path: Path) -> None:
@@ -45,3 +59,15 @@ def test_what_the_server_does_not_have_is_known(monkeypatch: pytest.MonkeyPatch)
     before = forkserver.changes()
     monkeypatch.setenv("SET_SINCE", "now")
     assert forkserver.changes() == {**before, "SET_SINCE": "now"}
+
+
+def test_a_server_that_was_killed_is_started_anew_and_another_is_let_be() -> None:
+    forkserver.start("package.module:Class")
+    first = servers._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    forkserver.start("package.module:Class")
+    assert servers._forkserver._forkserver_pid == first  # type: ignore[attr-defined]
+    os.kill(first, signal.SIGKILL)
+    assert until(lambda: not forkserver.runs())
+    forkserver.start("package.module:Class")
+    assert forkserver.runs()
+    assert servers._forkserver._forkserver_pid != first  # type: ignore[attr-defined]

@@ -158,3 +158,23 @@ def test_an_error_that_explains_itself_outweighs_a_rank_cleared_away_right_after
     )
     outcome = judge(evidence)
     assert (outcome.cause, outcome.rank) == ("deterministic", 1)
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        Evidence(exit_codes={0: 255}, beats={0: beat()}),
+        Evidence(trouble="EOFError: unexpected EOF"),
+        Evidence(errors=[wrote(CLOSED, rank=0)], gone={1: 99.0}, beats={0: beat(), 1: beat()}),
+    ],
+)
+def test_workers_that_ended_with_their_server_have_not_failed(evidence: Evidence) -> None:
+    evidence.server_lost = True
+    outcome = judge(evidence)
+    assert (outcome.cause, outcome.counts, outcome.fingerprint) == ("killed", False, "")
+    assert "server" in outcome.reason
+
+
+def test_an_error_of_a_workers_own_counts_though_the_server_is_gone() -> None:
+    outcome = judge(Evidence(errors=[wrote(ValueError("no such thing"))], server_lost=True))
+    assert (outcome.cause, outcome.counts) == ("deterministic", True)

@@ -113,3 +113,10 @@ def test_a_fault_of_one_in_five_attempts_lets_999_of_1000_runs_end_within_six(fi
             if policy.decide(Outcome("transient", "flaky", 0, step, fingerprint), committed).wait is None:
                 break
     assert ended / runs >= 0.999
+
+
+def test_what_does_not_count_is_never_the_last_straw_unless_it_never_ends() -> None:
+    policy = Policy(max_retries=0)
+    gone = Outcome("killed", "the server is gone", 0, 5, counts=False)
+    assert all(policy.decide(gone, 0).wait == 0 for _ in range(20))
+    assert policy.decide(gone, 0).wait is None
