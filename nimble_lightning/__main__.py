@@ -9,7 +9,9 @@ if __name__ == "__main__":
     # Importing makes many objects and no garbage; looking for that is a seventh of the time it takes.
     gc.set_threshold(100_000)
     from nimble_lightning.cli import warming
+    from nimble_lightning.ops.output import open_missing
 
+    open_missing()
     warming.begin(sys.argv[1:])
     from nimble_lightning.cli.app import main
 

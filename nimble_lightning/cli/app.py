@@ -23,6 +23,7 @@ from nimble_lightning.cli.request import Request, parse
 from nimble_lightning.cli.schema import fill_defaults
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.output import expendable
 from nimble_lightning.runtime.foreign.ranks import found
 
 
@@ -70,7 +71,8 @@ def _answer(words: list[str]) -> int:
         return 0
     if flags.cfg is not None or flags.info is not None:
         return _hydra(request.argv(plan.overrides), Task())
-    return _start(request, plan)
+    with expendable():
+        return _start(request, plan)
 
 
 def _start(request: Request, plan: Plan) -> int:

@@ -18,6 +18,7 @@ from nimble_lightning.cli.hints import nearest
 from nimble_lightning.cli.one_run import one_run
 from nimble_lightning.cli.source import locate
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.output import open_missing
 
 # Options of the run itself that `train` passes on, with the number of words they take.
 _PASSED_ON = {
@@ -46,6 +47,7 @@ class Command:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code."""
     if argv is None:
+        open_missing()
         conceal(sys.argv[1:])
     words = list(sys.argv[1:] if argv is None else argv)
     commands = {command.name: command for command in COMMANDS if not command.needs or locate(command.needs)}

@@ -72,7 +72,8 @@ class Asked:
 
 @contextmanager
 def heard(wishes: list[signal.Signals]) -> Iterator[None]:
-    """While the block runs, Ctrl-C and SIGTERM are wishes, not ends: they are added to the list."""
+    """While the block runs, Ctrl-C, SIGTERM and the end of the terminal are wishes, not ends: they are added
+    to the list."""
     if not _may_install():
         yield
         return
@@ -80,7 +81,7 @@ def heard(wishes: list[signal.Signals]) -> Iterator[None]:
     def hear(number: int, frame: FrameType | None) -> None:
         wishes.append(signal.Signals(number))
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hear) for number in _ends()}
     try:
         yield
     finally:
@@ -90,7 +91,7 @@ def heard(wishes: list[signal.Signals]) -> Iterator[None]:
 
 @contextmanager
 def obeyed(wishes: list[signal.Signals]) -> Iterator[None]:
-    """While the block runs, SIGTERM ends as `Asked.obey` says; Ctrl-C too, and is added to the list."""
+    """While the block runs, SIGTERM ends as `Asked.obey` says; the others too, and are added to the list."""
     if not _may_install():
         yield
         return
@@ -100,15 +101,22 @@ def obeyed(wishes: list[signal.Signals]) -> Iterator[None]:
         # Whoever trains listens to this one.
         signal.raise_signal(signal.SIGTERM)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in _ends()}
     asked.obey()
-    signal.signal(signal.SIGINT, hear)
+    for number in before.keys() - {signal.SIGTERM}:
+        signal.signal(number, hear)
     try:
         yield
     finally:
         asked.supervised, asked.until = False, math.inf
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ends() -> list[signal.Signals]:
+    """What asks for an end; under nohup the end of the terminal does not."""
+    hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+    return [signal.SIGINT, signal.SIGTERM, *hangup]
 
 
 def _may_install() -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from nimble_lightning.runtime import forkserver, seat
 
 _PR_SET_PDEATHSIG = 1
-_ASKED = (signal.SIGINT, signal.SIGTERM)
+_ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ def _be(work: Callable[[], Any], folder: Path, parent: int, line: Connection) ->
             return
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED)
         _print_to(folder)
         forkserver.inherit()

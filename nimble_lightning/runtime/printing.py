@@ -6,9 +6,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any, TextIO
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO, cast
 
+from nimble_lightning.ops.output import Expendable
 from nimble_lightning.ops.secrets import Redacted
 from nimble_lightning.runtime.folder import RunFolder
 
@@ -67,10 +68,13 @@ def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str,
     level = str(settings.get("level", "INFO") if speaks else settings.get("replica_level", "ERROR"))
     path = folder.log if rank == 0 else folder.replica_log(rank)
     before = sys.stdout, sys.stderr
-    with open(path, "a", encoding="utf-8", buffering=1) as file:
-        copy = Redacted(file)
+    file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
+    try:
+        copy = Redacted(cast(TextIO, Expendable(file, for_good=False)))
         if speaks and settings.get("terminal", True):
-            sys.stdout, sys.stderr = (Tee(Redacted(stream), copy) for stream in before)
+            sys.stdout, sys.stderr = (
+                Tee(Redacted(cast(TextIO, Expendable(stream))), copy) for stream in before
+            )
         else:
             sys.stdout, sys.stderr = copy, copy
         try:
@@ -78,6 +82,10 @@ def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str,
                 yield
         finally:
             sys.stdout, sys.stderr = before
+    finally:
+        # What waits in its buffer may find no room even now.
+        with suppress(OSError):
+            file.close()
 
 
 class _Current(logging.StreamHandler[TextIO]):

@@ -57,6 +57,7 @@ class Stop:
             if self._signals:
                 self.comes_back = allocation.comes_back()
                 name = self._signals[0].name
+                name += " (its terminal was closed)" if name == "SIGHUP" else ""
                 self.reason = "preempted: Slurm starts it again" if self.comes_back else f"stopped by {name}"
             elif over:
                 self.reason = f"stopped: its {over[0]} is over"
@@ -76,7 +77,7 @@ class Stop:
     @property
     def leaves(self) -> bool:
         """Whether this machine is to be left, rather than the run to be stopped."""
-        return self._signals[:1] == [signal.SIGTERM]
+        return bool(self._signals) and self._signals[0] != signal.SIGINT
 
     def impatient(self, beats: Mapping[int, Beat]) -> bool:
         """Whether those that still run are to be killed: asked again, or time is up."""

@@ -52,8 +52,9 @@ class Watcher(Protocol):
 class Sweep:
     """Runs the members of a sweep.
 
-    Ctrl-C once lets those that run come to their end and starts no more; twice, or SIGTERM, stops all. A
-    member whose supervising process is killed is started again, and goes on where its run was.
+    Ctrl-C once lets those that run come to their end and starts no more; twice, SIGTERM, or the end of the
+    terminal stops all. A member whose supervising process is killed is started again, and goes on where its
+    run was.
 
     Args:
         folder: Of the sweep; one command at a time works in it.

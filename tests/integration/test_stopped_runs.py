@@ -77,6 +77,14 @@ def test_one_ctrl_c_commits_and_ends_with_130() -> None:
     check_stopped(result, seen, took, signal.SIGINT)
 
 
+def test_the_end_of_the_terminal_commits_as_well() -> None:
+    result, seen, took = stop_at("training", signal.SIGHUP)
+    assert (result.status, result.exit_code) == ("stopped", 143)
+    assert result.message.startswith("stopped by SIGHUP (its terminal was closed)")
+    assert committed(result.folder) >= max(beat.step for beat in seen)
+    assert took <= 10
+
+
 def test_two_end_the_run_at_once() -> None:
     result, seen, took = stop_at("loading", signal.SIGINT, times=2)
     check_stopped(result, seen, took, signal.SIGINT)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nimble_lightning.ops.signals import TERMINATED, Asked
+from nimble_lightning.ops.signals import TERMINATED, Asked, heard
 
 
 @pytest.fixture
@@ -65,3 +65,14 @@ def test_outside_the_main_thread_nothing_is_installed(asked: Asked) -> None:
     thread.join()
     assert signal.getsignal(signal.SIGTERM) == before
     asked.release()
+
+
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN], ids=["in a terminal", "under nohup"])
+def test_the_end_of_the_terminal_is_a_wish_unless_nobody_minds(before: signal.Handlers) -> None:
+    kept = signal.signal(signal.SIGHUP, before)
+    wishes: list[signal.Signals] = []
+    with heard(wishes):
+        send(signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) == before
+    signal.signal(signal.SIGHUP, kept)
+    assert wishes == ([signal.SIGHUP] if before == signal.SIG_DFL else [])
