@@ -16,9 +16,8 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from nimble_lightning.runtime.parent import alive
-
 from nimble_lightning.errors import UNREADABLE
+from nimble_lightning.runtime.parent import alive
 
 PRELOAD = ["nimble_lightning.runtime.deaf", "nimble_lightning.runtime.preload"]
 PRELOAD_ALSO = "NIMBLE_PRELOAD"
