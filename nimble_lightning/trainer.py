@@ -17,6 +17,9 @@ class NimbleTrainer:
     the device,
     trained and checkpointed.
 
+    Models train in training mode, though `from_pretrained` gives them in eval mode. To keep a part in eval
+    mode, freeze it as well: `part.eval().requires_grad_(False)`.
+
     Optional methods, looked up by name and only if you define them: `configure_optimizers`,
     `configure_model`,
     `train_dataloader`, `eval_dataloader`, `test_dataloader`, `holdout_dataloader`, `collate`,

@@ -19,6 +19,7 @@ from nimble_lightning.adapters.running import RunningMeans
 from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.stepping import Stepping
 from nimble_lightning.adapters.thin import ThinModule, signature_known
+from nimble_lightning.adapters.training_mode import set_training_mode
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import size_of
@@ -96,6 +97,7 @@ class NimbleModule(ThinModule):
                 f"{self.user.name} has nothing to train. Set self.model = <torch.nn.Module> in pre_process."
             )
         for name, module in self._adopted.items():
+            set_training_mode(module, name)
             self.add_module(name, module)
         if self.settings.gradient_checkpointing:
             enable_gradient_checkpointing(self, self.settings.gradient_checkpointing)
