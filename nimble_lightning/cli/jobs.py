@@ -44,7 +44,8 @@ def make_job(config: DictConfig, folder: Path, member: int | None) -> Job:
             config.run_id = f"{folder.parent.name}-{member}"
     from nimble_lightning.runtime.job import Job
 
-    return Job.from_config(config, trainer=source.trainer.reference, folder=folder)
+    usual = schema.defaults(source.signatures)
+    return Job.from_config(config, trainer=source.trainer.reference, folder=folder, usual=usual)
 
 
 def outcome_of(

@@ -71,7 +71,15 @@ def check_required(config: DictConfig, signatures: list[Signature]) -> None:
 
 
 def fill_defaults(config: DictConfig, signatures: list[Signature]) -> None:
-    """Put the defaults that YAML can hold beside the given `params`, in the order of the source.
+    """Put the trainer's defaults beside the given `params`, in the order of the source."""
+    given = OmegaConf.to_container(config.params, resolve=False)
+    merged = {**defaults(signatures), **dict(given if isinstance(given, dict) else {})}
+    with open_dict(config):
+        config.params = merged
+
+
+def defaults(signatures: list[Signature]) -> dict[str, Any]:
+    """The defaults of parameters, as far as YAML can hold them.
 
     Two signatures that disagree about a default each keep their own; what only Python can express stays out.
     """
@@ -82,15 +90,11 @@ def fill_defaults(config: DictConfig, signatures: list[Signature]) -> None:
                 found.setdefault(parameter.name, []).append(parameter.value())
             except (ValueError, TypeError):
                 found.setdefault(parameter.name, []).append(object())
-    defaults = {
+    return {
         name: values[0]
         for name, values in found.items()
         if _plain(values[0]) and values == values[:1] * len(values)
     }
-    given = OmegaConf.to_container(config.params, resolve=False)
-    merged = {**defaults, **dict(given if isinstance(given, dict) else {})}
-    with open_dict(config):
-        config.params = merged
 
 
 def check_lightning(block: DictConfig) -> None:

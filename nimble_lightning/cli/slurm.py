@@ -18,7 +18,8 @@ from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.result import INTERRUPTED, Result, done_before
+from nimble_lightning.runtime.rerun import done_before
+from nimble_lightning.runtime.result import INTERRUPTED, Result
 from nimble_lightning.runtime.slurm import commands, submitting
 
 if TYPE_CHECKING:
@@ -159,9 +160,9 @@ class Array:
             del config["hydra"]
         try:
             job = make_job(config, folder, number)
+            done = done_before(job)
         except NimbleError as error:
             return not_run(error, folder, number, words)
-        done = done_before(job)
         return Member(job, words) if done is None else self._outcome(number, done, words)
 
     def _see(self, board: Board) -> list[Outcome]:

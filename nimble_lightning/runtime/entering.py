@@ -1,19 +1,19 @@
-"""Into a run folder, one command at a time; what is finished is left as it is."""
+"""Into a run folder, one command at a time, to do what is left to do there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from nimble_lightning.runtime import asked_validator, signing
+from nimble_lightning.runtime import asked_validator, ending, rerun, signing
 from nimble_lightning.runtime.attempt import wait_for_orphans
-from nimble_lightning.runtime.folder import make_private
+from nimble_lightning.runtime.folder import make_private, read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.result import Result, done_before
+from nimble_lightning.runtime.result import Result
 
 
 def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) -> Result:
-    """Do a job's work in its folder, unless it is done. A finished run says so.
+    """Do what is left of a job in its folder. A finished run of which nothing more is asked says so.
 
     Args:
         job: What to do.
@@ -24,12 +24,16 @@ def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) 
     job.folder.create()
     with RunLock(job.folder.lock, anywhere=anywhere):
         wait_for_orphans(job.folder)
-        if (done := done_before(job)) is not None:
-            return done
-        job.folder.finished.unlink(missing_ok=True)
-        job.save()
+        rest = rerun.rest_of(job)
+        if rest.done is not None:
+            return rest.done
         try:
-            with signing.ready(job):
-                return work(job)
+            with signing.ready(job), rerun.reopened(job, rest):
+                if rest.told:
+                    print(rest.told, flush=True)
+                if rest.needs_model:
+                    return work(job)
+                record = read_json(job.folder.run)
+                return ending.complete(job, Result.of(job.folder.path, record, "finished"))
         finally:
             make_private(job.folder.path)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +52,29 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
         )
     spec = trainer if isinstance(trainer, str) else _spec_of(trainer)
     job = Job.from_config(
-        _compose(dict(params or {}), settings), trainer=_absolute(spec) if spec else type_name(trainer)
+        _compose(dict(params or {}), settings),
+        trainer=_absolute(spec) if spec else type_name(trainer),
+        usual={} if isinstance(trainer, str) else _defaults(trainer),
     )
     if spec is None:
         ranks.around("inline")
         # Brings Lightning with it, which a process that only supervises can do without.
+        from nimble_lightning.runtime import entering
         from nimble_lightning.runtime.inline import run_inline
 
-        return run_inline(job, trainer)
+        return entering.work_on(job, partial(run_inline, trainer=trainer))
     return supervise(job)
 
 
 def type_name(trainer: Any) -> str:
     return trainer.__name__ if isinstance(trainer, type) else type(trainer).__name__
+
+
+def _defaults(trainer: Any) -> dict[str, Any]:
+    """Of the keywords of a trainer's `pre_process`, or of a module's `__init__`."""
+    prepare = getattr(trainer, "pre_process", trainer)
+    parameters = inspect.signature(prepare).parameters.values() if callable(prepare) else ()
+    return {p.name: p.default for p in parameters if isinstance(p.default, bool | int | float | str | None)}
 
 
 def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:

@@ -22,11 +22,10 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
 
 
 def _run(job: Job, trainer: Any) -> Result:
-    job.save()
     record = Record(job.folder, job.run_id)
     resume_from, step = resuming.find(job, first_of_command=True)
     ending.tell(job, "started", resumed=bool(record.attempts))
-    attempt = record.begin(resume_from, step)
+    attempt = record.begin(resume_from, step, code=job.code)
     try:
         with printing.to_log(job.folder, 0, 0, job.config.get("log") or {}):
             Training(job, attempt, resume_from=resume_from).run(trainer)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +16,41 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import secret_references
 from nimble_lightning.runtime.folder import RunFolder, write_text
 
-# A run is the same run while these stay as they were; the rest (how long, who watches, what is printed) may
-# change between starts.
-IDENTITY = ("trainer", "datamodule", "params", "data", "optim", "schedule", "clip", "model", "seed")
-
 _EPOCHS = 10
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: its configuration, with references such as `${oc.env:NAME}` unresolved, and its folder."""
+    """One run.
+
+    Attributes:
+        config: Its configuration, with references such as `${oc.env:NAME}` unresolved.
+        folder: Its folder.
+        run_id: Its name.
+        usual: What the trainer's parameters are unless they are given, where that is known.
+    """
 
     config: DictConfig
     folder: RunFolder
     run_id: str
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_config(cls, config: DictConfig, *, trainer: str, folder: str | Path | None = None) -> Job:
+    def from_config(
+        cls,
+        config: DictConfig,
+        *,
+        trainer: str,
+        folder: str | Path | None = None,
+        usual: Mapping[str, Any] | None = None,
+    ) -> Job:
         """Make a job from a composed configuration.
 
         Args:
             config: As composed by Hydra from `conf/`.
             trainer: `/absolute/file.py:Class` or `package.module:Class`.
             folder: Where to run; `output_dir/<trainer>/<run_id>` by default.
+            usual: What the trainer's parameters are unless they are given.
         """
         run_id = run_id_of(config)
         secret_references.refuse_secrets("", config)
@@ -49,7 +63,7 @@ class Job:
             if folder is not None
             else Path(str(config.get("output_dir") or "outputs")) / config.name / run_id
         )
-        return cls(config, RunFolder(where), run_id)
+        return cls(config, RunFolder(where), run_id, usual or {})
 
     @classmethod
     def load(cls, folder: str | Path) -> Job:
@@ -59,13 +73,19 @@ class Job:
         config = OmegaConf.load(place.job)
         return cls(config, place, str(config.run_id))  # type: ignore[arg-type]
 
+    @property
+    def code(self) -> str | None:
+        """The sha256 of the trainer's file; None where it has none of its own."""
+        file = Path(str(self.config.trainer).rpartition(":")[0])
+        if file.suffix != ".py" or not file.is_file():
+            return None
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
     def save(self) -> None:
-        """Write what was asked; refuse to continue a run as if it had been asked differently."""
+        """Write what was asked, at first and now."""
         self.folder.create()
         text = OmegaConf.to_yaml(self.config)
-        if self.folder.job.exists():
-            self._require_same(Job.load(self.folder.path))
-        else:
+        if not self.folder.job.exists():
             write_text(self.folder.config, text)
         write_text(self.folder.job, text)
 
@@ -74,15 +94,6 @@ class Job:
         resolved = OmegaConf.to_container(self.config, resolve=True)
         secret_references.learn_secrets(OmegaConf.to_container(self.config, resolve=False), resolved)
         return resolved  # type: ignore[return-value]
-
-    def _require_same(self, earlier: Job) -> None:
-        changed = [k for k in IDENTITY if self.config.get(k) != earlier.config.get(k)]
-        if changed:
-            raise RequestError(
-                f"The run {self.run_id} was started with another {', '.join(changed)}; continuing would be "
-                "a different run. "
-                "Ask as before, or choose another run_id=NAME."
-            )
 
 
 def run_id_of(config: DictConfig) -> str:

@@ -30,8 +30,6 @@ class Meter(L.Callback):
         self._before = 0.0
         self._started: float | None = None
         self._samples = 0
-        self._steps = 0
-        self._others = 0
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -55,21 +53,19 @@ class Meter(L.Callback):
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._before, self._started = self.seconds, None
-        self._steps = trainer.global_step
-        seen = dict(everyones((share_of_data(trainer.strategy)[0], self._samples)))
-        self._others = sum(seen.values()) - self._samples
 
     @property
     def seconds(self) -> float:
         return self._before + (0.0 if self._started is None else time.monotonic() - self._started)
 
-    def rates(self) -> dict[str, float]:
-        """In the names the Hugging Face Trainer uses."""
+    def rates(self, trainer: L.Trainer) -> dict[str, float]:
+        """In the names the Hugging Face Trainer uses; every rank has to ask."""
         seconds = max(self.seconds, 1e-9)
+        seen = dict(everyones((share_of_data(trainer.strategy)[0], self._samples)))
         return {
             "train_runtime": self.seconds,
-            "train_steps_per_second": self._steps / seconds,
-            "train_samples_per_second": (self._samples + self._others) / seconds,
+            "train_steps_per_second": trainer.global_step / seconds,
+            "train_samples_per_second": sum(seen.values()) / seconds,
         }
 
     @override

@@ -24,16 +24,25 @@ _NAMES = {
 
 
 class Provenance(L.Callback):
-    """Notes code, data, environment and hardware once, as training starts."""
+    """Notes code, data, environment and hardware once, as training starts, or where none is left to do."""
 
     def __init__(self, folder: RunFolder, trainer: str, attempt: int) -> None:
         self._folder = folder
         self._trainer = trainer
         self._attempt = attempt
+        self._noted = False
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.is_global_zero:
+        self._note(trainer, pl_module)
+
+    @override
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._note(trainer, pl_module)
+
+    def _note(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and not self._noted:
+            self._noted = True
             data = fingerprints(trainer, pl_module)
             write(self._folder, self._trainer, self._attempt, data, hardware(trainer))
 

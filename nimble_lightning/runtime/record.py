@@ -51,11 +51,21 @@ class Record:
         """Seconds that attempts have taken so far."""
         return sum((max(0.0, a.get("end", a["start"]) - a["start"]) for a in self.attempts), 0.0)
 
-    def begin(self, resume_from: str | None, first_step: int, hosts: Sequence[str] = ()) -> int:
-        """A new attempt starts, on several machines or just here; returns its number."""
+    def begin(
+        self, resume_from: str | None, first_step: int, hosts: Sequence[str] = (), code: str | None = None
+    ) -> int:
+        """A new attempt starts, on several machines or just here; returns its number.
+
+        Args:
+            resume_from: The checkpoint it continues from.
+            first_step: The step of that.
+            hosts: The machines.
+            code: Digest of the trainer's file.
+        """
         number = len(self.attempts) + 1
         self.attempts.append(
             {"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step}
+            | ({} if code is None else {"code": code})
             | ({} if (job := allocation.job_id()) is None else {"slurm_job": job})
         )
         if len(hosts) > 1:
@@ -82,9 +92,16 @@ class Record:
 
     def finish(self, flag: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
         """The run is finished: take over what training left in its finished flag."""
+        metrics, before = flag["metrics"], self._content["metrics"]
+        step, begun = metrics.get("global_step"), self.attempts[-1]["first_step"]
+        if begun == step == before.get("global_step"):
+            # Nothing was left to train: what training took, and what it came to, is known already.
+            metrics = {
+                n: before[n] if n in before and n.startswith("train_") else v for n, v in metrics.items()
+            }
         self.update(
             status="finished",
-            metrics=flag["metrics"],
+            metrics=metrics,
             verdict=verdict,
             best_checkpoint=flag["best_checkpoint"],
             ended=time.time(),

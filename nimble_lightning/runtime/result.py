@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-from nimble_lightning.runtime.folder import read_json
-
-if TYPE_CHECKING:
-    from nimble_lightning.runtime.job import Job
+from typing import Any, Literal
 
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
 
@@ -91,12 +86,3 @@ class Result:
     @property
     def training_loss(self) -> float:
         return self.metrics.get("train_loss", float("nan"))
-
-
-def done_before(job: Job) -> Result | None:
-    """What a run came to that is finished already; None if there is something left to do."""
-    done = read_json(job.folder.run)
-    finished = done.get("status") == "finished" and job.folder.finished.exists()
-    if not finished or job.config.get("resume") == "never":
-        return None
-    return Result.of(job.folder.path, done, f"The run {job.run_id} is finished already.")

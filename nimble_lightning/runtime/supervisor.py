@@ -136,7 +136,7 @@ class Supervisor:
         if meeting is None:
             return None
         resume_from, step = resuming.find(self.job, first_of_command=first)
-        number = self.record.begin(resume_from, step, meeting.hosts)
+        number = self.record.begin(resume_from, step, meeting.hosts, self.job.code)
         self.company.order(number, resume_from)
         workers = devices.count(self.job.config.get("lightning") or {})
         # In the main thread, with which it ends; somebody may have killed it since the last attempt.

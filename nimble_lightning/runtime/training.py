@@ -150,7 +150,7 @@ class Training:
         mask_hyper_parameters(parts.module, parts.data)
         watch_steps(trainer, parts.module)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
-        metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates()}
+        metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates(trainer)}
         if isinstance(parts.module, NimbleModule):
             metrics["train_loss"] = parts.module.running.mean_loss
         elif "train_loss" in trainer.callback_metrics:
@@ -165,6 +165,8 @@ class Training:
         everyones(None)
         if self.rank == 0:
             facts = {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt, "verdict": verdict}
+            if self.trainer is not None:
+                facts["epochs"] = self.trainer.current_epoch
             write_json(self.job.folder.finished, facts)
 
 

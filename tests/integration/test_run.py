@@ -78,7 +78,7 @@ def test_a_run_in_workers_leaves_a_record_of_itself(trainer: str) -> None:
     assert afresh.attempts[-1]["first_step"] == 0
     assert list(folder.glob("checkpoints.before-*")), "what was there is kept"
 
-    with pytest.raises(RequestError, match="another params"):
+    with pytest.raises(RequestError, match="params.slope: not given then, 3.0 now"):
         nl.run(trainer, run_id="first", params={"slope": 3.0}, resume="never", **SETTINGS)
 
 

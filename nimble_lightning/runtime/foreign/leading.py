@@ -60,7 +60,7 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
         ending.tell(job, "started", attempt=len(record.attempts), resumed=bool(record.attempts))
         resume_from, step = resuming.find(job, first_of_command=not starts_before())
         seconds_left = _seconds_left(job, record.spent)
-        number = record.begin(resume_from, step)
+        number = record.begin(resume_from, step, code=job.code)
         go: dict[str, Any] = {"attempt": number, "resume_from": resume_from, "seconds_left": seconds_left}
         meeting.tell("go", go)
         signals: list[signal.Signals] = []

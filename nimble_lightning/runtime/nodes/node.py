@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.runtime import devices, forkserver, result
+from nimble_lightning.runtime import devices, forkserver, rerun, result
 from nimble_lightning.runtime.company import Company
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes import addresses
@@ -52,7 +52,7 @@ class Node:
         tending = Tending(self._job.folder, settings, stop)
         with stop.listening(), self._reachable(), closing(self._gathering):
             forkserver.start(str(self._job.config.trainer))
-            while (done := result.done_before(self._job)) is None:
+            while (done := rerun.done_before(self._job)) is None:
                 together = self._come(stop)
                 if together is None:
                     return Result.ahead(self._job.folder.path, stop.reason, stop.exit_code)

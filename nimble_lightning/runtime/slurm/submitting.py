@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime import asked_validator
+from nimble_lightning.runtime import asked_validator, rerun
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json, write_text
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
-from nimble_lightning.runtime.result import FAILED, TERMINATED, Result, done_before
+from nimble_lightning.runtime.result import FAILED, TERMINATED, Result
 from nimble_lightning.runtime.slurm import allocation, commands
 from nimble_lightning.runtime.slurm.script import batch_script
 
@@ -28,13 +28,16 @@ def submit(job: Job) -> Result:
     Raises:
         RequestError: It cannot be run as it is asked for, or is in the queue already.
     """
-    if (done := done_before(job)) is not None:
-        return done
+    rest = rerun.rest_of(job)
+    if rest.done is not None:
+        return rest.done
     if number := in_queue({0: job.folder}).get(0):
         raise RequestError(
             f"The run {job.run_id} is in Slurm already, as job {number}. "
             f"Wait for it (squeue -j {number}), end it (scancel {number}), or start another with run_id=NAME."
         )
+    if rest.told:
+        print(rest.told, flush=True)
     prepare(job)
     _hand_in(job.folder.path, str(job.config.name), [job])
     return submitted(job)
@@ -44,10 +47,10 @@ def prepare(job: Job) -> None:
     """Write down what is asked, for the node to find.
 
     Raises:
-        RequestError: It cannot be run, or the folder holds a run that was asked differently.
+        RequestError: It cannot be run.
     """
     asked_validator.check(job.resolved())
-    job.save()
+    rerun.reopen(job)
     # Slurm would make it readable for all.
     os.close(os.open(job.folder.said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
 

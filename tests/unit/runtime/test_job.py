@@ -75,13 +75,7 @@ def test_the_folder_is_its_owners_alone() -> None:
     assert stat.S_IMODE(made.folder.path.stat().st_mode) == 0o700
 
 
-def test_continuing_with_another_setting_is_refused_and_named() -> None:
-    job().save()
-    with pytest.raises(RequestError, match="started with another params, seed"):
-        job(params={"lr": 0.2}, seed=1).save()
-
-
-def test_what_does_not_make_it_another_run_may_change() -> None:
+def test_what_was_asked_last_is_what_the_workers_read() -> None:
     job(lightning={"max_epochs": 3}).save()
     job(lightning={"max_epochs": 5}, resume="never").save()
     assert Job.load("outputs/my_trainer/one").config.lightning.max_epochs == 5

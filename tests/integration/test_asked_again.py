@@ -1,0 +1,120 @@
+"""A run that is asked for again: refused as another one, or trained further to the bits of a longer one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from forked import Command
+from killing import TRAINER, digests, faults, job
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.loggers import read_metrics
+from nimble_lightning.proof import generate, verify
+from nimble_lightning.runtime import Result, supervise
+from nimble_lightning.runtime.folder import read_json
+
+CONSTANT = (
+    "schedule=constant",
+    "callbacks=[default,ema]",
+    "callbacks.progress=null",
+    "callbacks.ema.decay=0.9",
+)
+Asked = Callable[..., Result]
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Asked:
+    """A run of so many epochs in this process, in a folder of its own."""
+
+    def run(name: str, epochs: int, *more: str) -> Result:
+        overrides = ("launch=inline", *CONSTANT, f"lightning.max_epochs={epochs}", *more)
+        return supervise(job(tmp_path / name, *overrides))
+
+    return run
+
+
+def curve(folder: Path) -> dict[int, float]:
+    rows = read_metrics(folder / "metrics.jsonl")
+    return {row["step"]: row["metrics"]["train_loss"] for row in rows if "train_loss" in row["metrics"]}
+
+
+def bits(folder: Path) -> dict[str, str]:
+    """All but what an earlier end has logged of its own."""
+    return {name: digest for name, digest in digests(folder).items() if name != "losses"}
+
+
+def figures(result: Result) -> dict[str, float]:
+    timed = ("train_runtime", "train_steps_per_second", "train_samples_per_second")
+    return {name: value for name, value in result.metrics.items() if name not in timed}
+
+
+def test_a_finished_run_is_trained_further_to_the_bits_of_a_longer_one(asked: Asked) -> None:
+    whole, short = asked("whole", 5), asked("run", 2)
+    longer = asked("run", 5)
+    assert [attempt["first_step"] for attempt in longer.attempts] == [0, short.global_step]
+    assert bits(longer.folder) == bits(whole.folder)
+    assert figures(longer) == figures(whole)
+    assert longer.metrics["train_runtime"] > short.metrics["train_runtime"]
+    assert longer.best_checkpoint is not None
+    assert whole.best_checkpoint is not None
+    assert longer.best_checkpoint.name == whole.best_checkpoint.name
+    assert curve(longer.folder) == curve(whole.folder)
+    assert asked("run", 5).message == "The run test is finished already."
+    with pytest.raises(RequestError, match="has trained .* in 5 epochs, which is more"):
+        asked("run", 2)
+
+
+def test_judged_once_more_a_run_has_the_figures_it_had(asked: Asked) -> None:
+    before = asked("run", 2)
+    criteria = ("validator=threshold", 'validator.criteria=["val_loss < 0"]')
+    judged = asked("run", 2, *criteria)
+    assert judged.metrics == before.metrics
+    assert (judged.exit_code, judged.verdict["passed"]) == (3, False)
+    assert [(a["first_step"], a["last_step"]) for a in judged.attempts][1] == (judged.global_step,) * 2
+    assert asked("run", 2).exit_code == 3, "a verdict stays, though nobody asks for it now"
+
+
+def test_a_validator_that_cannot_judge_leaves_the_run_finished(asked: Asked) -> None:
+    before = asked("run", 2)
+    with pytest.raises(RequestError, match="holdout"):
+        asked("run", 2, "validator=holdout")
+    assert read_json(before.folder / "run.json")["status"] == "finished"
+    assert asked("run", 2).metrics == before.metrics
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [1, 2])
+def test_killed_while_it_is_trained_further_it_ends_with_the_same_bits(tmp_path: Path, devices: int) -> None:
+    run = functools.partial(job, devices=devices)
+    whole = supervise(run(tmp_path / "whole", "schedule=constant", "lightning.max_epochs=4"))
+    first = supervise(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=2"))
+    kill = faults(f"kill@step={first.global_step + 4},attempt=2")
+    longer = supervise(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=4", *kill))
+    assert [attempt["cause"] for attempt in longer.attempts] == ["finished", "killed", "finished"]
+    assert bits(longer.folder) == bits(whole.folder)
+    assert figures(longer) == figures(whole)
+
+
+def test_the_command_refuses_other_settings_and_signs_a_finished_run(trainer_words: list[str]) -> None:
+    Command(*trainer_words).end_with(0)
+    told = Command(*trainer_words, "seed=3").end_with(2)
+    assert told.startswith("The run first has other settings:\n  seed: 0 then, 3 now\nAsk as before")
+    generate(Path("key.pem"), kind="ed25519")
+    signed = Command(*trainer_words, "signature=ed25519", "signature.key=key.pem").end_with(0)
+    assert "is finished; now it is signed (signature: none then, Ed25519 now)" in signed
+    assert verify("outputs/TinyTrainer/first", "key.pub.pem").verified
+    assert "is finished already" in Command(*trainer_words).end_with(0)
+
+
+@pytest.fixture
+def trainer_words() -> list[str]:
+    return [
+        f"trainer={TRAINER}",
+        "run_id=first",
+        "lightning.max_epochs=1",
+        "lightning.accelerator=cpu",
+        "callbacks.progress=null",
+    ]
