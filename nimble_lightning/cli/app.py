@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nimble_lightning.cli import ray, saying, summary, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION, as_value
 from nimble_lightning.cli.folders import place
-from nimble_lightning.cli.helptext import help_text
+from nimble_lightning.cli.helptext import USAGE, help_text
 from nimble_lightning.cli.outcomes import STOPPED, all_kept
 from nimble_lightning.cli.plan import Plan, make_plan
 from nimble_lightning.cli.request import Request, parse
@@ -27,11 +27,16 @@ from nimble_lightning.ops.output import expendable
 from nimble_lightning.runtime.foreign.ranks import found
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; returns the exit code."""
+def main(argv: Sequence[str] | None = None, usage: str = USAGE) -> int:
+    """Run a command line; returns the exit code.
+
+    Args:
+        argv: The words after the name of the program.
+        usage: The head of `--help`.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _answer(words)
+        return _answer(words, usage)
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
@@ -48,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _answer(words: list[str]) -> int:
+def _answer(words: list[str], usage: str) -> int:
     if "--version" in words:
         from importlib.metadata import version
 
@@ -60,10 +65,15 @@ def _answer(words: list[str]) -> int:
         raise RequestError(
             "--experimental-rerun is not supported\nAsk for the same run_id=NAME to continue a run"
         )
-    if flags.hydra_help or flags.shell_completion:
-        return _hydra(request.argv(flags.overrides if flags.shell_completion else []), Task())
+    if flags.shell_completion:
+        raise RequestError(
+            "A shell completes the words of a program, not those of python -m\n"
+            'There is: eval "$(nimble-cli --shell-completion install=bash)"'
+        )
+    if flags.hydra_help:
+        return _hydra(request.argv([]), Task())
     if flags.help:
-        print(help_text(request))
+        print(help_text(request, usage))
         return 0
     plan = make_plan(request)
     if flags.cfg == "job":
@@ -73,6 +83,12 @@ def _answer(words: list[str]) -> int:
         return _hydra(request.argv(plan.overrides), Task())
     with expendable():
         return _start(request, plan)
+
+
+def complete(words: Sequence[str]) -> int:
+    """Answer a shell that completes a command line, or install that."""
+    request = parse(words)
+    return _hydra(request.argv(request.flags.overrides), Task())
 
 
 def _start(request: Request, plan: Plan) -> int:

@@ -11,7 +11,7 @@ from nimble_lightning.cli.signature import Signature
 
 _WIDTH = 79
 
-_USAGE = """\
+USAGE = """\
 Usage: python -m nimble_lightning trainer=FILE [key=value ...]
        python -m nimble_lightning -m trainer=FILE key=value1,value2 ...
 
@@ -35,7 +35,7 @@ Options
   -m, --multirun               one run for each combination of values
   --cfg job                    show the configuration instead of running it
   --config-dir FOLDER          a folder of your own, with experiment/*.yaml
-  --help, --version, --hydra-help, --info, --shell-completion
+  --help, --version, --hydra-help, --info
 
 Exit codes
   0 finished   1 failed   2 the request was wrong   3 criteria not met
@@ -43,10 +43,10 @@ Exit codes
 """
 
 
-def help_text(request: Request) -> str:
+def help_text(request: Request, usage: str = USAGE) -> str:
     """The whole text; with `trainer=` the trainer's own parameters come first."""
     plan = make_plan(request, required=False)
-    parts = [_USAGE]
+    parts = [usage]
     for source in plan.sources:
         parts += [_parameters(signature) for signature in source.signatures]
     parts += [_groups(plan.groups), _KEYS]

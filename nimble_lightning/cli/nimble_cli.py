@@ -18,6 +18,7 @@ from nimble_lightning.cli.hints import nearest
 from nimble_lightning.cli.one_run import one_run
 from nimble_lightning.cli.source import locate
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.output import open_missing
 
 # Options of the run itself that `train` passes on, with the number of words they take.
@@ -30,7 +31,12 @@ _PASSED_ON = {
     "-cd": 1,
     "--package": 1,
     "--resolve": 0,
+    "--info": 0,
+    "--hydra-help": 0,
+    "--version": 0,
 }
+# Those that answer without a file.
+_ANSWERS = {"--help", "--info", "--hydra-help", "--version"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             hint = f"did you mean nimble-cli {near}?" if near else f"there are {', '.join(commands)}"
             raise RequestError(f"nimble-cli has no command {words[0]}; {hint}")
         return commands[words[0]].run(words[1:])
+    except SystemExit as answered:
+        # argparse has shown its help.
+        return int(answered.code or 0)
     except KeyboardInterrupt:
         return 130
     except NimbleError as error:
@@ -77,7 +86,7 @@ def train(words: list[str]) -> int:
     for notice in notices:
         print(notice, file=sys.stderr)
     os.environ.update(environment)
-    return app.main(arguments)
+    return app.main(arguments, usage=_TRAIN)
 
 
 def train_arguments(
@@ -89,7 +98,7 @@ def train_arguments(
     file = [f"trainer={word}" for word in rest if "=" not in word]
     if len(file) > 1:
         raise RequestError(f"train takes one file, got {' and '.join(word[8:] for word in file)}")
-    if not file and not any(word.startswith("trainer=") for word in rest) and "--help" not in options:
+    if not file and not any(word.startswith("trainer=") for word in rest) and _ANSWERS.isdisjoint(options):
         raise RequestError("train needs a file: nimble-cli train my_trainer.py")
     overrides = [word for word in rest if "=" in word]
     # Last wins, so that a key given by hand overrides what a flag stands for.
@@ -98,6 +107,17 @@ def train_arguments(
 
 def check(words: list[str]) -> int:
     """`check FILE [key=value ...]`: try every method on a sliver of data."""
+    parser = Parser(
+        "check",
+        "Try every method on a sliver of data, on one process and on two, and a kill and resume.",
+        "FILE [key=value ...]",
+    )
+    parser.add_argument("FILE", help="my_trainer.py, my_trainer.py:Class or package.module:Class")
+    parser.add_argument("key=value", nargs="*", help="settings, as train takes them")
+    if {"-h", "--help"}.intersection(words):
+        # The words are read by those who read them for a run.
+        parser.print_help()
+        return 0
     config, trainer = one_run("check", words)
     return int(import_module("nimble_lightning.runtime.check").check(config, trainer))
 
@@ -151,9 +171,14 @@ def in_this_version(home: str) -> bool:
 
 def _complete(words: list[str]) -> int:
     """Answer the shell; to Hydra, `nimble-cli train FILE` is `nimble-cli trainer=FILE`."""
+    if len(words) != 2 or not re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", words[1]):
+        raise RequestError(
+            f"{words[0]} takes install=SHELL or uninstall=SHELL, for bash, zsh or fish\n"
+            'In bash: eval "$(nimble-cli --shell-completion install=bash)"'
+        )
     line = os.environ.get("COMP_LINE", "")
     os.environ["COMP_LINE"] = re.sub(r"^(\S+)\s+train(?:\s+([^\s=]+))?\s", r"\1 trainer=\2 ", line)
-    return app.main(words)
+    return app.complete(words)
 
 
 def _sort(words: list[str]) -> tuple[dict[str, list[str]], list[str], list[str]]:
@@ -187,9 +212,29 @@ def _overview(commands: dict[str, Command]) -> str:
     lines = ["Usage: nimble-cli COMMAND ...", ""]
     for command in commands.values():
         lines += [f"  {command.usage}", f"      {command.help}"]
-    lines += ["", "Flags of train"]
-    lines += [f"  {f'--{flag.name} {flag.argument}'.strip():<30}{flag.help}" for flag in FLAGS]
-    return "\n".join([*lines, "", "  --version, --help"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            _FLAGS,
+            "Options",
+            "  --version",
+            "  --help                        also of each command",
+            "  --shell-completion install=SHELL",
+        ]
+    )
+
+
+_FLAGS = "\n".join(
+    ["Flags of train", *(f"  {f'--{f.name} {f.argument}'.strip():<30}{f.help}" for f in FLAGS), ""]
+)
+_TRAIN = f"""\
+Usage: nimble-cli train FILE [flags] [key=value ...]
+       nimble-cli train -m FILE key=value1,value2 ...
+
+FILE is my_trainer.py, my_trainer.py:Class or package.module:Class.
+
+{_FLAGS}"""
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -215,7 +260,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "retry",
-        "retry -- CMD ...",
+        "retry [--max-retries N] [--run-id NAME] -- CMD ...",
         "run any command, and start it again when it fails",
         retry,
         needs="nimble_lightning.runtime.retry",
@@ -236,7 +281,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "report",
-        "report DIR",
+        "report DIR...",
         "write the page of a run, of a sweep, or of a folder with metrics",
         report,
         needs="nimble_lightning.cli.reporting",
@@ -268,7 +313,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "usage",
-        "usage DIR... [--by project|user|gpu|week] [--json|--csv]",
+        "usage DIR... [--by project|user|gpu|week] [--json|--csv] [--send [URL]]",
         "what runs took, added up: hours, energy, cost",
         usage,
         needs="nimble_lightning.cli.usage",

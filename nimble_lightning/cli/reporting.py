@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.arguments import Parser
 
 _USAGE = "nimble-cli report DIR"
 _OTHERS = ("gpu.jsonl", "usage.json")
@@ -12,9 +13,11 @@ _OTHERS = ("gpu.jsonl", "usage.json")
 
 def report(words: list[str]) -> int:
     """Write the page of each folder and say where it is."""
-    if not words or any(word.startswith("-") for word in words):
-        raise RequestError(f"report takes folders: {_USAGE}")
-    for word in words:
+    parser = Parser(
+        "report", "Write the page of a run, of a sweep, or of any folder in which metrics were logged."
+    )
+    parser.add_argument("folders", metavar="DIR", nargs="+", help="of a run, of a sweep, or a logger's")
+    for word in parser.read(words).folders:
         try:
             print(written(Path(word)))
         except OSError as error:

@@ -7,16 +7,17 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from nimble_lightning.cli.hints import nearest
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.usage import sending, store
 from nimble_lightning.ops.usage.summing import GROUPS, Sum, summed
 from nimble_lightning.ops.usage.table import duration, large, mass, money, power
 
-USAGE = f"usage DIR... [--by {'|'.join(GROUPS)}] [--json|--csv] [--send [URL]]"
 _HEADINGS = ("runs", "wall", "devices", "samples", "tokens", "energy", "cost", "CO2e")
 
 
@@ -60,25 +61,28 @@ def parse(words: list[str]) -> Request:
     Raises:
         RequestError: It cannot be read, or names what is not there.
     """
-    request = Request()
-    while words:
-        word, equals, value = words.pop(0).partition("=")
-        if word == "--by":
-            request.by = _group(value if equals else words.pop(0) if words else "")
-        elif word in ("--json", "--csv"):
-            request.form = word[2:]
-        elif word == "--send":
-            request.send = True
-            if not equals and words and "://" in words[0]:
-                value = words.pop(0)
-            request.address = value or None
-        elif word.startswith("-"):
-            raise RequestError(f"usage has no option {word}. Usage: nimble-cli {USAGE}")
-        else:
-            request.places.append(_existing(word + equals + value))
-    if not request.places:
-        raise RequestError(f"usage needs a folder. Usage: nimble-cli {USAGE}")
-    return request
+    parser = Parser("usage", "What runs took, added up: hours, energy, cost.")
+    parser.add_argument("places", metavar="DIR", nargs="+", type=_existing, help="of runs, or of many")
+    parser.add_argument("--by", type=_group, metavar="|".join(GROUPS), help="one line for each")
+    form = parser.add_mutually_exclusive_group()
+    for name, purpose in (("json", "for programs"), ("csv", "for tables")):
+        form.add_argument(
+            f"--{name}", action="store_const", dest="form", const=name, default="table", help=purpose
+        )
+    parser.add_argument(
+        "--send",
+        nargs="?",
+        const="",
+        metavar="URL",
+        help="report each account there, or to where its run was to",
+    )
+    # What follows belongs to it only if it is an address.
+    plain = [
+        "--send=" if word == "--send" and "://" not in following else word
+        for word, following in zip_longest(words, words[1:], fillvalue="")
+    ]
+    asked = parser.read(plain)
+    return Request(asked.places, asked.by, asked.form, asked.send is not None, asked.send or None)
 
 
 def _group(asked: str) -> str:

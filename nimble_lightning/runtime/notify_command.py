@@ -15,6 +15,7 @@ from omegaconf.errors import InterpolationResolutionError
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import one_delivery, secrets
 from nimble_lightning.ops.addresses import Address, find
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.delivery import Batch
 from nimble_lightning.ops.events import EVENTS, OUTBOX
 from nimble_lightning.ops.messages import Message
@@ -31,11 +32,24 @@ _TEST = Message("A test of nimble_lightning", "If you can read this, runs can te
 
 def main(words: Sequence[str]) -> int:
     """Run the command; returns the exit code: 0 when everything asked for was delivered."""
-    if "--test" in words:
-        return _test([word for word in words if word != "--test"])
-    if len(words) != 1 or words[0].startswith("-"):
+    parser = Parser(
+        "notify",
+        "Deliver what a run could not, or try its addresses.",
+        "DIR, or nimble-cli notify --test [DIR | REFERENCE ...]",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="DIR",
+        help="the folder of a run; with --test also secret:NAME and the like",
+    )
+    parser.add_argument("--test", action="store_true", help="send one message to each address")
+    asked = parser.read(words)
+    if asked.test:
+        return _test(asked.words)
+    if len(asked.words) != 1:
         raise RequestError(f"notify needs the folder of a run: {USAGE}")
-    return _deliver(Path(words[0]))
+    return _deliver(Path(asked.words[0]))
 
 
 def _test(words: Sequence[str]) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.proof import OMS, Ed25519, Expected, Report, generate, verify
 from nimble_lightning.proof.canary import secrets_of
 from nimble_lightning.proof.keys import FROM_ENVIRONMENT, read_private, resolve
@@ -23,11 +24,11 @@ _NOT_VERIFIED = 1
 
 def keygen(words: Sequence[str]) -> int:
     """Make a key that only its owner can read, and its public half beside it."""
-    parser = _parser("keygen", keygen.__doc__)
+    parser = Parser("keygen", "Make a key that only its owner can read, and its public half beside it.")
     parser.add_argument("--out", required=True, metavar="KEY.pem", help="where the private half goes")
     _add_passphrase(parser, "encrypt the key; asked for unless env:NAME says where it is")
     parser.add_argument("--kind", choices=["ed25519", "ecdsa"], default="ed25519", help="ecdsa is for OMS")
-    asked = parser.parse_args(list(words))
+    asked = parser.read(words)
     public = generate(Path(asked.out), _passphrase(asked.passphrase, twice=True), kind=asked.kind)
     print(f"{asked.out}: keep it to yourself. {public}: give it to whoever verifies")
     return 0
@@ -35,14 +36,14 @@ def keygen(words: Sequence[str]) -> int:
 
 def sign_folder(words: Sequence[str]) -> int:
     """Sign a run that has ended."""
-    parser = _parser("sign", sign_folder.__doc__)
+    parser = Parser("sign", "Sign a run that has ended.")
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
     parser.add_argument("--key", metavar="KEY.pem", help="the private half: a path or env:NAME")
     _add_passphrase(parser, "of the key; asked for unless env:NAME says where it is")
     parser.add_argument(
         "--also", nargs="*", default=[], metavar="PATTERN", help="files of yours that belong to the run"
     )
-    asked = parser.parse_args(list(words))
+    asked = parser.read(words)
     if not Path(asked.folder, "job.yaml").is_file():
         raise RequestError(f"{asked.folder} holds no run: there is no job.yaml.")
     seal, held = _unlock(asked)
@@ -55,7 +56,7 @@ def sign_folder(words: Sequence[str]) -> int:
 
 def verify_folder(words: Sequence[str]) -> int:
     """Check a run folder against its signed statement, and train parts of it again if asked to."""
-    asked = _verify_parser().parse_args(list(words))
+    asked = _verify_parser().read(words)
     report = verify(asked.folder, asked.key, Expected(asked.run_id, asked.step, asked.attempt))
     if asked.replay and report.verified:
         # Nothing of the run is loaded before everything else about it held.
@@ -69,8 +70,10 @@ def verify_folder(words: Sequence[str]) -> int:
     return 0 if report.verified else _NOT_VERIFIED
 
 
-def _verify_parser() -> argparse.ArgumentParser:
-    parser = _parser("verify", verify_folder.__doc__)
+def _verify_parser() -> Parser:
+    parser = Parser(
+        "verify", "Check a run folder against its signed statement, and train parts of it again if asked to."
+    )
     parser.add_argument("folder", metavar="DIR", help="the run's folder, or a copy of it")
     parser.add_argument("--key", required=True, metavar="PUB", help="the public half: a path or env:NAME")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -118,7 +121,3 @@ def _passphrase(asked: str | None, *, twice: bool = False) -> str | None:
     if twice and getpass.getpass("again: ") != phrase:
         raise RequestError("The two passphrases differ.")
     return phrase or None
-
-
-def _parser(name: str, text: str | None) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(f"nimble-cli {name}", description=text, allow_abbrev=False)

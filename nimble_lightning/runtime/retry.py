@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import os
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.retried import NOTES, RUN
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import new_run_id
@@ -25,15 +27,15 @@ from nimble_lightning.runtime.retrying import Policy
 # How long a script may take to commit and end when asked to, and what it left running to end after it.
 STOP_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
-_USAGE = "nimble-cli retry [--max-retries N] [--run-id NAME] -- python their_train.py ..."
+_USAGE = "[--max-retries N] [--run-id NAME] -- CMD ..."
 
 
 def main(words: Sequence[str]) -> int:
     """Run a command to its end; returns its exit code."""
-    options, command = _read(list(words))
+    asked = _read(list(words))
     with tempfile.TemporaryDirectory(prefix="nimble-retry-") as notes:
-        policy = Policy(max_retries=int(options.get("--max-retries", Policy.max_retries)))
-        run = Retry(command, policy, options.get("--run-id") or new_run_id(), Path(notes))
+        policy = Policy(max_retries=asked.max_retries)
+        run = Retry(asked.command, policy, asked.run_id or new_run_id(), Path(notes))
         with run.signals():
             return run.to_its_end()
 
@@ -97,7 +99,7 @@ class Retry:
             )
         except OSError as error:
             raise RequestError(
-                f"{self._command[0]} cannot be run: {error.strerror}. Usage: {_USAGE}"
+                f"{self._command[0]} cannot be run: {error.strerror}. Usage: nimble-cli retry {_USAGE}"
             ) from None
         try:
             return self._watch(process)
@@ -146,22 +148,33 @@ class Retry:
         return f", from step {self._committed()}"
 
 
-def _read(words: list[str]) -> tuple[dict[str, str], list[str]]:
+def _read(words: Sequence[str]) -> argparse.Namespace:
     """Our options, then the command."""
-    options: dict[str, str] = {}
-    while words and words[0].startswith("-"):
-        word = words.pop(0)
-        if word == "--":
-            break
-        name, equals, value = word.partition("=")
-        if name not in ("--max-retries", "--run-id") or not (equals or words):
-            raise RequestError(f"retry has no option {word}. Usage: {_USAGE}")
-        options[name] = value if equals else words.pop(0)
-    if not words:
-        raise RequestError(f"retry needs a command. Usage: {_USAGE}")
-    if not options.get("--max-retries", "0").isdigit():
-        raise RequestError(f"--max-retries {options['--max-retries']}: expected a number, 0 or more.")
-    return options, words
+    parser = Parser("retry", "Run any command, and start it again when it fails.", _USAGE)
+    parser.add_argument(
+        "--max-retries", type=_natural, default=Policy.max_retries, metavar="N", help="at most"
+    )
+    parser.add_argument("--run-id", metavar="NAME", help="by which its checkpoints are found again")
+    own = _length_of_options(words)
+    asked = parser.read(words[:own])
+    asked.command = list(words[own:])[words[own : own + 1] == ["--"] :]
+    if not asked.command:
+        parser.error("the following arguments are required: a command")
+    return asked
+
+
+def _length_of_options(words: Sequence[str]) -> int:
+    """How many words come before the command, whose options are its own."""
+    count = 0
+    while count < len(words) and words[count].startswith("-") and words[count] != "--":
+        count += 2 if words[count] in ("--max-retries", "--run-id") else 1
+    return min(count, len(words))
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise RequestError(f"--max-retries {text}: expected a number, 0 or more.")
+    return int(text)
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.gpu.device import devices_in_use
 from nimble_lightning.ops.gpu.overview import overview
 from nimble_lightning.ops.gpu.table import show
@@ -15,14 +15,11 @@ from nimble_lightning.ops.gpu.table import show
 
 def main(words: Sequence[str]) -> int:
     """Print the devices CUDA would show to a process started here; returns the exit code."""
-    unknown = [word for word in words if word not in ("--json", "-h", "--help")]
-    if unknown:
-        raise RequestError(f"gpu has no option {unknown[0]}; there is --json")
-    if "-h" in words or "--help" in words:
-        print("Usage: nimble-cli gpu [--json]\n\nThe GPUs in use here, and what is worth a look.")
-        return 0
+    parser = Parser("gpu", "The GPUs in use here, and what is worth a look.")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    asked = parser.read(words)
     found = overview(devices_in_use())
-    if "--json" in words:
+    if asked.json:
         print(json.dumps(found.as_json(), indent=2))
         return 0
     show(found, Console())

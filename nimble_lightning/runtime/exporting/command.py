@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.runtime.exporting import place, to_hub
 from nimble_lightning.runtime.job import Job
 
 
 def main(words: Sequence[str]) -> int:
     """Carry out a command line; returns the exit code."""
-    asked = _parser().parse_args(list(words))
+    asked = _parser().read(words)
     job = Job.load(asked.folder)
     out = Path(asked.out) if asked.out else default_out(job)
     formats = [name for name in dict.fromkeys(asked.to) if name != "hub"]
@@ -66,10 +66,9 @@ def default_out(job: Job) -> Path:
     return job.folder.path.with_name(f"{job.folder.path.name}-exported")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("nimble-cli export", description=main.__doc__, allow_abbrev=False)
-    parser.description = (
-        "Export the best weights of a run. Every file is read back by a fresh process and compared."
+def _parser() -> Parser:
+    parser = Parser(
+        "export", "Export the best weights of a run. Every file is read back by a fresh process and compared."
     )
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
     choices = [*place.FORMATS, "hub"]

@@ -45,8 +45,8 @@ def test_in_another_project_the_newest_metrics_are_found() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "takes folders"),
-        (["--all"], "takes folders"),
+        ([], "report needs DIR"),
+        (["--all"], "report has no option --all"),
         (["gone"], "no folder gone"),
         (["."], "holds no run"),
     ],

@@ -77,8 +77,8 @@ def test_several_places_may_be_named(runs: Path, capsys: pytest.CaptureFixture[s
     ("words", "says"),
     [
         (["--by", "projct", "."], "did you mean project?"),
-        (["--by"], "--by : there are"),
-        ([], "usage needs a folder"),
+        (["--by"], "--by: expected one argument"),
+        ([], "usage needs DIR. Usage: nimble-cli usage"),
         (["--xml", "."], "usage has no option --xml"),
         (["no/such/folder"], "no/such/folder does not exist"),
         (["."], "There is no usage.json in ."),

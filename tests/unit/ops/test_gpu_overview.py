@@ -173,7 +173,7 @@ def test_the_command_speaks_json(capsys: pytest.CaptureFixture[str], monkeypatch
 
 def test_the_command_refuses_what_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
     assert nimble_cli.main(["gpu", "--jsn"]) == 2
-    assert "gpu has no option --jsn; there is --json" in capsys.readouterr().err
+    assert "gpu has no option --jsn; did you mean --json?" in capsys.readouterr().err
 
 
 def test_the_command_needs_no_torch() -> None:
