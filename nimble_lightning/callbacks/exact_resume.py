@@ -10,6 +10,7 @@ from lightning.pytorch.trainer.connectors.data_connector import _DataLoaderSourc
 from typing_extensions import override
 
 from nimble_lightning.callbacks._boundary import go_straight_on, settle
+from nimble_lightning.callbacks._user_state import UserState
 from nimble_lightning.data import Loader, make_loader, rng
 from nimble_lightning.ranks import everyones, mine, share_of_data
 
@@ -18,6 +19,10 @@ log = logging.getLogger(__name__)
 
 class ExactResume(L.Callback):
     """Completes Lightning's checkpoints with what it leaves out, and puts it back.
+
+    Attributes of the trainer or LightningModule, of its datamodule and optimizers, and of objects within them
+    are kept if they changed since training began: plain values, containers of these, arrays, tensors, random
+    generators, and what has `state_dict` and `load_state_dict`. Anything else is named at the first save.
 
     Checkpoints are exact when taken at the start of a training batch (as `AutoRetry` does): everything the
     step before brought with it, validation and schedules included, is done then, and nothing of the next
@@ -39,11 +44,20 @@ class ExactResume(L.Callback):
         self._loader: Loader | None = None
         self._position: dict[str, Any] | None = None
         self._random: dict[str, Any] | None = None
+        self._user: UserState | None = None
+        self._user_states: list[dict[str, Any]] | None = None
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._user = None
         if stage == "fit" and not isinstance(trainer.fit_loop._data_source, _PositionedSource):
             trainer.fit_loop._data_source = _PositionedSource(trainer.fit_loop._data_source, self, trainer)
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._user = UserState(trainer, pl_module)
+        # Before the first batch is read.
+        self._restore_user()
 
     @override
     def on_train_batch_start(
@@ -71,6 +85,8 @@ class ExactResume(L.Callback):
         # What waits to be restored is what the run goes on with, whatever was drawn meanwhile.
         own["random"] = everyones(rng.snapshot() if self._random is None else self._random)
         own["shares"] = _shares(trainer)
+        if self._user is not None:
+            own["attributes"] = self._user.states()
         if self._loader is not None:
             own["loader"] = self._loader.state_dict()
         own["between_steps"] = settle(checkpoint)
@@ -81,6 +97,9 @@ class ExactResume(L.Callback):
     ) -> None:
         own = checkpoint.get("nimble", {})
         self._position = own.get("loader")
+        self._user_states = own.get("attributes")
+        # Some strategies load when everything is set up.
+        self._restore_user()
         if own.get("between_steps"):
             go_straight_on(trainer)
         if (random := own.get("random")) is not None:
@@ -97,6 +116,13 @@ class ExactResume(L.Callback):
         if self._random is not None:
             rng.restore(self._random)
             self._random = None
+        # Again, for hooks at the start of training may have begun anew what goes on here.
+        self._restore_user()
+        self._user_states = None
+
+    def _restore_user(self) -> None:
+        if self._user is not None and self._user_states is not None:
+            self._user.restore(self._user_states)
 
     def adopt(self, loader: Any, trainer: L.Trainer) -> Any:
         """The loader with a position of its own. One that is ours already is left to its owner."""

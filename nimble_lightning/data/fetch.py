@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from nimble_lightning.data.collate import collate_columns
+from nimble_lightning.data.generators import Generators
 from nimble_lightning.data.loader import Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.rng import seeded
@@ -39,21 +40,29 @@ class Fetch:
         self._collate = collate
         self._seed = seed
         self._epoch: int | None = None
+        self._own = Generators()
 
     def __getitems__(self, job: Job) -> Any:
-        with seeded("fetch", self._seed, job.epoch, job.key):
-            # Here, not in the main process alone: workers live on and hold a copy of the dataset.
-            if job.epoch != self._epoch and callable(set_epoch := getattr(self._dataset, "set_epoch", None)):
-                set_epoch(job.epoch)
-            self._epoch = job.epoch
-            try:
-                return self._batch(job.indices)
-            except StopIteration as error:
-                # To those who read it would say that the data has come to its end.
-                raise TrainerError(
-                    f"{type(self._dataset).__name__} raised StopIteration for samples {job.indices[:4]}..., "
-                    "where it says that there are more. Start what it iterates over anew there."
-                ) from error
+        keys = ("fetch", self._seed, job.epoch, job.key)
+        with seeded(*keys):
+            if job.epoch != self._epoch:
+                self._begin(job.epoch)
+            with self._own.private(*keys):
+                try:
+                    return self._batch(job.indices)
+                except StopIteration as error:
+                    # To those who read it would say that the data has come to its end.
+                    raise TrainerError(
+                        f"{type(self._dataset).__name__} raised StopIteration for samples "
+                        f"{job.indices[:4]}..., where it says that there are more. "
+                        "Start what it iterates over anew there."
+                    ) from error
+
+    def _begin(self, epoch: int) -> None:
+        """Here, not in the main process alone: workers live on and hold a copy of the dataset."""
+        if callable(set_epoch := getattr(self._dataset, "set_epoch", None)):
+            set_epoch(epoch)
+        self._epoch, self._own = epoch, Generators(self._dataset, self._collate)
 
     def _batch(self, indices: list[int]) -> Any:
         if self._collate is None:

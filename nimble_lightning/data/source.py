@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import torch
-
-from nimble_lightning.data.rng import stable_hash
 from nimble_lightning.errors import TrainerError
 
 
@@ -18,19 +15,14 @@ def is_hugging_face(source: Any, name: str) -> bool:
     )
 
 
-def announce(source: Any, seed: int, epoch: int) -> None:
-    """Tell a source, and the samplers and the dataset within it, which epoch begins.
-
-    Generators of samplers begin anew, for their state is in no checkpoint.
-    """
+def announce(source: Any, epoch: int) -> None:
+    """Tell a source, and the samplers and the dataset within it, which epoch begins."""
     batch_sampler = getattr(source, "batch_sampler", None)
     parts = [source, batch_sampler, *(getattr(part, "sampler", None) for part in (source, batch_sampler))]
     parts.append(getattr(source, "dataset", None))
     for part in {id(part): part for part in parts if part is not None}.values():
         if callable(set_epoch := getattr(part, "set_epoch", None)):
             set_epoch(epoch)
-        if isinstance(generator := getattr(part, "generator", None), torch.Generator):
-            generator.manual_seed(stable_hash("generator", seed, epoch))
 
 
 def open_source(source: Iterable[Any] | Callable[[], Iterable[Any]]) -> Iterator[Any]:

@@ -11,6 +11,7 @@ from torch.utils.data._utils import worker
 
 from nimble_lightning.data.collate import collate_rows
 from nimble_lightning.data.fetch import as_it_is, shut_down
+from nimble_lightning.data.generators import Generators
 from nimble_lightning.data.loader import Loader, Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.order import Plan
@@ -85,6 +86,7 @@ class Reader(IterableDataset[Portion]):
         worker._worker_info = None
         epoch, begin, batches, known = self.start
         replicated = False
+        own = Generators(self._collate)
         tape = Tape(self._source, self._seed, epoch, begin, known)
         for samples, before, place in rounds(tape, self._plan):
             if before == 0 and len(samples) < self._plan.world_size:
@@ -92,7 +94,8 @@ class Reader(IterableDataset[Portion]):
                 replicated = True
             batches += 1
             first, end = self._plan.share(len(samples))
-            with seeded("fetch", self._seed, epoch, before + first):
+            keys = ("fetch", self._seed, epoch, before + first)
+            with seeded(*keys), own.private(*keys):
                 batch = self._collate(samples[first:end])
             yield Portion(Position(epoch, before + len(samples), batches, place), batch, replicated)
 

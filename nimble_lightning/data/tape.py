@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from nimble_lightning.data.generators import Generators
 from nimble_lightning.data.order import Plan
 from nimble_lightning.data.rng import PrivateRandomness
 from nimble_lightning.data.source import announce, is_hugging_face, open_source
@@ -33,24 +35,31 @@ class Tape:
         self._source = source
         self.at = 0
         with self._randomness:
-            announce(self._source, seed, epoch)
+            announce(self._source, epoch)
         if self._stateful:
             # A stream keeps the state it was given last, so it has to be told to begin at its start, too.
             self._source.load_state_dict(place["source"] if place else {})
         if place is not None and self._stateful:
             self._randomness.load_state_dict(place["random"])
             self.at = int(place["at"])
-        with self._randomness:
+        self._keys = ("tape", seed, epoch)
+        self._own = Generators(self._source)
+        with self._drawing():
             self._units = open_source(self._source)
             next(islice(self._units, begin - self.at, begin - self.at), None)
         self.at = begin
 
     def read(self, count: int) -> list[Any]:
         """The next units, fewer than `count` only at the end."""
-        with self._randomness:
+        with self._drawing():
             units = list(islice(self._units, count))
         self.at += len(units)
         return units
+
+    @contextmanager
+    def _drawing(self) -> Iterator[None]:
+        with self._randomness, self._own.private(*self._keys, go_on=True):
+            yield
 
     def place(self) -> dict[str, Any] | None:
         """What is needed to go on from here without reading all that was before."""

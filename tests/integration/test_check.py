@@ -12,6 +12,7 @@ import pytest
 from nimble_lightning.cli import nimble_cli
 
 TRAINER = """
+import itertools
 import os
 import torch
 from nimble_lightning import NimbleTrainer
@@ -25,13 +26,14 @@ class Trainer(NimbleTrainer):
         if "other_weights" in self.faults:
             torch.nn.init.constant_(self.model[0].bias, int.from_bytes(os.urandom(2), "big"))
         self.steps = 0
+        self.counter = itertools.count(1)
 
     def train(self, batch):
         x, y = batch
         self.steps += 1
         if "raises" in self.faults:
             raise ValueError("the shapes are wrong")
-        factor = self.steps if "remembers" in self.faults else 1
+        factor = next(self.counter) if "remembers" in self.faults else self.steps
         if "restless" in self.faults:
             factor = 1 + int.from_bytes(os.urandom(4), "big")
         return factor * torch.nn.functional.mse_loss(self.model(x), y)

@@ -171,8 +171,9 @@ def _resumed(straight: Trial, killed: Trial, lines: Lines, so_far: Verdict) -> s
         return "" if not names else None
     return (
         f"killed and resumed, it ends with other weights ({names}); "
-        "train depends on something no checkpoint holds, such as an attribute of the trainer or the clock: "
-        f"keep it in a buffer of the model ({lines.of('train')})"
+        "train depends on something no checkpoint holds, such as the clock, an iterator or an object of a "
+        "class of yours; a run names those it finds at its first save. Attributes that hold plain values, "
+        f"arrays, tensors or random generators are restored ({lines.of('train')})"
     )
 
 
