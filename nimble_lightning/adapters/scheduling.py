@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from nimble_lightning.errors import TrainerError
+
 
 class Scheduling:
     """Steps the schedule, which Lightning leaves to the module under manual optimization.
@@ -20,18 +22,20 @@ class Scheduling:
         self._config = schedules[0] if schedules else None
         self._plateau_metric = plateau_metric
         self._on_plateau = self._config is not None and isinstance(self._config.scheduler, ReduceLROnPlateau)
+        interval = None if self._config is None or self._on_plateau else self._config.interval
+        self.by_step, self.by_epoch = interval == "step", interval == "epoch"
 
-    def after_step(self) -> None:
-        if self._config is not None and self._config.interval == "step" and not self._on_plateau:
+    def move(self, count: int) -> None:
+        """After that many steps, or epochs, of the run."""
+        if self._config is not None and count % self._config.frequency == 0:
             self._config.scheduler.step()  # type: ignore[call-arg]
 
-    def after_epoch(self, epoch: int) -> None:
-        config = self._config
-        if config is None or config.interval != "epoch" or self._on_plateau:
-            return
-        if (epoch + 1) % config.frequency == 0:
-            config.scheduler.step()  # type: ignore[call-arg]
-
     def after_validation(self, metrics: Mapping[str, float]) -> None:
-        if self._config is not None and self._on_plateau and self._plateau_metric in metrics:
-            self._config.scheduler.step(metrics[self._plateau_metric])  # type: ignore[arg-type]
+        if self._config is None or not self._on_plateau:
+            return
+        if self._plateau_metric not in metrics:
+            raise TrainerError(
+                f"The schedule follows {self._plateau_metric}, and the evaluation gave "
+                f"{', '.join(metrics) or 'nothing'}. Type monitor=NAME, or return it with the schedule."
+            )
+        self._config.scheduler.step(metrics[self._plateau_metric])  # type: ignore[arg-type]

@@ -70,7 +70,8 @@ class Stepping:
             self._data.train_loader.consumed()
         if complete:
             self._update()
-            self._scheduling.after_step()
+            if self._scheduling.by_step:
+                self._scheduling.move(self._module.trainer.global_step)
             self._after_step(self._update.optimizer, last)
         return done.loss
 
@@ -88,7 +89,8 @@ class Stepping:
                 trainer.val_check_batch = max(1, int(batches * trainer.val_check_interval))
 
     def end_of_epoch(self) -> None:
-        self._scheduling.after_epoch(self._module.trainer.current_epoch)
+        if self._scheduling.by_epoch:
+            self._scheduling.move(self._module.trainer.current_epoch + 1)
 
     def end_of_validation(self, metrics: dict[str, float]) -> None:
         if not self._module.trainer.sanity_checking:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from line import Line, fitted
 
 from nimble_lightning.adapters import Clip, DataSettings, Settings
+from nimble_lightning.errors import TrainerError
 
 
 def test_the_learning_rate_the_trainer_names_is_used() -> None:
@@ -52,11 +55,82 @@ def test_a_plateau_schedule_follows_the_validation_loss() -> None:
     assert lightning.lr_scheduler_configs[0].scheduler.last_epoch == 4
 
 
-def test_a_schedule_by_epoch_steps_by_epoch() -> None:
-    class Epochs(Line):
+FORMS: list[tuple[Callable[[Any, Any], Any], int, str]] = [
+    # What is returned, after how many of the 3 batches of an epoch the rate moves, and what is said of it.
+    (lambda o, s: ([o], [s]), 3, "moves once an epoch"),
+    (lambda o, s: ([o], [{"scheduler": s, "interval": "step"}]), 1, ""),
+    (lambda o, s: (o, s), 1, "moves once a step"),
+    (lambda o, s: {"optimizer": o, "lr_scheduler": s}, 3, "moves once an epoch"),
+    (lambda o, s: {"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "step"}}, 1, ""),
+    (lambda o, s: [{"optimizer": o, "lr_scheduler": {"scheduler": s, "interval": "epoch"}}], 3, ""),
+    (lambda o, s: (o, {"scheduler": s, "frequency": 2}), 2, "moves once a step"),
+    (lambda o, s: ([o], [{"scheduler": s, "frequency": 2}]), 6, "moves once an epoch"),
+    (lambda o, s: [o], 99, ""),
+    (lambda o, s: (o, None), 99, ""),
+]
+
+
+@pytest.mark.parametrize(("form", "every", "said"), FORMS)
+def test_a_schedule_moves_as_the_owners_of_the_form_have_it_and_says_so(
+    form: Callable[[Any, Any], Any], every: int, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Own(Line):
+        def configure_optimizers(self) -> Any:
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1.0)
+            return form(self.optimizer, torch.optim.lr_scheduler.StepLR(self.optimizer, 1, gamma=0.5))
+
+        def train(self, batch: Any) -> torch.Tensor:
+            rates.append(self.optimizer.param_groups[0]["lr"])
+            return super().train(batch) * 0
+
+    rates: list[float] = []
+    with caplog.at_level(logging.INFO):
+        fitted(Own(), max_epochs=4)
+    assert rates == [0.5 ** (step // every) for step in range(12)]
+    lines = [line for line in caplog.messages if "StepLR moves" in line]
+    assert len(lines) == bool(said)
+    assert said in "".join(lines)
+
+
+WRONG: list[tuple[Callable[[Any, Any], Any], str]] = [
+    (lambda o, s: None, "returned NoneType; expected an optimizer"),
+    (lambda o, s: (s, o), r"returned \(StepLR, SGD\); expected an optimizer"),
+    (lambda o, s: {"optimiser": o}, "returned dict; expected an optimizer"),
+    (lambda o, s: ([o], [s, s]), "returned 2 schedules"),
+    (lambda o, s: (o, 0.1), "returned float for a schedule"),
+    (lambda o, s: (o, {"scheduler": s, "intervall": "step"}), "has no 'intervall'"),
+    (lambda o, s: (o, {"scheduler": s, "interval": "batch"}), "interval is 'batch'"),
+]
+
+
+@pytest.mark.parametrize(("form", "said"), WRONG)
+def test_what_is_no_optimizer_is_refused_in_words(form: Callable[[Any, Any], Any], said: str) -> None:
+    class Own(Line):
         def configure_optimizers(self) -> Any:
             optimizer = torch.optim.SGD(self.model.parameters(), lr=1.0)
-            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)]
+            return form(optimizer, torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5))
 
-    _, lightning = fitted(Epochs(), max_epochs=3)
-    assert lightning.optimizers[0].param_groups[0]["lr"] == 0.125
+    with pytest.raises(TrainerError, match=said):
+        fitted(Own())
+
+
+def test_an_optimizer_that_asks_for_the_loss_again_is_refused_before_the_first_step() -> None:
+    class Own(Line):
+        def configure_optimizers(self) -> Any:
+            return torch.optim.LBFGS(self.model.parameters())
+
+    with pytest.raises(TrainerError, match="LBFGS computes the loss several times a step"):
+        fitted(Own())
+    with pytest.raises(TrainerError, match="LBFGS computes the loss several times a step"):
+        fitted(Line(), Settings(optim={"_target_": "torch.optim.LBFGS"}))
+
+
+def test_a_plateau_schedule_that_follows_nothing_there_is_is_refused() -> None:
+    class Plateau(Line):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+            schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+            return {"optimizer": optimizer, "lr_scheduler": schedule, "monitor": "val_los"}
+
+    with pytest.raises(TrainerError, match=r"follows val_los, and the evaluation gave near, val_loss"):
+        fitted(Plateau())

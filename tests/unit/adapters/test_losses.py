@@ -33,6 +33,9 @@ TELLING = (
     "Qwen3VLForConditionalGeneration",
 )
 
+# Gives a text without padding other logits where another one has some.
+DEPENDING_ON_THE_BATCH = {"PaliGemmaForConditionalGeneration"}
+
 
 def gradients(model: nn.Module, size: int | None) -> dict[str, Tensor]:
     loss_of = PieceLoss(lambda batch: model(**batch), label_count=LabelCount(model))
@@ -67,8 +70,9 @@ def test_so_does_every_text_model_of_transformers_that_can_be_made_small() -> No
             continue
         found[name] = difference(model)
     print(*(f"{name} could not be made: {why}" for name, why in not_made.items()), sep="\n")
-    assert len(found) > len(not_made)
-    assert not {name: off for name, off in found.items() if not off < 1e-6}
+    assert len(found) > 2 * len(not_made)
+    # Some have kernels in single precision alone.
+    assert {name for name, off in found.items() if not off < 2e-6} == DEPENDING_ON_THE_BATCH
 
 
 class Gpt(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from typing import Any
 
 import torch
@@ -57,7 +58,10 @@ def tiny(name: str, config_type: str) -> nn.Module:
     try:
         model.double()(**texts())
     except RuntimeError:
-        model.float()(**texts())
+        model.float()
+    loss = float(model(**texts()).loss.detach())
+    if not math.isfinite(loss):
+        raise ValueError(f"its loss is {loss}")
     return model
 
 
