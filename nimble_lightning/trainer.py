@@ -61,7 +61,8 @@ class NimbleTrainer:
         loaded."""
 
     def log(self, name: str, value: Any) -> None:
-        """Record a number from within `train`; logged is its mean since the line before."""
+        """Record a number: in `train` its mean since the line before, in `evaluate`, as `val_NAME`, its mean
+        over all samples."""
         if self._sink is not None:
             self._sink(name, value)
 

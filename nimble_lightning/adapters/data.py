@@ -106,18 +106,19 @@ class NimbleData(L.LightningDataModule):
                 f"{self.user.name} has no training data. Set self.train_data in pre_process, or define "
                 "train_dataloader."
             )
-        return self._loader(source, self.settings.data.batch_size, train=True)
+        return self._loader(source, self.settings.data.batch_size, "training", train=True)
 
     def _evaluation_loader(self, *names: str) -> Any:
         source = self._source(*names)
         size = self.settings.data.eval_batch_size or self.settings.data.batch_size
-        return [] if source is None else self._loader(source, size, train=False)
+        purpose = names[0].removesuffix("_dataloader")
+        return [] if source is None else self._loader(source, size, purpose, train=False)
 
     def _source(self, method: str, *attributes: str) -> Any:
         build = self.user.method(method)
         return self.user.get(*attributes) if build is None else build()
 
-    def _loader(self, source: Any, batch_size: int, *, train: bool) -> Loader:
+    def _loader(self, source: Any, batch_size: int, purpose: str, *, train: bool) -> Loader:
         data, trainer = self.settings.data, self.trainer
         if isinstance(source, DataLoader):
             self._refuse_without_effect(_OF_TRAINING if train else _OF_EVALUATION)
@@ -127,19 +128,24 @@ class NimbleData(L.LightningDataModule):
             and trainer.strategy.root_device.type == "cuda"
         )
         rank, parts = share_of_data(trainer.strategy) if trainer else (0, 1)
-        return make_loader(
-            source,
-            batch_size=batch_size,
-            seed=self.settings.seed,
-            # Overfitting means the same batches each epoch; Lightning could not turn our order off.
-            shuffle=train and data.shuffle and not (trainer and trainer.overfit_batches),
-            rank=rank,
-            world_size=parts,
-            num_workers=data.num_workers,
-            collate=self.user.method("collate"),
-            pin_memory=on_gpu if data.pin_memory == "auto" else data.pin_memory,
-            drop_last=train and data.drop_last,
-        )
+        try:
+            loader = make_loader(
+                source,
+                batch_size=batch_size,
+                seed=self.settings.seed,
+                # Overfitting means the same batches each epoch; Lightning could not turn our order off.
+                shuffle=train and data.shuffle and not (trainer and trainer.overfit_batches),
+                rank=rank,
+                world_size=parts,
+                num_workers=data.num_workers,
+                collate=self.user.method("collate"),
+                pin_memory=on_gpu if data.pin_memory == "auto" else data.pin_memory,
+                drop_last=train and data.drop_last,
+            )
+        except TrainerError as error:
+            raise TrainerError(f"{purpose} data: {error}") from None
+        loader.name = f"the {purpose} data"
+        return loader
 
     def _refuse_without_effect(self, settings: Sequence[str]) -> None:
         asked = [name for name in settings if name in self.settings.asked]

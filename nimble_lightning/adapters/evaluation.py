@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import inspect
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, TypeAlias
 
+import lightning as L
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_min, dim_zero_sum
 
 from nimble_lightning.adapters.losses import LabelCount, loss_and_count
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.ops.figures import number
 from nimble_lightning.ranks import everyones, world_size
+
+log = logging.getLogger(__name__)
+
+Kept: TypeAlias = Metric | MetricCollection
+
+# What a model returns besides its loss, where somebody made a plain dict of it.
+_OF_A_MODEL = ("loss", "logits", "labels", "hidden_states", "attentions", "past_key_values")
+# How states of torchmetrics may be put together.
+_MERGED: set[Any] = {dim_zero_sum, dim_zero_max, dim_zero_min, dim_zero_cat}
+# Of the row that a figure is logged in.
+_TAKEN = ("epoch", "step")
+# Adding up in another order changes the last bits of float32; figures of other samples differ by more.
+_ROUNDING = 1e-6
 
 
 class Means:
@@ -19,67 +40,109 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._sizes: dict[str, int] = {}
-        self._metrics: dict[str, Metric] = {}
+        self._sizes: dict[str, float] = {}
+        self._metrics: dict[str, Kept] = {}
+        self._any = self._repeated = False
 
-    def add(self, values: Any, samples: int, *, counts: bool = True) -> None:
+    def add(
+        self, values: Any, samples: int, *, items: float | None = None, repeated: bool = False, rank: int = 0
+    ) -> None:
         """Take what `evaluate` returned for a batch of that many samples.
 
         Args:
             values: Metrics by name.
             samples: The size of the batch.
-            counts: False where this rank only repeats what another one counts.
+            items: What means are over where that is not samples, such as tokens.
+            repeated: Whether all ranks see the same samples, of which one is to count them.
+            rank: Of this process.
         """
-        for name, value in _named(values).items():
-            if isinstance(value, Metric):
-                self._metrics[name] = value
+        self._any, self._repeated = True, repeated
+        for name, value in named(values).items():
+            if isinstance(value, Metric | MetricCollection):
+                self._keep(name, value)
             else:
-                self._add(name, value, samples, counts)
+                self._add(name, value, samples, items, counts=not repeated or rank == 0)
 
-    def compute(self, device: torch.device, group: Any = None) -> dict[str, float]:
+    def compute(self, device: torch.device, group: Any = None, data: str = "eval") -> dict[str, float]:
         """The means over all ranks.
 
         Args:
             device: Of the module.
             group: The ranks that have other samples, where some have the same.
+            data: What the data is called.
         """
-        means = self._reduced(device)
+        figures = self._reduced(self._agreed_names(data), device)
         for name, metric in self._metrics.items():
-            metric.process_group = metric.process_group or group
-            value = metric.compute()
+            for found, value in _flat(name, _computed(metric, group, everywhere=self._repeated)).items():
+                if found in figures:
+                    raise TrainerError(f"two figures are called {found!r}; rename one.")
+                figures[found] = value
+        for metric in self._metrics.values():
             metric.reset()
-            means.update(_flat(name, value))
-        self._sums.clear()
-        self._sizes.clear()
-        return means
+        self._sums, self._sizes, self._metrics, self._any = {}, {}, {}, False
+        return figures
 
-    def _add(self, name: str, value: Any, samples: int, counts: bool) -> None:
-        tensor = torch.as_tensor(value).detach()
+    def _keep(self, name: str, metric: Kept) -> None:
+        """A metric made anew for every batch knows that batch alone: it takes over what was before."""
+        before = self._metrics.get(name, metric)
+        self._metrics[name] = metric
+        if before is metric:
+            return
+        try:
+            _take_over(metric, before)
+        except Exception as error:
+            raise TrainerError(
+                f"evaluate made the torchmetrics object {name!r} anew for every batch, and those of "
+                f"{type(metric).__name__} cannot be put together. Make it once, in pre_process: "
+                f"self.{name} = ..."
+            ) from error
+
+    def _add(self, name: str, value: Any, samples: int, items: float | None, *, counts: bool) -> None:
+        tensor = _as_tensor(name, value)
+        wide = torch.float32 if tensor.device.type == "mps" else torch.float64
         if tensor.dim() and tensor.shape[0] != samples:
             raise TrainerError(
                 f"evaluate returned {name!r} with {tensor.shape[0]} values for a batch of {samples} samples; "
                 "return one value per sample, the mean over the batch, or a torchmetrics object."
             )
+        size = float(samples)
         if not tensor.dim():
-            part = tensor.double() * samples if tensor.device.type != "mps" else tensor.float() * samples
+            size = size if items is None else items
+            part = _sum_of_mean(tensor, size, wide)
         else:
-            part = tensor.flatten(1).float().mean(1) if tensor.dim() > 1 else tensor
-            part = part.sum(dtype=torch.float32 if part.device.type == "mps" else torch.float64)
+            part = (tensor.flatten(1).to(wide).mean(1) if tensor.dim() > 1 else tensor).sum(dtype=wide)
         if not counts:
-            part, samples = part * 0, 0
+            part, size = torch.zeros_like(part), 0.0
         self._sums[name] = self._sums[name] + part if name in self._sums else part
-        self._sizes[name] = self._sizes.get(name, 0) + samples
+        self._sizes[name] = self._sizes.get(name, 0.0) + size
 
-    def _reduced(self, device: torch.device) -> dict[str, float]:
-        names = list(self._sums)
+    def _agreed_names(self, data: str) -> list[str]:
+        """Of the means; a rank that had no batch learns them from the others."""
+        everyone = everyones((list(self._sums), list(self._metrics)) if self._any else None)
+        told = [names for names in everyone if names is not None]
+        if not told:
+            raise TrainerError(f"The {data} data gave no batch: it is empty, or can be read only once.")
+        means, metrics = told[0]
+        if any(set(names[0]) != set(means) or names[1] != metrics for names in told):
+            raise TrainerError(
+                f"evaluate returned different metrics on different ranks: {[a + b for a, b in told]}. Return "
+                "the same names for every batch."
+            )
+        if metrics and len(told) < len(everyone):
+            raise TrainerError(
+                f"rank {everyone.index(None)} has no batch of the {data} data, which {metrics[0]!r} needs on "
+                "every rank; use fewer ranks."
+            )
+        return means
+
+    def _reduced(self, names: list[str], device: torch.device) -> dict[str, float]:
         kind = torch.float32 if device.type == "mps" else torch.float64
         table = torch.tensor(
-            [[0.0, float(self._sizes[n])] for n in names], dtype=kind, device=device
+            [[0.0, self._sizes.get(n, 0.0)] for n in names], dtype=kind, device=device
         ).reshape(len(names), 2)
         for row, name in enumerate(names):
-            table[row, 0] = self._sums[name]
+            table[row, 0] = self._sums.get(name, 0.0)
         if world_size() > 1:
-            _require_same_names(names)
             torch.distributed.all_reduce(table)
         return {
             n: total / size if size else float("nan")
@@ -87,47 +150,164 @@ class Means:
         }
 
 
-def weighed(output: Any, batch: Any, samples: int, label_count: LabelCount) -> tuple[Any, int]:
-    """Metrics, and how many items their means are over: tokens where a model says its loss, else samples."""
+def parts_of(
+    output: Any, batch: Any, samples: int, label_count: LabelCount
+) -> Iterator[tuple[Any, float | None]]:
+    """What `evaluate` returned, and how many items its means are over where those are not samples: the tokens
+    of a model that says its own loss."""
     if not _is_model_output(output):
-        return output, samples
+        yield output, None
+        return
+    if output.get("loss") is None:
+        raise TrainerError(
+            f"evaluate returned a {type(output).__name__} without a loss: give the model labels, or return "
+            "metrics by name."
+        )
     loss, items = loss_and_count(output, batch, samples, None, label_count)
-    return {"loss": loss}, int(items)
+    yield {"loss": loss}, float(items)
+    models = getattr(type(output), "__dataclass_fields__", _OF_A_MODEL)
+    yield {name: value for name, value in output.items() if name not in models}, None
+
+
+def named(returned: Any) -> dict[str, Any]:
+    """Figures by name; one in a mapping of its own has a name such as `a/b`."""
+    if returned is None:
+        return {}
+    if isinstance(returned, Metric | MetricCollection):
+        return {type(returned).__name__.lower(): returned}
+    if isinstance(returned, Tensor | float | int):
+        _say_once("evaluate returned a figure without a name: it is taken for the loss")
+        return {"loss": returned}
+    if not isinstance(returned, Mapping):
+        raise TrainerError(
+            f"evaluate returned {type(returned).__name__}; expected metrics by name, such as "
+            "{'accuracy': ...}."
+        )
+    found: dict[str, Any] = {}
+    for name, value in returned.items():
+        inner = named(value) if isinstance(value, Mapping) else None
+        found.update({name: value} if inner is None else {f"{name}/{n}": v for n, v in inner.items()})
+    if taken := next((name for name in _TAKEN if name in found), None):
+        raise TrainerError(f"evaluate returned a figure called {taken!r}, as every row has; rename it.")
+    return found
+
+
+def plain(returned: Any) -> dict[str, float]:
+    """What `compute_metrics` returned as numbers by name."""
+    if not isinstance(returned, Mapping):
+        raise TrainerError(
+            f"compute_metrics returned {type(returned).__name__}; expected figures by name, such as "
+            "{'f1': 0.9}."
+        )
+    return {n: v for name, value in named(returned).items() for n, v in _flat(name, value).items()}
+
+
+def same_on_all_ranks(figures: Mapping[str, float]) -> dict[str, float]:
+    """The figures, once every rank has shown to have the same. Every rank must call this."""
+    everyone = everyones(dict(figures))
+    for name in dict.fromkeys(name for found in everyone for name in found):
+        values = [found.get(name) for found in everyone]
+        rank = next((r for r, value in enumerate(values) if not _alike(value, values[0])), None)
+        if rank is not None:
+            raise TrainerError(
+                f"{name} is {values[0]} on rank 0 and {values[rank]} on rank {rank}, as it was worked out "
+                "from that rank's own samples.\n"
+                "Return values per sample, means or a torchmetrics object from evaluate, and let "
+                "compute_metrics work with the figures it is given; or use one device."
+            )
+    return everyone[0]
+
+
+def figures(trainer: L.Trainer, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """What `validate` or `test` returned, as exact as it was logged: Lightning's rows no longer tell."""
+    kept = trainer.callback_metrics
+    return {name: number(kept.get(name, value)) for row in rows for name, value in row.items()}
+
+
+@contextmanager
+def without_loggers(trainer: L.Trainer) -> Iterator[None]:
+    """For an evaluation that leaves no row behind."""
+    loggers, trainer.loggers = trainer.loggers, []
+    try:
+        yield
+    finally:
+        trainer.loggers = loggers
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return math.isclose(one, other, rel_tol=_ROUNDING) or (math.isnan(one) and math.isnan(other))
+
+
+def _sum_of_mean(mean: Tensor, items: float, wide: torch.dtype) -> Tensor:
+    """The sum that a mean was made from. A whole number comes back exactly, as that of right answers: 9 of 10
+    in float32 are 0.8999999761581421."""
+    total = mean.to(wide) * items
+    if mean.dtype not in (torch.float32, torch.float64):
+        return total
+    whole = total.round()
+    return torch.where((total - whole).abs() <= torch.finfo(mean.dtype).eps * whole.abs(), whole, total)
+
+
+def _as_tensor(name: str, value: Any) -> Tensor:
+    number_of_python = isinstance(value, int | float | list | tuple)
+    try:
+        tensor = torch.as_tensor(value, dtype=torch.float64 if number_of_python else None).detach()
+    except (TypeError, ValueError, RuntimeError):
+        tensor = None
+    if tensor is None or tensor.is_complex():
+        kind = f"the class {value.__name__}" if inspect.isclass(value) else f"a {type(value).__name__}"
+        kind = "complex numbers" if tensor is not None else kind
+        raise TrainerError(
+            f"The figure {name!r} is {kind}; expected a value per sample, the mean over the batch, or a "
+            "torchmetrics object."
+        )
+    if number_of_python and not tensor.dim() and torch.equal(tensor.float().double(), tensor):
+        # What `float(tensor)` and `tensor.item()` made of a float32.
+        return tensor.float()
+    return tensor
+
+
+def _take_over(metric: Kept, before: Kept) -> None:
+    """Put together what are sums, extremes or lists. Torchmetrics would also do what it cannot, such as means
+    of which it does not know how many there were."""
+    if isinstance(metric, MetricCollection) or isinstance(before, MetricCollection):
+        raise TypeError("a collection shares states")
+    if not _MERGED.issuperset(metric._reductions.values()):
+        raise TypeError("a state is no sum")
+    metric.merge_state(before)
+
+
+def _computed(metric: Kept, group: Any, *, everywhere: bool) -> Any:
+    """Over the samples of all ranks; where every rank has seen all of them there is nobody to ask."""
+    parts = [part for part in metric.modules() if isinstance(part, Metric)]
+    before = [part.sync_on_compute for part in parts]
+    for part in parts:
+        part.process_group = part.process_group or group
+        part.sync_on_compute = part.sync_on_compute and not everywhere
+    try:
+        return metric.compute()
+    finally:
+        for part, synced in zip(parts, before, strict=True):
+            part.sync_on_compute = synced
 
 
 def _is_model_output(values: Any) -> bool:
-    return isinstance(values, Mapping) and "logits" in values and "loss" in values
-
-
-def _named(values: Any) -> Mapping[str, Any]:
-    if isinstance(values, Mapping):
-        return {"loss": values["loss"]} if _is_model_output(values) else values
-    if isinstance(values, Metric):
-        return {type(values).__name__.lower(): values}
-    if isinstance(values, Tensor | float | int):
-        return {"loss": values}
-    if values is None:
-        return {}
-    raise TrainerError(
-        f"evaluate returned {type(values).__name__}; expected metrics by name, such as {{'accuracy': ...}}."
-    )
+    if not isinstance(values, Mapping):
+        return False
+    return hasattr(type(values), "__dataclass_fields__") or ("logits" in values and "loss" in values)
 
 
 def _flat(name: str, value: Any) -> dict[str, float]:
     if isinstance(value, Mapping):
-        return {k: float(v) for k, v in value.items()}
-    tensor = torch.as_tensor(value)
-    return (
-        {name: float(tensor)}
-        if tensor.numel() == 1
-        else {f"{name}_{i}": float(v) for i, v in enumerate(tensor.flatten())}
-    )
+        return {n: v for key, inner in value.items() for n, v in _flat(str(key), inner).items()}
+    tensor = _as_tensor(name, value)
+    if tensor.numel() == 1:
+        return {name: number(tensor)}
+    return {f"{name}_{i}": number(v) for i, v in enumerate(tensor.flatten())}
 
 
-def _require_same_names(names: list[str]) -> None:
-    everyone = everyones(names)
-    if any(other != names for other in everyone):
-        raise TrainerError(
-            f"evaluate returned different metrics on different ranks: {everyone}. Return the same names for "
-            "every batch."
-        )
+@cache
+def _say_once(words: str) -> None:
+    log.warning(words)

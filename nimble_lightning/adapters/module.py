@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -13,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.adapters import optimizing
-from nimble_lightning.adapters.evaluation import Means, weighed
+from nimble_lightning.adapters.evaluation import Means, parts_of, plain, same_on_all_ranks
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
 from nimble_lightning.adapters.running import RunningMeans
 from nimble_lightning.adapters.settings import Settings
@@ -40,8 +41,10 @@ class NimbleModule(ThinModule):
         self.stepping = Stepping(self)
         self.running = RunningMeans()
         self._means = Means()
+        # What `evaluate` logs, while it runs.
+        self._logged: list[tuple[str, Any]] | None = None
         self._adopted: dict[str, torch.nn.Module] = {}
-        user.send_logs_to(self.running.add)
+        user.send_logs_to(self._log_figure)
         # Earlier than in setup: weight averaging copies the modules, and callbacks are set up before us.
         user.once_prepared(self._adopt_early)
 
@@ -155,8 +158,12 @@ class NimbleModule(ThinModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
-        metrics = self._end_evaluation()
+        metrics = self._end_evaluation("eval")
         if "loss" in metrics:
+            if "val_loss" in metrics:
+                raise TrainerError(
+                    "evaluate returned both 'loss', which is called val_loss, and 'val_loss'; rename one."
+                )
             metrics["val_loss"] = metrics.pop("loss")
         self._report(metrics)
         if self.trainer.training or self.trainer.state.fn == "fit":
@@ -164,28 +171,62 @@ class NimbleModule(ThinModule):
 
     @override
     def on_test_epoch_end(self) -> None:
-        self._report({f"test_{name}": value for name, value in self._end_evaluation().items()})
+        metrics = self._end_evaluation("test")
+        self._report({f"test_{name.removeprefix('val_')}": value for name, value in metrics.items()})
 
     def _evaluate(self, batch: Any, method: Callable[[Any], Any] | None, loader: Any) -> None:
         samples = size_of(batch)
+        # Fewer samples than ranks: each rank sees them all, one counts them.
+        repeated = getattr(loader, "replicated", False)
+        add = partial(self._means.add, repeated=repeated, rank=self.trainer.global_rank)
         if method is None:
             loss, items = self.stepping.loss_of(batch, samples)
-            values, weight = {"loss": loss}, int(items)
-        else:
-            values, weight = weighed(method(batch), batch, samples, self.stepping.loss_of.label_count)
-        # Fewer samples than ranks: each rank sees them all, one counts them.
-        repeated = getattr(loader, "replicated", False) and self.trainer.global_rank > 0
-        self._means.add(values, weight, counts=not repeated)
+            add({"loss": loss}, samples, items=items)
+            return
+        returned, logged = self._with_logs(lambda: method(batch))
+        for values, items_of_part in parts_of(returned, batch, samples, self.stepping.loss_of.label_count):
+            add(values, samples, items=items_of_part)
+        for name, value in logged:
+            add({name: value}, samples)
+
+    def _end_evaluation(self, data: str) -> dict[str, float]:
+        metrics = self._means.compute(self.device, group_of_shares(self.trainer.strategy), data)
+        if (derive := self.user.method("compute_metrics")) is not None:
+            derived, logged = self._with_logs(lambda: derive(dict(metrics)))
+            metrics.update(plain({**dict(logged), **derived} if isinstance(derived, Mapping) else derived))
+        if not metrics:
+            raise TrainerError(
+                "evaluate returned nothing. Return metrics by name, such as {'accuracy': ...}; without a "
+                "method evaluate the loss of train is the figure."
+            )
+        return same_on_all_ranks(metrics)
 
     def _report(self, metrics: dict[str, float]) -> None:
-        if not self.trainer.barebones:
-            # Equal on all ranks already; the largest of equal numbers is that number to the last bit.
-            self.log_dict(metrics, prog_bar=True, sync_dist=True, reduce_fx="max")
+        if self.trainer.barebones:
+            return
+        # Lightning keeps numbers as float32, but tensors as they are.
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        exact = {name: torch.tensor(value, dtype=kind, device=self.device) for name, value in metrics.items()}
+        # Equal on all ranks already; the largest of equal numbers is that number to the last bit.
+        self.log_dict(exact, prog_bar=True, sync_dist=True, reduce_fx="max")
 
-    def _end_evaluation(self) -> dict[str, float]:
-        metrics = self._means.compute(self.device, group_of_shares(self.trainer.strategy))
-        derive = self.user.method("compute_metrics")
-        return metrics if derive is None else {**metrics, **derive(dict(metrics))}
+    def _with_logs(self, method: Callable[[], Any]) -> tuple[Any, list[tuple[str, Any]]]:
+        """What a method returns, and what it logs under names that it does not return."""
+        logged: list[tuple[str, Any]] = []
+        self._logged = logged
+        try:
+            returned = method()
+        finally:
+            self._logged = None
+        own = returned if isinstance(returned, Mapping) else {}
+        names = ((name if name.startswith("val") else f"val_{name}", name, value) for name, value in logged)
+        return returned, [(name, value) for name, short, value in names if not {name, short} & own.keys()]
+
+    def _log_figure(self, name: str, value: Any) -> None:
+        if self._logged is None:
+            self.running.add(name, value)
+        else:
+            self._logged.append((name, value.detach() if isinstance(value, Tensor) else value))
 
     # --- checkpoints
     # ------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ class Loader(ABC):
         replicated: every rank sees all samples, because there are fewer of them than ranks; only one should
             count.
         source: the data it was made for.
+        name: how messages call that data.
     """
 
     # Lightning looks for this beside `sampler`.
@@ -40,6 +41,7 @@ class Loader(ABC):
         self.options = options
         self.replicated = False
         self.source: Any = None
+        self.name = "the data"
         self._length = length
         self._position = Position()
         self._delivered: deque[Position] = deque()
@@ -133,8 +135,9 @@ class Loader(ABC):
             yield from self._run()
         else:
             raise TrainerError(
-                f"the data gave no batch in epoch {start.epoch}. Give something that can be read again, such "
-                "as the function that makes the iterator, and with drop_last no less than one global batch."
+                f"{self.name} gave no batch in epoch {start.epoch}. Give something that can be read "
+                "again, such as the function that makes the iterator, and with drop_last no less than one "
+                "global batch."
             )
 
     def _finish(self, delivered: deque[Position], last: Position, after: Position) -> None:

@@ -14,8 +14,10 @@ import torch
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
+from nimble_lightning.adapters.evaluation import figures, without_loggers
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.adapters.stop_iteration import watch_steps
+from nimble_lightning.ops.figures import number
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
@@ -154,7 +156,7 @@ class Training:
         if isinstance(parts.module, NimbleModule):
             metrics["train_loss"] = parts.module.running.mean_loss
         elif "train_loss" in trainer.callback_metrics:
-            metrics["train_loss"] = float(trainer.callback_metrics["train_loss"])
+            metrics["train_loss"] = number(trainer.callback_metrics["train_loss"])
         best = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "") or None
         metrics.update(evaluate_best(trainer, parts, best))
         return metrics, best
@@ -194,17 +196,17 @@ def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[st
     data = parts.data
     ours = isinstance(data, NimbleData)
     if data.has_eval_data if isinstance(data, NimbleData) else bool(trainer.val_dataloaders):
-        for row in trainer.validate(
-            parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
-        ):
-            metrics.update(row)
+        # The curve has these figures already, at the step that the weights are from.
+        with without_loggers(trainer):
+            rows = trainer.validate(
+                parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
+            )
+        metrics.update(figures(trainer, rows))
         best = None
     has_test = data.has_test_data if isinstance(data, NimbleData) else _has_test(parts.module, data)
     if has_test:
-        for row in trainer.test(
-            parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False
-        ):
-            metrics.update(row)
+        rows = trainer.test(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
+        metrics.update(figures(trainer, rows))
     if not metrics and best is not None and ours:
         parts.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     return metrics

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.adapters.evaluation import figures, without_loggers
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ranks import everyones, share_of_data
 from nimble_lightning.validators.comparison import Values
@@ -88,10 +89,14 @@ def evaluate(
     found = None if user is None else user.method(method)
     recorder = None if found is None else Recorder(found)
     where = {"datamodule": source} if isinstance(source, L.LightningDataModule) else {"dataloaders": source}
-    with _quiet(trainer, keep), _in_place_of(user, "evaluate", recorder):
+    with (
+        _without_callbacks(trainer, keep),
+        without_loggers(trainer),
+        _in_place_of(user, "evaluate", recorder),
+    ):
         rows = trainer.validate(module, **where, verbose=False)
         loader = trainer.val_dataloaders
-    metrics = {name: value for row in rows for name, value in row.items()}
+        metrics = figures(trainer, rows)
     if recorder is None:
         return Measured(metrics)
     share = 0 if getattr(loader, "replicated", False) else share_of_data(trainer.strategy)[0]
@@ -103,13 +108,12 @@ def evaluate(
 
 
 @contextmanager
-def _quiet(trainer: L.Trainer, keep: tuple[L.Callback, ...]) -> Iterator[None]:
-    callbacks, loggers = trainer.callbacks, trainer.loggers  # type: ignore[attr-defined]
-    trainer.callbacks, trainer.loggers = list(keep), []  # type: ignore[attr-defined]
+def _without_callbacks(trainer: L.Trainer, keep: tuple[L.Callback, ...]) -> Iterator[None]:
+    callbacks, trainer.callbacks = trainer.callbacks, list(keep)  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        trainer.callbacks, trainer.loggers = callbacks, loggers  # type: ignore[attr-defined]
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from two_ranks import TwoRanks
 
 from nimble_lightning.adapters import DataSettings, Settings, adapt
 from nimble_lightning.callbacks import ExactResume
+from nimble_lightning.errors import TrainerError
 from nimble_lightning.trainer import NimbleTrainer
 
 
@@ -217,3 +218,97 @@ def drawn_after_resume(rank: int, folder: str) -> tuple[float, float]:
     torch.rand(5)
     fit(f"{folder}/two.ckpt", [ExactResume()])
     return uninterrupted, drawn[0]
+
+
+class Scored(Regression):
+    """Figures of several kinds, or one that is worked out from what a rank has seen."""
+
+    def pre_process(self, *, samples: int, figures: str) -> None:  # type: ignore[override]
+        super().pre_process(samples=8)
+        self.eval_data = (torch.arange(float(samples)),)
+        self.figures, self.seen = figures, []  # type: ignore[var-annotated]
+        self.kept = torchmetrics.SumMetric()
+
+    def evaluate(self, batch: Any) -> Any:
+        (x,) = batch
+        if self.figures == "derived":
+            self.seen.append(x)
+            return {"mean": x.mean()}
+        anew, self.anew = torchmetrics.SumMetric(), None
+        for metric in (anew, self.kept):
+            metric.update(x)
+        return {"share": (x > 2).float().mean(), "kept": self.kept, "anew": anew}
+
+    def compute_metrics(self, metrics: Any) -> Any:
+        if self.figures == "derived":
+            return {"spread": float(torch.cat(self.seen).std())}
+        return {"twice": 2 * metrics["share"]}
+
+
+def scored(rank: int, samples: int, figures: str) -> dict[str, float] | str:
+    module, loaders = adapt(
+        Scored(), settings=Settings(DataSettings(batch_size=2)), samples=samples, figures=figures
+    )
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    try:
+        trainer.validate(module, datamodule=loaders, verbose=False)
+    except TrainerError as error:
+        return str(error)
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+
+def test_figures_of_one_rank_alone_are_refused_and_those_of_means_go_on(ranks: TwoRanks) -> None:
+    one, other = ranks.run(scored, 7, "derived")
+    assert one == other
+    assert "spread is 2.3804762 on rank 0 and 2.081666 on rank 1" in one
+    assert "let compute_metrics work with the figures it is given" in one
+
+
+@pytest.mark.parametrize("samples", [7, 1])
+def test_every_sample_counts_once_in_every_kind_of_figure(ranks: TwoRanks, samples: int) -> None:
+    """A single sample is seen by both ranks."""
+    x = torch.arange(float(samples))
+    share = (x > 2).double().mean().item()
+    expected = {"share": share, "kept": x.sum().item(), "anew": x.sum().item(), "twice": 2 * share}
+    assert ranks.run(scored, samples, "figures") == [expected, expected]
+
+
+def norms(rank: int, devices: int) -> list[float]:
+    found: list[float] = []
+
+    class Norms(L.Callback):
+        def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+            found.append(trainer.callback_metrics["grad_norm"].item())
+
+    settings = Settings(DataSettings(batch_size=8 // devices, micro_batch_size=3), grad_norm=True)
+    module, loaders = adapt(Regression(), settings=settings, samples=19)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=1,
+        logger=False,
+        log_every_n_steps=1,
+        callbacks=[Norms()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(module, datamodule=loaders)
+    return found
+
+
+def test_the_norm_of_the_gradients_is_that_of_one_rank(ranks: TwoRanks) -> None:
+    alone = norms(0, 1)
+    assert len(alone) == 3
+    assert ranks.run(norms, 2) == [pytest.approx(alone)] * 2
