@@ -52,6 +52,7 @@ class Settings:
         monitor: The metric that says which weights are best; None means `val_loss`, else the first one
             `evaluate` gave.
         mode: "min" or "max"; None is told from the metric's name.
+        grad_norm: Whether the norm of the gradients is logged where nothing is clipped by it, too.
         asked: The settings that were asked for, by dotted names, where that is known.
     """
 
@@ -64,4 +65,5 @@ class Settings:
     monitor: str | None = None
     mode: str | None = None
     seed: int = 0
+    grad_norm: bool = False
     asked: Sequence[str] = ()

@@ -39,6 +39,7 @@ class Stepping:
         self.plateau_metric = "val_loss"
         self._scheduling = Scheduling([], self.plateau_metric)
         self._log: TrainingLog | None = None
+        self._steps = 0
 
     def take_over(self, trainer: L.Trainer) -> None:
         """Before the Trainer and its strategy are set up."""
@@ -49,10 +50,11 @@ class Stepping:
         module, trainer = self._module, self._module.trainer
         accumulate = self.arguments.accumulate
         reshard(module)
-        self._update = Update(module, Hooks(module), self.arguments.clip)
+        self._update = Update(module, Hooks(module), self.arguments.clip, measure=module.settings.grad_norm)
         self._scheduling = Scheduling(trainer.lr_scheduler_configs, self.plateau_metric)
         self._log = log = TrainingLog(module, module.running, accumulate)
         self._after_step = log.after_step
+        self._loop, self._steps = trainer.fit_loop.epoch_loop, trainer.global_step
         self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
         exchange = self.cooperation.start(trainer, trainable(module), self._update.backward)
         loss_of = self.cooperation.through_model(trainer, self.loss_of)
@@ -70,9 +72,13 @@ class Stepping:
             self._data.train_loader.consumed()
         if complete:
             self._update()
+            self._steps = self._module.trainer.global_step
+            # Before the schedule moves on: the learning rate in the log is the one that was used.
+            self._after_step(self._steps, self._update, last)
             if self._scheduling.by_step:
-                self._scheduling.move(self._module.trainer.global_step)
-            self._after_step(self._update.optimizer, last)
+                self._scheduling.move(self._steps)
+        # Where loggers place what comes next, a validation above all: Lightning would count batches.
+        self._loop._batches_that_stepped = self._steps
         return done.loss
 
     def start_of_epoch(self) -> None:
@@ -100,6 +106,7 @@ class Stepping:
         # A fit that had nothing to do never started.
         if self._log is not None:
             self._log.flush()
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         self.cooperation.end(trainer)
         self.arguments.give_back(trainer)
 

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 
 from nimble_lightning.adapters.running import RunningMeans
+from nimble_lightning.adapters.update import Update
 
 
 class TrainingLog:
@@ -21,10 +22,9 @@ class TrainingLog:
         self._accumulate = accumulate
         self._every: int = max(1, module.trainer.log_every_n_steps)
 
-    def after_step(self, optimizer: torch.optim.Optimizer, last_of_epoch: bool) -> None:
-        step: int = self._trainer.global_step
+    def after_step(self, step: int, update: Update, last_of_epoch: bool) -> None:
         if step % self._every == 0 or (last_of_epoch and self._silent_epoch(step)):
-            self._write(step, float(optimizer.param_groups[0]["lr"]))
+            self._write(step, {**learning_rates(update.optimizer), **update.figures()})
 
     def flush(self) -> None:
         """Count what came after the last line into the run's mean loss."""
@@ -36,12 +36,19 @@ class TrainingLog:
         before = step - math.ceil(batches / self._accumulate)
         return before // self._every == step // self._every
 
-    def _write(self, step: int, lr: float) -> None:
+    def _write(self, step: int, of_step: dict[str, float]) -> None:
         trainer = self._trainer
-        metrics = {**self._running.take(self._module.device), "lr": lr}
+        metrics = {**self._running.take(self._module.device), **of_step}
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=step)
-        as_tensors = {name: torch.tensor(value) for name, value in metrics.items()}
+        as_tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
         trainer.callback_metrics.update(as_tensors)
         trainer.logged_metrics.update(as_tensors)
         trainer.progress_bar_metrics.update(metrics)
+
+
+def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """`lr` of the first group of parameters; `lr/NAME`, or `lr/1`, of each further one that has another."""
+    groups = optimizer.param_groups
+    named = {"lr": groups[0]["lr"]} | {f"lr/{g.get('name', i)}": g["lr"] for i, g in enumerate(groups) if i}
+    return {name: float(rate) for name, rate in named.items() if name == "lr" or rate != named["lr"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import lightning as L
@@ -19,7 +20,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import trainable
-from nimble_lightning.ops.norms import clip_norm, clip_value
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.norms import clip_norm, clip_value, total_norm
 
 _DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
 
@@ -29,9 +31,15 @@ class Update:
 
     Where the strategy adds nothing to backward and step they go straight to torch; elsewhere (DeepSpeed, and
     what we do not know) they go through the strategy.
+
+    Args:
+        module: What is trained.
+        hooks: Who listens to it.
+        clip: How gradients are clipped.
+        measure: Whether to find the norm of the gradients even where clipping does not need it.
     """
 
-    def __init__(self, module: L.LightningModule, hooks: Hooks, clip: Clip) -> None:
+    def __init__(self, module: L.LightningModule, hooks: Hooks, clip: Clip, *, measure: bool = False) -> None:
         strategy = module.trainer.strategy
         self._direct = isinstance(strategy, _DIRECT) and not isinstance(strategy, DeepSpeedStrategy)
         self._model = strategy.model
@@ -42,6 +50,13 @@ class Update:
         self.optimizer: torch.optim.Optimizer = self._wrapped.optimizer
         self._scaler = getattr(module.trainer.precision_plugin, "scaler", None)
         self._parameters = trainable(module)
+        self._norm: Tensor | float | None = None
+        self._measures = measure or bool(clip.norm)
+        if measure and not self._direct and not isinstance(strategy, DeepSpeedStrategy):
+            raise RequestError(
+                f"log.grad_norm=true: {type(strategy).__name__} keeps the gradients to itself. Leave it out, "
+                "or choose another strategy."
+            )
         self._resets_plainly = type(self.optimizer).zero_grad is torch.optim.Optimizer.zero_grad
 
     @property
@@ -69,6 +84,13 @@ class Update:
             if amount:
                 self._module.clip_gradients(self.optimizer, amount, algorithm)
         self._wrapped.step()
+        if isinstance(strategy := self._module.trainer.strategy, DeepSpeedStrategy):
+            self._norm = strategy.deepspeed_engine.get_global_grad_norm()
+
+    def figures(self) -> dict[str, float]:
+        """Of the last step: the norm its gradients had before they were clipped, where it was needed."""
+        norm = self._norm if self._measures else None
+        return {} if norm is None else {"grad_norm": float(norm)}
 
     def _step_directly(self) -> None:
         """What LightningOptimizer.step() does, less the layers a plain optimizer does not need."""
@@ -76,8 +98,8 @@ class Update:
         if self._scaler is not None:
             self._scaler.unscale_(self.optimizer)
         self._hooks.fire("on_before_optimizer_step", self.optimizer)
-        if self._clip.norm:
-            self._clip_norm(self._clip.norm)
+        if self._measures:
+            self._norm = self._clip_norm(self._clip.norm)
         if self._clip.value:
             clip_value(self._gradients, self._clip.value)
         if self._scaler is None:
@@ -87,12 +109,15 @@ class Update:
             self._scaler.update()
         self._wrapped._on_after_step()
 
-    def _clip_norm(self, most: float) -> None:
+    def _clip_norm(self, most: float | None) -> Tensor | None:
+        """The norm before it; it stays on the device."""
         if isinstance(self._model, FullyShardedDataParallel):
             # Its gradients do not know that they are parts.
-            self._model.clip_grad_norm_(most)
-        else:
-            clip_norm(self._gradients, most)
+            return self._model.clip_grad_norm_(most or math.inf)
+        gradients = self._gradients
+        if not gradients:
+            return None
+        return clip_norm(gradients, most) if most else total_norm(gradients)
 
     @property
     def _gradients(self) -> list[Tensor]:

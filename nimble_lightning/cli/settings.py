@@ -76,6 +76,7 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
         "per_node": "bool",
         "terminal": "bool",
         "every_n_steps": "Positive",
+        "grad_norm": "bool",
     },
 }
 

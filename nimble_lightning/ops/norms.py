@@ -20,12 +20,12 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
     return norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
 
 
-def clip_norm(gradients: Sequence[Tensor], most: float) -> None:
-    """Scale all of them, so that their norm is no larger."""
-    if not gradients:
-        return
-    factor = (most / (total_norm(gradients) + 1e-6)).clamp(max=1.0)
+def clip_norm(gradients: Sequence[Tensor], most: float) -> Tensor:
+    """Scale all of them, so that their norm is no larger; returns what it was."""
+    norm = total_norm(gradients)
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
     torch._foreach_mul_([held(gradient) for gradient in gradients], factor)
+    return norm
 
 
 def clip_value(gradients: Sequence[Tensor], most: float) -> None:

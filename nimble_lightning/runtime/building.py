@@ -46,6 +46,7 @@ def settings_of(config: Mapping[str, Any]) -> Settings:
         monitor=config.get("monitor"),
         mode=config.get("mode"),
         seed=config.get("seed", 0),
+        grad_norm=(config.get("log") or {}).get("grad_norm", False),
         asked=config.get("asked") or (),
     )
 
@@ -54,6 +55,13 @@ def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: A
     """Load what `trainer=` names and adapt it, whichever kind it is."""
     target = load(config["trainer"]) if target is None else target
     params = dict(config.get("params") or {})
+    settings = settings_of(config)
+    lightning = isinstance(target, type) and issubclass(target, L.LightningModule)
+    if settings.grad_norm and (lightning or inspect.isfunction(target)):
+        raise RequestError(
+            "log.grad_norm=true is for trainers of four methods. Let the LightningModule log it in "
+            "on_before_optimizer_step."
+        )
     if isinstance(target, type) and issubclass(target, L.LightningModule):
         beside = datamodule_beside(target, config.get("datamodule"))
         require_known(params, target, *([beside] if beside else []))
@@ -62,7 +70,6 @@ def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: A
     if inspect.isfunction(target):
         return _from_function(target, params)
     user = UserTrainer(target, params, context)
-    settings = settings_of(config)
     return Parts(NimbleModule(user, settings), NimbleData(user, settings), user)
 
 
