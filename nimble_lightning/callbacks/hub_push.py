@@ -28,7 +28,8 @@ class HubPush(Callback):
         repo: `owner/name`; made when first pushed to. None: nothing is pushed.
         strategy: `end`: the model, when training has ended. `every_save`: the model whenever a better one is
             saved. `checkpoint`: also the newest checkpoint, as `last-checkpoint/`. `all_checkpoints`: also
-            each of them, under `checkpoints/`. Saved means committed, with a manifest.
+            each of them, under `checkpoints/`; one stays on the disk until it is pushed, also over a kill.
+            Saved means committed, with a manifest.
         private: Whether a repository that has to be made is private; None leaves it to the account.
         wait_seconds: How long the end of training waits for pushes that are not done.
 
@@ -70,7 +71,7 @@ class HubPush(Callback):
         target = Target(self.repo, self.private, self._place / _STAGED)
         self._watch = Watch(models_of(owner), target, _folder_of(trainer, self._place), self.strategy)
         if self.strategy != "end":
-            self._watch.start()
+            self._watch.start(resumed=trainer.ckpt_path is not None)
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,6 +7,7 @@ vouches for the file, so that even a checkpoint saved over an older one of the s
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,27 @@ from nimble_lightning.checkpoint.names import manifest_path, temporary_path
 from nimble_lightning.checkpoint.stages import reach
 
 Describe = Callable[[Mapping[str, FileRecord]], Manifest]
+
+_log = logging.getLogger(__name__)
+_listeners: list[Callable[[Path], object]] = []
+
+
+def listen(listener: Callable[[Path], object]) -> Callable[[], None]:
+    """Have it called with each checkpoint that this process commits, before any older one is deleted.
+
+    Called where the save is made, so it should do little. Returns what ends it.
+    """
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener) if listener in _listeners else None
+
+
+def announce(path: Path) -> None:
+    """A checkpoint is whole from now on."""
+    for listener in list(_listeners):
+        try:
+            listener(path)
+        except Exception:  # nobody's interest in a checkpoint costs the run
+            _log.warning("%s is saved, but not everybody could be told of it", path, exc_info=True)
 
 
 def commit_file(path: Path, write: Callable[[HashingFile], None], describe: Describe) -> Manifest:
@@ -53,6 +75,7 @@ def commit_file(path: Path, write: Callable[[HashingFile], None], describe: Desc
     reach("manifest")
     # Not flushed again: until this name is on the disk, the waiting one is.
     os.replace(waiting, manifest_path(path))
+    announce(path)
     return manifest
 
 

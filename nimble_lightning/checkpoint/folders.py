@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from nimble_lightning.checkpoint.commit import announce
 from nimble_lightning.checkpoint.describe import describe
 from nimble_lightning.checkpoint.disk import flush, open_plain, write_new
 from nimble_lightning.checkpoint.facts import RunFacts
@@ -58,6 +59,7 @@ def seal_folder(
         _rename(staged, path)
     reach("folder")
     flush(path.parent)
+    announce(path)
     return manifest
 
 

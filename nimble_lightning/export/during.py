@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -14,9 +15,12 @@ from torch import Tensor
 from nimble_lightning.checkpoint import verify
 from nimble_lightning.checkpoint.gathered import weights_of
 from nimble_lightning.checkpoint.names import manifest_path
+from nimble_lightning.checkpoint.resolver import candidates
 from nimble_lightning.export import safetensors
 from nimble_lightning.export.hub import push
 from nimble_lightning.export.models import Model
+
+_WAITING = "waiting-"
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,20 @@ class Target:
     private: bool | None
     staged: Path
 
-    def keep(self, path: Path) -> Path:
-        """Give a checkpoint a second name: the run may delete it before it is pushed."""
+    def keep(self, path: Path, *, until_pushed: bool = False) -> Path:
+        """Give a checkpoint a second name: the run may delete it before it is pushed.
+
+        With `until_pushed` it has that name until it is dropped, also after a kill.
+        """
         self.staged.mkdir(mode=0o700, parents=True, exist_ok=True)
-        kept = Path(tempfile.mkdtemp(dir=self.staged)) / path.name
+        kept = Path(tempfile.mkdtemp(dir=self.staged, prefix=_WAITING if until_pushed else None)) / path.name
         try:
             if path.is_dir():
-                shutil.copytree(path, kept, copy_function=os.link)
+                shutil.copytree(path, kept, copy_function=_link)
             else:
-                os.link(path, kept)
-                os.link(manifest_path(path), manifest_path(kept))
+                _link(path, kept)
+                # Last, as when it was committed: without it, it is none.
+                _link(manifest_path(path), manifest_path(kept))
         except OSError:
             self.drop(kept)
             raise
@@ -52,8 +60,20 @@ class Target:
         if kept is not None:
             shutil.rmtree(kept.parent, ignore_errors=True)
 
+    def waiting(self) -> list[Path]:
+        """What is kept until it is pushed, oldest first."""
+        folders = self.staged.glob(f"{_WAITING}*") if self.staged.is_dir() else ()
+        found = [path for folder in folders for path in candidates(folder) if manifest_path(path).exists()]
+        return sorted(found, key=lambda path: manifest_path(path).stat().st_mtime_ns)
+
     def clear(self) -> None:
-        shutil.rmtree(self.staged, ignore_errors=True)
+        """Remove all but what is kept until it is pushed."""
+        needed = {path.parent for path in self.waiting()}
+        for entry in self.staged.iterdir() if self.staged.is_dir() else ():
+            if entry not in needed:
+                shutil.rmtree(entry, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.staged.rmdir()
 
     def push_weights(self, models: Sequence[Model], kept: Path | None) -> str:
         """Push models with the weights of a checkpoint, which is verified first; without one, as they are.
@@ -86,10 +106,21 @@ class Target:
 
     def command(self, path: Path | None, folder: Path) -> str:
         """What does the same by hand, later."""
+        if path is not None and path.parent.parent == self.staged:
+            return f"hf upload {self.repo} {path.parent} checkpoints"
         run = folder.parent
         if (run / "job.yaml").exists() and (path is None or path.parent.name == "best"):
             return f"nimble-cli export {run} --to hub --repo {self.repo}"
         return f"hf upload {self.repo} {path or folder}"
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:  # a disk without hard links
+        shutil.copyfile(source, target)
 
 
 def part_of(state: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:

@@ -43,6 +43,8 @@ _PARTS = (
 # Written after a run was signed, or while its folder is merely looked at.
 _VOLATILE = (
     "outbox/",
+    # Checkpoints that wait to be pushed.
+    ".hub/",
     "run.lock",
     "member.json",
     "nodes.token",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,6 +91,10 @@ def test_a_run_pushes_its_checkpoints_and_in_the_end_its_best_weights_with_a_car
         f"last-checkpoint/{newest}.manifest.json",
     ]
     assert repo[f"checkpoints/{newest}"] == checkpoints[newest]
+    # All there ever were, of which two are left here.
+    steps = {int(name[5:13]) for name in checkpoints if name.endswith(".ckpt")}
+    pushed_steps = {int(name[17:25]) for name in repo if re.fullmatch(r"checkpoints/step-\d+\.ckpt", name)}
+    assert pushed_steps == set(range(1, max(steps) + 1))
     assert hub.commits[-1] == "Run Decoder"
     assert any(path.endswith("/info/lfs/objects/batch") for _, path in hub.requests)
     assert not (pushed / ".hub").exists()
