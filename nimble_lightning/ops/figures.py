@@ -36,3 +36,9 @@ def number(figure: Any) -> float:
     import numpy as np
 
     return float(str(np.float32(value)))
+
+
+def not_finite(metrics: Mapping[str, Any]) -> str:
+    """In words which figures are no finite numbers; nothing where all are."""
+    odd = [f"{n} is {v}" for n, v in metrics.items() if isinstance(v, float) and not math.isfinite(v)]
+    return ", ".join(odd)

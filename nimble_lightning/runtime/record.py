@@ -9,6 +9,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from nimble_lightning.ops.figures import not_finite
 from nimble_lightning.runtime.abandoned import Abandoned
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
 from nimble_lightning.runtime.outcome import Outcome
@@ -101,6 +102,7 @@ class Record:
             }
         self.update(
             status="finished",
+            message=not_finite(metrics),
             metrics=metrics,
             verdict=verdict,
             best_checkpoint=flag["best_checkpoint"],

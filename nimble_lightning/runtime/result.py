@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nimble_lightning.ops.figures import not_finite
+
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
 
 FINISHED, FAILED, REFUSED, CRITERIA_NOT_MET, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
@@ -47,6 +49,8 @@ class Result:
     def of(cls, folder: Path, record: Mapping[str, Any], message: str) -> Result:
         """From what run.json says."""
         best = record.get("best_checkpoint")
+        if odd := not_finite(record.get("metrics", {})):
+            message = f"{message.rstrip('.')}, but {odd}"
         verdict = record.get("verdict") or dict(NOT_JUDGED)
         if verdict["passed"] is not None:
             word = "passed" if verdict["passed"] else "not passed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,15 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils.data import DataLoader
 
 import nimble_lightning as nl
-from nimble_lightning.callbacks import NonFinite
-from nimble_lightning.callbacks.non_finite import total_norm
+from nimble_lightning.callbacks import BestCheckpoint, NonFinite
+from nimble_lightning.callbacks._late import Late
+from nimble_lightning.callbacks.non_finite import Losses, total_norm
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import norms
 
 BATCHES = 40
 
@@ -52,19 +57,20 @@ class SaveAt(L.Callback):
             trainer.save_checkpoint(self.path, weights_only=False)
 
 
-def fit(model: L.LightningModule, *callbacks: L.Callback, **options: Any) -> L.Trainer:
+def fit(
+    model: L.LightningModule, *callbacks: L.Callback, datamodule: Any = None, **options: Any
+) -> L.Trainer:
     torch.manual_seed(0)
+    usual = {"max_epochs": 1, "limit_val_batches": 0, "enable_checkpointing": False}
     trainer = L.Trainer(
         accelerator="cpu",
-        max_epochs=1,
-        limit_val_batches=0,
         logger=False,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=list(callbacks),
+        **{**usual, **options},
     )
-    trainer.fit(model, **options)
+    trainer.fit(model, datamodule=datamodule)
     return trainer
 
 
@@ -122,7 +128,7 @@ def test_a_second_rollback_finds_the_snapshot_as_it_was() -> None:
 def test_stop_ends_the_run_at_the_next_step_and_says_how_to_go_on() -> None:
     model = Model({5: float("nan")})
     with pytest.raises(FloatingPointError, match="policy=skip"):
-        fit(model, NonFinite("stop"))
+        fit(model, NonFinite("stop", every_step=True))
     assert len(model.weights) == 6
 
 
@@ -191,3 +197,76 @@ def test_a_setting_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None
 def test_the_norm_is_that_of_all_gradients_together() -> None:
     trainer = L.Trainer(accelerator="cpu", logger=False, barebones=True)
     assert float(total_norm([torch.tensor([3.0]), torch.tensor([[4.0]])], trainer)) == 5
+
+
+def test_stop_costs_no_step_a_hook_and_no_number_but_one_in_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[float] = []
+    monkeypatch.setattr(Late, "put", lambda self, value: read.append(float(value)))
+    monkeypatch.setattr(norms, "total_norm", None)
+    guard = NonFinite()
+    fit(Model({}), guard, log_every_n_steps=10)
+    assert len(read) == BATCHES / 10
+    assert not is_overridden("on_before_optimizer_step", guard, parent=L.Callback)
+    assert is_overridden("on_before_optimizer_step", NonFinite(every_step=True), parent=L.Callback)
+
+
+@pytest.mark.parametrize("bad", ["nan", "inf"])
+@pytest.mark.parametrize("at", [0, 5, 9, BATCHES - 1])
+def test_stop_ends_the_run_a_batch_after_the_next_loss_that_is_read(at: int, bad: str) -> None:
+    model = Model({at: float(bad)})
+    with pytest.raises(FloatingPointError, match="callbacks.non_finite=null trains on"):
+        fit(model, NonFinite(), log_every_n_steps=10)
+    assert len(model.weights) <= min(BATCHES, (at // 10 + 1) * 10 + 1)
+
+
+def test_stop_finds_weights_that_are_spoilt_by_a_gradient_though_the_loss_was_fine(tmp_path: Path) -> None:
+    class Spoilt(Model):
+        def on_after_backward(self) -> None:
+            if len(self.weights) == BATCHES - 1:
+                self.layer.weight.grad.fill_(torch.nan)  # type: ignore[union-attr]
+
+    with pytest.raises(FloatingPointError, match=f"the weights are not finite by step {BATCHES}"):
+        fit(Spoilt({}), NonFinite())
+
+
+def test_stop_lets_scaled_gradients_overflow() -> None:
+    """A scaler passes over such steps by itself."""
+    guard = NonFinite()
+    guard._losses = Losses(None)
+    assert guard._losses.next({"loss": torch.tensor(torch.nan)}) is None
+    assert guard._losses.last_is_finite
+
+
+@pytest.mark.parametrize("outputs", [None, {}, {"loss": None}, {"other": torch.ones(2)}, torch.ones(3)])
+def test_steps_without_a_loss_are_no_trouble(outputs: Any) -> None:
+    losses = Losses(1)
+    assert losses.next(outputs) is losses.next(outputs) is None
+    assert losses.last_is_finite
+
+
+@pytest.mark.parametrize(
+    ("figures", "fails"), [([math.nan, math.nan], True), ([math.nan, 1.0], False), ([math.inf], True)]
+)
+def test_a_best_that_is_no_number_is_none(tmp_path: Path, figures: list[float], fails: bool) -> None:
+    class Figures(Model):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("val_loss", figures[self.current_epoch])
+
+        def val_dataloader(self) -> DataLoader:
+            return DataLoader(RandomDataset(32, 1))
+
+    run = partial(
+        fit,
+        Figures({}),
+        NonFinite(),
+        BestCheckpoint(dirpath=str(tmp_path)),
+        enable_checkpointing=True,
+        limit_val_batches=1,
+        num_sanity_val_steps=0,
+        max_epochs=len(figures),
+    )
+    if not fails:
+        run()
+        return
+    with pytest.raises(FloatingPointError, match="val_loss was finite in no evaluation"):
+        run()

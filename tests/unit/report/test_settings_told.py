@@ -41,14 +41,14 @@ def test_the_defaults_read_here_are_those_hydra_composes() -> None:
 
 
 def test_only_what_differs_is_told() -> None:
-    off_and_on = ["callbacks.progress=null", "callbacks.non_finite=true", "callbacks.non_finite.budget=3"]
+    off_and_on = ["callbacks.progress=null", "callbacks.ema=true", "callbacks.non_finite.budget=3"]
     job = composed("optim=sgd", "optim.lr=0.1", "data.batch_size=64", *off_and_on)
     told = {d.key: (d.value, d.usual) for d in settings.differences(job)}
     assert told == {
         "optim": ("sgd", "adamw"),
         "optim.lr": ("0.1", "null"),
         "data.batch_size": ("64", "32"),
-        "callbacks.non_finite": ("on", "off"),
+        "callbacks.ema": ("on", "off"),
         "callbacks.non_finite.budget": ("3", "10"),
         "callbacks.progress": ("off", "on"),
     }
