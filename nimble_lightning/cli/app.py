@@ -128,7 +128,7 @@ def _start_sweep(request: Request, config: DictConfig, overrides: list[str]) -> 
 def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
     """Table, JSON and page of a sweep; returns the exit code."""
     outcomes = all_kept(task.outcomes[0].folder.parent if task.outcomes else folder)
-    code = code or sweep.exit_code(outcomes)
+    code = code or sweep.exit_code([*outcomes, *task.outcomes])
     if outcomes:
         objectives = task.objectives or summary.objectives_of(outcomes, config.mode)
         print(f"\n{sweep.table(outcomes)}", flush=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,7 +13,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nimble_lightning.cli import outcomes
+from nimble_lightning.cli import continued, outcomes
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Task
@@ -40,13 +40,29 @@ class SideBySide(Launcher):
                 forkserver.start(str(config.trainer))
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        folder = Path(str(self._config.hydra.sweep.dir))
+        varied = [self._task.varied(words) for words in job_overrides]
+        numbers = continued.numbered(folder, varied, initial_job_idx)
+        jobs = list(zip(numbers, job_overrides, strict=True))
+        self.require_same(varied[-1], job_overrides[-1], numbers)
         if self._config.launch.name == "inline":
             launcher = BasicLauncher()
             launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
-            return launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
-        jobs = list(enumerate(job_overrides, initial_job_idx))
+            return [ended for number, words in jobs for ended in launcher.launch([words], number)]
         ended = self.stream(jobs, len(jobs), ahead=True)
         return [self._returned(words, ended[number]) for number, words in jobs]
+
+    def require_same(self, varied: Sequence[str], words: Sequence[str], again: Collection[int] = ()) -> None:
+        """Refuse members that are to differ from those of an earlier start in more than what is varied.
+
+        Args:
+            varied: What is varied in one of them.
+            words: All that it is asked for by.
+            again: The members that are asked for once more.
+        """
+        folder = Path(str(self._config.hydra.sweep.dir))
+        if any(folder.glob("*/job.yaml")):
+            continued.require_same(folder, self._member(0, words), varied, again)
 
     def stream(
         self,

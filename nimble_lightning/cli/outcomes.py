@@ -27,9 +27,11 @@ class Outcome:
 
 
 def keep(outcome: Outcome) -> None:
-    """Leave an outcome in its job's folder."""
+    """Leave an outcome in its job's folder, unless it is about a run that is not the one there."""
     from nimble_lightning.runtime.folder import RunFolder, write_json
 
+    if outcome.status == "refused" and RunFolder(outcome.folder).run.exists():
+        return
     outcome.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = asdict(outcome)
     del content["folder"]

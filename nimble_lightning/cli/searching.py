@@ -83,6 +83,7 @@ class Search(Sweeper):
         )
         self._task.search(self._spaces, self._objectives)
         if isinstance(self._launcher, SideBySide):
+            self._require_same(self._launcher)
             self._launcher.stream(self._asked(), self._trials, self._told)
         else:
             self._in_batches(folder)
@@ -110,6 +111,12 @@ class Search(Sweeper):
             *(f"++{k}={as_value(v)}" for k, v in values.items()),
             f"++trial={as_value(where)}",
         ]
+
+    def _require_same(self, launcher: SideBySide) -> None:
+        """Of the members that are there already, the study knows the figures, whatever is asked for now."""
+        values: dict[str, Any] = next((trial.params for trial in self._study.trials), {})
+        varied = [f"{name}={as_value(value)}" for name, value in values.items()]
+        launcher.require_same(varied, [*self._fixed, *(f"++{word}" for word in varied)])
 
     def _in_batches(self, folder: Path) -> None:
         """For launchers that know nothing of trials: `launch.jobs` at once, the next when all have ended."""

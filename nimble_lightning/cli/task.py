@@ -71,7 +71,8 @@ class Task:
     def varied(self, overrides: Sequence[Any]) -> tuple[str, ...]:
         """What a member of a sweep has that the others may not have."""
         words = [str(word).lstrip("+") for word in overrides]
-        return tuple(w for w in words if not self._varied or w.partition("=")[0] in self._varied)
+        keys = self._varied or {word.partition("=")[0] for word in words} - {"asked"}
+        return tuple(word for word in words if word.partition("=")[0] in keys)
 
     def search(self, keys: Collection[str], objectives: Mapping[str, str]) -> None:
         """A sweeper says which keys it varies, and what for."""

@@ -102,6 +102,10 @@ class Change:
             return "unseen" if uncounted or _is_off(self.now) else kind
         return kind
 
+    def is_in(self, name: str) -> bool:
+        """Whether it is the setting of that name, or one of that section."""
+        return f"{self.key}.".startswith(f"{name}.")
+
     def __str__(self) -> str:
         usual = "not given" if self.key.startswith("params.") else "none"
         then, now = (usual if _is_empty(side) else _told(side) for side in (self.then, self.now))

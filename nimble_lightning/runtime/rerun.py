@@ -109,6 +109,10 @@ def rest_of(job: Job) -> Rest:
     """
     if not job.folder.job.exists():
         return Rest()
+    record = read_json(job.folder.run)
+    if not record.get("attempts"):
+        # Nothing has come of it yet.
+        return Rest()
     then = Job.load(job.folder.path).config
     found = changes(then, job.config, job.usual)
     _refuse(job, [change for change in found if change.kind == "another"], "has other settings")
@@ -118,7 +122,6 @@ def rest_of(job: Job) -> Rest:
     trained = _Length.trained(job.folder)
     if lengths and trained.exceeds(_Length.asked(job.config)):
         _refuse(job, lengths, f"has trained {trained.steps} steps in {trained.epochs} epochs, which is more")
-    record = read_json(job.folder.run)
     onward = [change for change in found if change.kind == "onward"]
     if record.get("status") != "finished" or not job.folder.finished.exists():
         return Rest(told=_goes_on(job, record, [*lengths, *onward], "goes on"))
@@ -139,7 +142,7 @@ def _rest_of_finished(
         parts = [f"The run {job.run_id} is finished already", *_unchanged(found, trained, ended_early)]
         parts += _code_changed(job, record)
         return Rest(Result.of(job.folder.path, record, f"{'; '.join(parts)}."))
-    groups = [name for name in _DONE if any(_is_in(change, name) for change in later)]
+    groups = [name for name in _DONE if any(change.is_in(name) for change in later)]
     changed = _code_changed(job, record)
     if "signature" in groups:
         _refuse_to_sign(job, record, changed)
@@ -152,7 +155,7 @@ def _rest_of_finished(
             "\nIts signature does not hold for that and is removed; to have it signed again: signature=..."
         )
     # A verdict stays, though nobody asks for it now.
-    judged = not any(_is_in(change, "validator") for change in later)
+    judged = not any(change.is_in("validator") for change in later)
     return Rest(
         told="\n".join([told, *changed]),
         trains=False,
@@ -203,20 +206,31 @@ def _refuse_to_sign(job: Job, record: Mapping[str, Any], changed: Sequence[str])
     )
 
 
-def _refuse(job: Job, found: Sequence[Change], what: str) -> None:
+def refuse(found: Sequence[Change], what: str, other: str) -> None:
+    """Refuse what is asked for differently, if there is something.
+
+    Args:
+        found: The settings.
+        what: What is wrong with them.
+        other: What can be started instead, and how.
+    """
     if found:
-        other = "another sweep: sweep_id=NAME" if job.config.get("sweep_id") else "another run: run_id=NAME"
         lines = [f"  {change}" for change in found[:_MOST_TOLD]]
         if len(found) > _MOST_TOLD:
             lines.append(f"  and {len(found) - _MOST_TOLD} more")
-        text = "\n".join([f"The run {job.run_id} {what}:", *lines])
+        text = "\n".join([f"{what}:", *lines])
         raise RequestError(f"{text}\nAsk as before, or start {other}")
+
+
+def _refuse(job: Job, found: Sequence[Change], what: str) -> None:
+    other = "another sweep: sweep_id=NAME" if job.config.get("sweep_id") else "another run: run_id=NAME"
+    refuse(found, f"The run {job.run_id} {what}", other)
 
 
 def _trains_further(lengths: Sequence[Change], trained: _Length, then: DictConfig, now: DictConfig) -> bool:
     """Whether a run that had come to its end has not come to the one that is asked for now."""
     ended_early = not trained.reaches(_Length.asked(then))
-    if ended_early and not any(_is_in(change, name) for change in lengths for name in _ENDS_EARLY):
+    if ended_early and not any(change.is_in(name) for change in lengths for name in _ENDS_EARLY):
         return False
     return not trained.reaches(_Length.asked(now))
 
@@ -257,10 +271,6 @@ def _code_changed(job: Job, record: Mapping[str, Any]) -> list[str]:
         return []
     file = Path(str(job.config.trainer).rpartition(":")[0]).name
     return [f"{file} has been changed since: what was trained so far is of the file as it was"]
-
-
-def _is_in(change: Change, name: str) -> bool:
-    return f"{change.key}.".startswith(f"{name}.")
 
 
 def _list(found: Sequence[Change]) -> str:

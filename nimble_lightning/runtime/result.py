@@ -48,7 +48,7 @@ class Result:
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any], message: str) -> Result:
         """From what run.json says."""
-        best = record.get("best_checkpoint")
+        best, attempts = record.get("best_checkpoint"), record.get("attempts", [])
         if odd := not_finite(record.get("metrics", {})):
             message = f"{message.rstrip('.')}, but {odd}"
         verdict = record.get("verdict") or dict(NOT_JUDGED)
@@ -62,9 +62,9 @@ class Result:
             best_checkpoint=Path(best) if best else None,
             message=message,
             exit_code=CRITERIA_NOT_MET if verdict["passed"] is False else FINISHED,
-            attempts=record.get("attempts", []),
+            attempts=attempts,
             verdict=verdict,
-            seconds=max(0.0, record.get("ended", 0.0) - record.get("started", 0.0)),
+            seconds=sum(max(0.0, a.get("end", a["start"]) - a["start"]) for a in attempts),
         )
 
     @classmethod

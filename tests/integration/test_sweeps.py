@@ -125,3 +125,26 @@ def test_a_sweep_that_goes_on_is_not_started_twice() -> None:
     assert until(lambda: list(SWEEP.glob("*/log.txt")))
     assert "already going on" in start("params.wait=0.05").end_with(2)
     command.end_with(0)
+
+
+def test_a_sweep_that_is_asked_again_has_no_figures_under_other_values() -> None:
+    def asked(rates: str, *more: str) -> Command:
+        words = [word for word in SETTINGS if not word.startswith("params.lr")]
+        return Command("-m", *words, f"params.lr={rates}", *more)
+
+    asked("1e-4,2e-4").end_with(0)
+    asked("3e-4,2e-4").end_with(0)
+    members = json.loads((SWEEP / "sweep.json").read_text())["members"]
+    figures = {member["overrides"][0]: member["metrics"]["val_loss"] for member in members}
+    assert len(figures) == len(set(figures.values())) == 3
+    for member in members:
+        rate = member["overrides"][0].partition("=")[2]
+        assert f"lr: {rate}\n" in (SWEEP / member["folder"] / "job.yaml").read_text()
+        assert len(member["attempts"]) == 1
+    told = asked("3e-4,2e-4", "seed=1").end_with(2)
+    assert "The sweep s has other settings" in told
+    assert "\n  seed: 0 then, 1 now\n" in told
+    assert "lightning.max_epochs: 2 then, 3 now" in asked("3e-4", "lightning.max_epochs=3").end_with(2)
+    asked("1e-4,2e-4,3e-4", "lightning.max_epochs=3").end_with(0)
+    members = json.loads((SWEEP / "sweep.json").read_text())["members"]
+    assert [member["metrics"]["global_step"] for member in members] == [24, 24, 24]
