@@ -9,17 +9,19 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning._version import __version__
     from nimble_lightning.adapters import adapt
+    from nimble_lightning.errors import RunError
     from nimble_lightning.runtime import Result, load, run
     from nimble_lightning.trainer import NimbleTrainer, param
     from nimble_lightning.validators.models import models
 
-__all__ = ["NimbleTrainer", "Result", "__version__", "adapt", "load", "models", "param", "run"]
+__all__ = ["NimbleTrainer", "Result", "RunError", "__version__", "adapt", "load", "models", "param", "run"]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
         "NimbleTrainer": "nimble_lightning.trainer",
         "Result": "nimble_lightning.runtime",
+        "RunError": "nimble_lightning.errors",
         "__version__": "nimble_lightning._version",
         "adapt": "nimble_lightning.adapters",
         "load": "nimble_lightning.runtime",

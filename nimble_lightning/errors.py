@@ -3,12 +3,15 @@
 NimbleError
  ├── RequestError       what was asked for cannot be done; nothing was started (exit code 2)
  ├── TrainerError       the user's trainer broke its contract while running (exit code 1, never retried)
- └── CheckpointError    a checkpoint is not whole, was altered, or belongs to another run
+ ├── CheckpointError    a checkpoint is not whole, was altered, or belongs to another run
+ └── RunError           a run that a script started has failed, or was stopped
 
 Each message says what happened, what was expected and what to type next, in one or two lines.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 # What reading a file as Python may raise: no such bytes, no such text, no such grammar, or too deep a nest.
 UNREADABLE = (OSError, ValueError, SyntaxError, RecursionError, MemoryError)
@@ -40,3 +43,15 @@ class TrainerError(NimbleError):
 
 class CheckpointError(NimbleError):
     """A checkpoint cannot be trusted or does not fit this run."""
+
+
+class RunError(NimbleError):
+    """A run failed, or was stopped.
+
+    Attributes:
+        result: What there is of it.
+    """
+
+    def __init__(self, message: str, result: Any) -> None:
+        super().__init__(message)
+        self.result = result

@@ -21,16 +21,19 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime.blocks import complete_blocks
 from nimble_lightning.runtime.effects import asked_in
+from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runtime.result import FAILED, Result
 from nimble_lightning.runtime.supervisor import supervise
 
 # Sections that take more than their files list.
 _OPEN = ("params", "lightning", "callbacks", "logger", "validator", "signature")
 
 
-def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: Any) -> Result:
+def run(
+    trainer: Any, *, params: Mapping[str, Any] | None = None, check: bool = True, **settings: Any
+) -> Result:
     """Train a trainer class, file or object, as the command does.
 
     Args:
@@ -38,8 +41,13 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
             object, or a class
             typed into a notebook, is trained in this process, where it cannot be started again.
         params: Keywords for its `pre_process`.
+        check: Whether a run that fails or is stopped raises; False: its result says so.
         settings: Any other key of the configuration: `lightning={"max_epochs": 3}`, `data={"batch_size":
             64}`, `optim="sgd"`.
+
+    Raises:
+        RequestError: It could not be started.
+        RunError: It failed or was stopped. In this process, what the trainer raised comes out as it is.
 
     Example::
 
@@ -56,14 +64,25 @@ def run(trainer: Any, *, params: Mapping[str, Any] | None = None, **settings: An
         trainer=_absolute(spec) if spec else type_name(trainer),
         usual={} if isinstance(trainer, str) else _defaults(trainer),
     )
-    if spec is None:
-        ranks.around("inline")
-        # Brings Lightning with it, which a process that only supervises can do without.
-        from nimble_lightning.runtime import entering
-        from nimble_lightning.runtime.inline import run_inline
+    try:
+        result = supervise(job) if spec is not None else _run_here(job, trainer)
+    except RequestError:
+        raise
+    except Exception as error:  # it ran in this process
+        if check:
+            raise
+        result = Result.of(job.folder.path, read_json(job.folder.run), f"failed: {error}")
+        result.exit_code = FAILED
+    return result.check() if check else result
 
-        return entering.work_on(job, partial(run_inline, trainer=trainer))
-    return supervise(job)
+
+def _run_here(job: Job, trainer: Any) -> Result:
+    ranks.around("inline")
+    # Brings Lightning with it, which a process that only supervises can do without.
+    from nimble_lightning.runtime import entering
+    from nimble_lightning.runtime.inline import run_inline
+
+    return entering.work_on(job, partial(run_inline, trainer=trainer))
 
 
 def type_name(trainer: Any) -> str:

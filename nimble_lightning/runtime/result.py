@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nimble_lightning.errors import RunError
 from nimble_lightning.ops.figures import not_finite
 
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
@@ -71,6 +72,19 @@ class Result:
     def ahead(cls, folder: Path, message: str, exit_code: int) -> Result:
         """Of a run that did not come to begin, here at least."""
         return cls("stopped", {}, folder, message=message, exit_code=exit_code)
+
+    def check(self) -> Result:
+        """Itself, if the run finished or waits in a queue.
+
+        Raises:
+            RunError: It failed or was stopped.
+            KeyboardInterrupt: It was stopped by Ctrl-C, which is meant for the script around it as well.
+        """
+        if self.status not in ("failed", "stopped"):
+            return self
+        if self.exit_code == INTERRUPTED:
+            raise KeyboardInterrupt(self.message)
+        raise RunError(f"{self.message}  {self.folder}", self)
 
     def as_plain(self) -> dict[str, Any]:
         """For another process."""

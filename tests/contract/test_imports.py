@@ -130,6 +130,7 @@ PUBLIC = {
     "nimble_lightning": {
         "NimbleTrainer",
         "Result",
+        "RunError",
         "__version__",
         "adapt",
         "load",

@@ -111,6 +111,7 @@ def train(run_id: str = "some", ranks: int = 1, retry: dict[str, Any] | None = N
         lightning={"max_epochs": 2, "accelerator": "cpu", "devices": ranks, **quiet, **ddp},
         callbacks={"progress": None, "auto_retry": {"save_every_n_steps": 5, **(retry or {})}},
         logger="none",
+        check=False,
     )
 
 

@@ -99,6 +99,15 @@ def test_in_this_process_nothing_is_started_and_errors_come_out_as_they_are(trai
     record = json.loads(next(Path("outputs/Broken").glob("*/run.json")).read_text())
     assert record["status"] == "failed"
 
+    assert nl.run(Broken(), check=False).exit_code == 1
+
+
+def test_a_run_that_fails_raises_wherever_it_ran(trainer: str) -> None:
+    broken = {**SETTINGS, "params": {"slope": "steep"}}
+    with pytest.raises(nl.RunError, match="failed: rank 0") as error:
+        nl.run(trainer, **broken)
+    assert (error.value.result.status, error.value.result.exit_code) == ("failed", 1)
+
 
 def test_a_checkpoint_can_be_continued_from_by_its_path(trainer: str) -> None:
     first = nl.run(trainer, launch="inline", **SETTINGS)
