@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from difflib import get_close_matches
 
 from lightning.pytorch.callbacks import Callback
 
 import nimble_lightning.callbacks as ours
-from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import asked
 
 VARIABLE = "NIMBLE_AUTO"
@@ -29,7 +30,11 @@ def from_environment() -> list[Callback]:
     known = {_snake(name): name for name in ours.__all__}
     for name in wanted:
         if name not in known:
-            raise RequestError(f"{VARIABLE} names {name}; there are {', '.join(known)}.")
+            near = get_close_matches(name.lower(), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            # Whose script this is does not matter here; a traceback through it would only hide the line.
+            print(f"error: {VARIABLE} names {name}; {hint}", file=sys.stderr, flush=True)
+            raise SystemExit(2)
     return [getattr(ours, known[name])() for name in wanted]
 
 

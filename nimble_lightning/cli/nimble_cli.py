@@ -201,7 +201,12 @@ def _sort(words: list[str]) -> tuple[dict[str, list[str]], list[str], list[str]]
             words = words[count:]
         elif word.startswith("-"):
             near = nearest(option.replace("-", "_"), [f"__{name[2:]}" for name in flags])
-            hint = f"did you mean --{near[2:]}?" if near else f"there are {', '.join(flags)}"
+            hint = (
+                f"did you mean --{near[2:]}?"
+                if near
+                else f"there are {', '.join(flags)}\n"
+                f"A parameter of the trainer is given as params.{option.lstrip('-').replace('-', '_')}=VALUE"
+            )
             raise RequestError(f"train has no option {option}; {hint}")
         else:
             rest.append(word)

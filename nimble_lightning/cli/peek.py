@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -278,4 +278,6 @@ def _signature(kind: str, node: ast.ClassDef | ast.FunctionDef, source: Source) 
         return of_function(node, source)
     if kind != "trainer":
         return of_class(node, source)
-    return of_method(node, source, "pre_process") or Signature(f"{node.name}.pre_process", source, {})
+    found = of_method(node, source, "pre_process") or Signature("", source, {})
+    # Of the class that was chosen, whichever it is derived from.
+    return replace(found, owner=f"{node.name}.pre_process")

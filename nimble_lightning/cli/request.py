@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -86,6 +86,7 @@ def parse(argv: Sequence[str]) -> Request:
     parser = get_args_parser()
     parser.prog = "python -m nimble_lightning"
     parser.usage = "%(prog)s trainer=FILE [key=value ...]   (--help says more)"
+    parser.error = _refuse  # type: ignore[method-assign]
     flags = parser.parse_intermixed_args(list(argv))
     if flags.shell_completion:
         return Request(flags)
@@ -96,6 +97,16 @@ def parse(argv: Sequence[str]) -> Request:
     request = Request(flags, [read_override(text) for text in flags.overrides])
     _check_folders(request)
     return request
+
+
+def _refuse(message: str) -> NoReturn:
+    option, _, value = message.partition("unrecognized arguments: ")[2].replace("=", " ").partition(" ")
+    if not option.startswith("--"):
+        raise RequestError(message)
+    name, value = option[2:].replace("-", "_"), value.partition(" ")[0] or "VALUE"
+    raise RequestError(
+        f"There is no option {option}; a parameter of the trainer is given as params.{name}={value}"
+    )
 
 
 def read_override(text: str) -> Override:

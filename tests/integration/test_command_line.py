@@ -95,6 +95,10 @@ def imported() -> str:
         (["trainer=my_trainer.py", "output_dir=/proc/nimble"], "cannot be written"),
         (["-m", "trainer=my_trainer.py", "params.lr=1,x"], "params.lr: expected float, got 'x'"),
         (["trainer=my_trainer.py", "--cfg", "jb"], "invalid choice: 'jb'"),
+        (
+            ["trainer=my_trainer.py", "--hidden", "3"],
+            "--hidden; a parameter of the trainer is given as params.hidden=3",
+        ),
         (["trainer=broken.py"], "broken.py:2: '(' was never closed\n    x = (1,"),
         (["trainer=binary.py"], "binary.py cannot be read as Python"),
         ([], "There is no trainer to run"),

@@ -10,7 +10,6 @@ import pytest
 import nimble_lightning.callbacks as ours
 from nimble_lightning.callbacks import AutoRetry, Progress
 from nimble_lightning.callbacks._auto import VARIABLE, _snake, from_environment
-from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import asked
 
 
@@ -37,10 +36,19 @@ def test_a_run_of_ours_has_them_from_its_configuration(monkeypatch: pytest.Monke
     assert from_environment() == []
 
 
-def test_a_name_nobody_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "gpu_inof")
-    with pytest.raises(RequestError, match="there are auto_retry"):
-        from_environment()
+@pytest.mark.parametrize(
+    ("name", "hint"), [("gpu_inof", "did you mean gpu_info?"), ("x", "there are auto_retry")]
+)
+def test_a_name_nobody_has_is_refused_on_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, hint: str
+) -> None:
+    monkeypatch.setenv(VARIABLE, name)
+    with pytest.raises(SystemExit) as ended:
+        L.Trainer(logger=False, accelerator="cpu")
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: NIMBLE_AUTO names {name}; {hint}")
+    assert said.count("\n") == 1
 
 
 def test_every_callback_can_be_named_as_its_file() -> None:

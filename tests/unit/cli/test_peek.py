@@ -152,6 +152,12 @@ def test_a_file_without_a_trainer_says_what_makes_one(write: Write) -> None:
     assert "holds no NimbleTrainer or LightningModule" in refusal("t.py")
 
 
+def test_of_two_classes_the_chosen_one_is_named(write: Write) -> None:
+    methods = "    def pre_process(self): ...\n    def train(self, batch): ...\n"
+    write("two.py", f"class Base(NimbleTrainer):\n{methods}class Other(Base): ...\n")
+    assert peek("two.py").signature.owner == "Other.pre_process"
+
+
 def test_a_base_class_in_a_broken_neighbour_shows_its_line(write: Write) -> None:
     broken = write("helper.py", "class Base:\n    def train(self, batch:\n")
     write("mine.py", "from helper import Base\nclass Mine(Base):\n    pass\n")

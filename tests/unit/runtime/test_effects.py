@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
-from torch.utils.data import DataLoader, TensorDataset
 
-from nimble_lightning.adapters import NimbleData, Settings, UserTrainer
 from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime.effects import Trained, asked_in, differing, unheard
@@ -21,7 +18,7 @@ MODULE = Trained("Net", "module")
 
 
 def config(**settings: Any) -> dict[str, Any]:
-    return shipped.merged(shipped.defaults(), settings)
+    return shipped.merged(shipped.defaults(), {"lightning": {"max_epochs": 3}, **settings})
 
 
 @pytest.mark.parametrize(
@@ -92,24 +89,4 @@ def test_what_a_whole_run_did_not_hear_is_known() -> None:
 def test_the_names_of_what_is_set() -> None:
     assert asked_in({"optim": {"lr": 1}, "seed": 3}) == ["optim.lr", "seed"]
     assert asked_in({}) == []
-    assert list(differing(config(optim={"lr": 0.1}))) == ["optim.lr"]
-
-
-class Loads:
-    def pre_process(self) -> None:
-        data = TensorDataset(torch.ones(8, 2))
-        self.train_data, self.eval_data = DataLoader(data, 2), DataLoader(data, 4)
-
-    def train(self, batch: Any) -> Any:
-        return batch
-
-
-@pytest.mark.parametrize("key", ["data.batch_size", "data.num_workers", "data.eval_batch_size"])
-def test_a_loader_of_ones_own_has_settings_of_its_own(key: str) -> None:
-    data = NimbleData(UserTrainer(Loads, {}), Settings(asked=[key]))
-    data.setup("fit")
-    with pytest.raises(RequestError, match=f"{key} would change nothing: Loads made a DataLoader"):
-        data.val_dataloader() if "eval" in key else data.train_dataloader()
-    others = NimbleData(UserTrainer(Loads, {}), Settings(asked=["data.shuffle", "data.micro_batch_size"]))
-    others.setup("fit")
-    assert len(others.train_dataloader()) == 4  # type: ignore[arg-type]
+    assert list(differing(shipped.merged(shipped.defaults(), {"optim": {"lr": 0.1}}))) == ["optim.lr"]
