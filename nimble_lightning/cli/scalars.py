@@ -54,6 +54,22 @@ def _natural(value: Any) -> int:
     return number
 
 
+def _unlimited(value: Any) -> int:
+    try:
+        return -1 if _integer(value) == -1 else _natural(value)
+    except Mismatch:
+        raise Mismatch("a whole number of at least 0, or -1 for no end") from None
+
+
+def _batches(value: Any) -> int | float:
+    if isinstance(value, float) and 0.0 <= value <= 1.0:
+        return value
+    try:
+        return _natural(value)
+    except Mismatch:
+        raise Mismatch("a whole number of batches, or a share of them from 0.0 to 1.0") from None
+
+
 def _number(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
@@ -99,4 +115,6 @@ SCALARS: dict[str, Callable[[Any], Any]] = {
     # Not types of Python's, but of the tables of settings.
     "Positive": _positive,
     "Natural": _natural,
+    "Unlimited": _unlimited,
+    "Batches": _batches,
 }

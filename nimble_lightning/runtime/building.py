@@ -12,6 +12,7 @@ from typing import Any
 import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
@@ -91,15 +92,18 @@ def build_trainer(
     options["num_nodes"] = int(os.environ.get("GROUP_WORLD_SIZE", options.get("num_nodes", 1)))
     callbacks = [made(block) for block in blocks(config.get("callbacks"))]
     loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))]
-    trainer = L.Trainer(
-        default_root_dir=str(folder.path),
-        callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
-        logger=options.pop("logger", loggers),
-        profiler=options.pop("profiler", None) or ThinProfiler(),
-        plugins=with_checkpoint_io(_as_list(options.pop("plugins", None)), config),
-        use_distributed_sampler=options.pop("use_distributed_sampler", False),
-        **options,
-    )
+    try:
+        trainer = L.Trainer(
+            default_root_dir=str(folder.path),
+            callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
+            logger=options.pop("logger", loggers),
+            profiler=options.pop("profiler", None) or ThinProfiler(),
+            plugins=with_checkpoint_io(_as_list(options.pop("plugins", None)), config),
+            use_distributed_sampler=options.pop("use_distributed_sampler", False),
+            **options,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise RequestError(f"lightning.Trainer refuses its arguments: {error}") from error
     refuse_average_of_parts(trainer)
     commit_shards(trainer.strategy)
     return trainer

@@ -27,6 +27,26 @@ def count(lightning: Mapping[str, Any]) -> int:
     return max(1, _gpus()) if accelerator in ("auto", "gpu", "cuda") else 1
 
 
+def require(lightning: Mapping[str, Any]) -> None:
+    """Refuse to start where the accelerator that was asked for is not.
+
+    Raises:
+        RequestError: There is none of it here.
+    """
+    accelerator = str(lightning.get("accelerator", "auto"))
+    if accelerator not in ("cuda", "gpu"):
+        return
+    import torch
+
+    # AMD's are called cuda too, and not counted by NVML; a Mac's is a gpu only.
+    mac = accelerator == "gpu" and torch.backends.mps.is_available()
+    if torch.version.hip is None and not mac and _gpus() == 0:
+        raise RequestError(
+            f"lightning.accelerator={accelerator}, but torch finds no such device here\n"
+            "Leave it out to use what there is, or ask for lightning.accelerator=cpu"
+        )
+
+
 def visible(lightning: Mapping[str, Any]) -> list[str]:
     """The names of the GPUs a run may use, as CUDA_VISIBLE_DEVICES spells them; none for a run on the CPU."""
     if str(lightning.get("accelerator", "auto")) not in ("auto", "gpu", "cuda"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nimble_lightning.runtime import asked_validator, ending, rerun, signing
+from nimble_lightning.runtime import asked_validator, devices, ending, extras, rerun, signing
 from nimble_lightning.runtime.attempt import wait_for_orphans
 from nimble_lightning.runtime.folder import make_private, read_json
 from nimble_lightning.runtime.job import Job
@@ -20,7 +20,10 @@ def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) 
         work: What is done in the folder.
         anywhere: It goes on in turn on several machines.
     """
-    asked_validator.check(job.resolved())
+    asked = job.resolved()
+    asked_validator.check(asked)
+    extras.check(asked)
+    devices.require(asked.get("lightning") or {})
     job.folder.create()
     with RunLock(job.folder.lock, anywhere=anywhere):
         wait_for_orphans(job.folder)

@@ -98,3 +98,9 @@ def test_an_average_of_weights_that_are_cut_up_is_refused(kind: type[Strategy]) 
     refused = pytest.raises(RequestError, match="choose strategy=ddp")
     with nullcontext() if kind is DDPStrategy else refused:
         built(callbacks=ema, lightning={"strategy": kind()})
+
+
+def test_what_lightning_refuses_is_a_wrong_request(tmp_path: Path) -> None:
+    config = {"lightning": {"accelerator": "cpu", "max_epochs": -3}}
+    with pytest.raises(RequestError, match="lightning.Trainer refuses its arguments: .*max_epochs"):
+        build_trainer(config, RunFolder(tmp_path), [])

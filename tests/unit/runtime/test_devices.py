@@ -52,3 +52,13 @@ def test_gpus_are_named_as_they_were_given(
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert visible({}) == expected
     assert visible({"accelerator": "cpu"}) == []
+
+
+def test_an_accelerator_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "_gpus", lambda: 0)
+    monkeypatch.setattr("torch.version.hip", None)
+    with pytest.raises(RequestError, match=r"lightning\.accelerator=cuda, but torch finds no such device"):
+        devices.require({"accelerator": "cuda"})
+    devices.require({"accelerator": "cpu"})
+    monkeypatch.setattr(devices, "_gpus", lambda: -1)
+    devices.require({"accelerator": "cuda"})

@@ -1,0 +1,40 @@
+"""Packages that some settings need and a plain installation does not bring; asked for before a run starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from nimble_lightning.errors import RequestError
+from nimble_lightning.runtime.blocks import blocks
+
+# Logger -> the extra, and the packages of which one will do.
+_LOGGERS = {
+    "lightning.pytorch.loggers.TensorBoardLogger": ("tensorboard", ("tensorboard", "tensorboardX")),
+    "lightning.pytorch.loggers.WandbLogger": ("wandb", ("wandb",)),
+    "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", ("mlflow",)),
+    "nimble_lightning.loggers.TrackioLogger": ("trackio", ("trackio",)),
+}
+_ONNX = ("onnx", "onnxscript", "onnxruntime")
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse a run that would end for want of a package.
+
+    Raises:
+        RequestError: It says which, and what installs it.
+    """
+    for block in blocks(config.get("logger")):
+        target = block.get("_target_") if isinstance(block, Mapping) else None
+        extra, packages = _LOGGERS.get(str(target), ("", ()))
+        if extra and not any(map(find_spec, packages)):
+            raise RequestError(_missing(f"logger={extra}", packages[:1], extra))
+    missing = [name for name in _ONNX if find_spec(name) is None]
+    if "onnx" in (config.get("export") or ()) and missing:
+        raise RequestError(_missing("export=[onnx]", missing, "onnx"))
+
+
+def _missing(setting: str, packages: Iterable[str], extra: str) -> str:
+    names = ", ".join(packages)
+    return f'{setting} needs {names}, not installed here\nType: pip install "nimble-lightning[{extra}]"'
