@@ -6,15 +6,18 @@ import contextlib
 import fnmatch
 import functools
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from nimble_lightning.errors import RequestError
+
+log = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 20
 
@@ -47,7 +50,9 @@ def compile_modules(module: nn.Module, options: bool | Mapping[str, Any] = True)
     Args:
         module: What is compiled as a whole.
         options: Arguments of `torch.compile`, and `only`: names of submodules, with `*`, to compile each by
-            itself, which is quicker where a model repeats a block. False does nothing.
+            itself, which is quicker where a model repeats a block. False does nothing. Unless `dynamic` is
+            given each shape is compiled for itself: torch would compile the second shape for all that follow,
+            so that the bits of a batch depended on those before it.
 
     Returns:
         The names of the modules that were compiled; the whole is "".
@@ -69,11 +74,36 @@ def compile_modules(module: nn.Module, options: bool | Mapping[str, Any] = True)
 
 
 def _compile(module: nn.Module, options: Mapping[str, Any]) -> None:
-    module.compile(**options)
-    if type(module).__module__.startswith("torch."):
-        # torch starts no trace in its own files, so a bare nn.Sequential would silently stay as it is.
-        call: Callable[..., Any] = module._call_impl
-        module._compiled_call_impl = torch.compile(lambda *args, **kwargs: call(*args, **kwargs), **options)
+    given = {"dynamic": False, **options}
+    call: Callable[..., Any] = module._call_impl
+    # torch starts no trace in its own files, so a bare nn.Sequential would silently stay as it is.
+    traced = type(module).__module__.startswith("torch.")
+    compiled = torch.compile((lambda *args, **kwargs: call(*args, **kwargs)) if traced else call, **given)
+    module._compiled_call_impl = compiled if "dynamic" in options else CompiledByShape(module, compiled)
+
+
+class CompiledByShape:
+    """Calls what was compiled, and says when there are more shapes than torch compiles."""
+
+    def __init__(self, module: nn.Module, call: Callable[..., Any]) -> None:
+        self._module = module
+        self._call = call
+        self._seen: set[tuple[Any, ...]] = set()
+        self._most: int = torch._dynamo.config.recompile_limit
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if len(self._seen) <= self._most:
+            shapes = [tuple(value.shape) for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            self._seen.add((self._module.training, torch.is_grad_enabled(), *shapes))
+            if len(self._seen) > self._most:
+                log.warning(
+                    "%s was given more than %d shapes: further ones are not compiled, and a run that is "
+                    "continued may differ by rounding. Pad to fewer lengths, or type "
+                    "model.compile={dynamic:true} for one code for all, with which it may as well",
+                    type(self._module).__name__,
+                    self._most,
+                )
+        return self._call(*args, **kwargs)
 
 
 def compile_cache(folder: str | Path) -> dict[str, str]:

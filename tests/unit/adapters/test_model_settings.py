@@ -198,6 +198,32 @@ class Stack(nn.Module):
         return torch.tanh(self.linear(x))
 
 
+def test_what_is_compiled_for_a_batch_does_not_depend_on_those_before_it() -> None:
+    shapes: list[list[object]] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        shapes.append([size for tensor in inputs for size in tensor.shape])
+        return graph
+
+    model = Stack()
+    compile_modules(model, {"backend": backend})
+    for size in (16, 3, 16, 5, 3):
+        model(torch.ones(size, 8))
+    assert len(shapes) == 3
+    assert all(type(size) is int for sizes in shapes for size in sizes)
+
+
+def test_more_shapes_than_torch_compiles_are_spoken_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    model = Stack()
+    compile_modules(model, {"backend": "eager"})
+    for size in range(2, 13):
+        model(torch.ones(size, 8))
+        assert caplog.text.count("model.compile={dynamic:true}") == (size > 9)
+    asked = Stack()
+    compile_modules(asked, {"backend": "eager", "dynamic": True})
+    assert type(asked._compiled_call_impl) is not type(model._compiled_call_impl)
+
+
 def test_compile_off_does_nothing() -> None:
     model = make_net()
     assert compile_modules(model, False) == []
