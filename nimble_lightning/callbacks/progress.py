@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -76,20 +77,20 @@ class Progress(ProgressBar):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin(_steps_done(trainer))
+        self._begin(_batches_done(trainer))
 
     @override
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         if time.monotonic() >= self._next:
-            self._measure(_steps_done(trainer), batch)
+            self._measure(_batches_done(trainer), batch)
             self._show(self._training(trainer))
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._display is not None:
-            self._rate.add(time.monotonic(), _steps_done(trainer))
+            self._rate.add(time.monotonic(), _batches_done(trainer))
             self._show(self._training(trainer), milestone=True)
 
     @override
@@ -216,13 +217,17 @@ class Progress(ProgressBar):
         self._close()
 
     def _training(self, trainer: pl.Trainer) -> Position:
+        """In optimizer steps, as checkpoints and metrics count: several a batch, or one for several."""
+        batches = _batches_done(trainer)
+        per_batch = trainer.global_step / batches if batches else 0.0
+        speed, samples = self._rate.per_second(), self._samples_per_step
         return Position(
-            _steps_done(trainer),
+            trainer.global_step,
             _steps_total(trainer),
             epoch=trainer.current_epoch + 1,
             epochs=trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None,
-            steps_per_second=self._rate.per_second(),
-            samples_per_step=self._samples_per_step,
+            steps_per_second=None if speed is None else speed * per_batch,
+            samples_per_step=round(samples / per_batch) if samples and per_batch else None,
             metrics=_shown(trainer.callback_metrics),
             note="  ".join(_notes(trainer)),
         )
@@ -232,16 +237,16 @@ def _fitting(trainer: pl.Trainer) -> bool:
     return trainer.state.fn == TrainerFn.FITTING
 
 
-def _steps_done(trainer: pl.Trainer) -> int:
+def _batches_done(trainer: pl.Trainer) -> int:
     return trainer.fit_loop.total_batch_idx + 1
 
 
 def _steps_total(trainer: pl.Trainer) -> int | None:
-    """The batches of the whole fit, by `max_epochs` or `max_steps`, whichever ends it first."""
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    by_epochs = trainer.num_training_batches * epochs if epochs is not None and epochs > 0 else _NEVER
-    by_steps = steps * trainer.accumulate_grad_batches if steps > 0 else _NEVER
-    return _whole(min(by_epochs, by_steps))
+    """Of the whole fit, by `max_epochs` or `max_steps`, whichever ends it first."""
+    epochs, most, steps = trainer.max_epochs, trainer.max_steps, trainer.global_step
+    batches = trainer.num_training_batches * epochs if epochs is not None and epochs > 0 else _NEVER
+    by_epochs = batches * steps / _batches_done(trainer) if steps else _NEVER
+    return _whole(min(by_epochs, most if most > 0 else _NEVER))
 
 
 def _notes(trainer: pl.Trainer) -> list[str]:
@@ -251,7 +256,7 @@ def _notes(trainer: pl.Trainer) -> list[str]:
 
 
 def _whole(count: float) -> int | None:
-    return None if count == _NEVER else int(count)
+    return None if count == _NEVER else math.ceil(count)
 
 
 def _shown(metrics: Mapping[str, Tensor]) -> dict[str, float]:

@@ -151,6 +151,8 @@ class Training:
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         mask_hyper_parameters(parts.module, parts.data)
         watch_steps(trainer, parts.module)
+        if not isinstance(parts.module, NimbleModule):
+            log_by_optimizer_steps(trainer)
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates(trainer)}
         if isinstance(parts.module, NimbleModule):
@@ -188,6 +190,22 @@ def _data_for(
     if not isinstance(data, NimbleData):
         _refuse_without_effect(Parts(returned, data), config)
     return data
+
+
+def log_by_optimizer_steps(trainer: L.Trainer) -> None:
+    """Lightning's checkpoints, `max_steps` and we count the steps of optimizers, of which a batch may have
+    several; its loggers would count batches."""
+    connector: Any = trainer._logger_connector
+    write, loop = connector.log_metrics, trainer.fit_loop.epoch_loop
+
+    def log_metrics(*args: Any, **kwargs: Any) -> None:
+        batches, loop._batches_that_stepped = loop._batches_that_stepped, trainer.global_step
+        try:
+            write(*args, **kwargs)
+        finally:
+            loop._batches_that_stepped = batches
+
+    connector.log_metrics = log_metrics
 
 
 def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[str, float]:

@@ -186,3 +186,35 @@ def test_tests_and_predictions_are_shown_as_such() -> None:
 def test_numbers_that_make_no_sense_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         Progress(**wrong)
+
+
+class Two(Model):
+    """A step of each of two optimizers a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+
+    def training_step(self, batch, batch_idx):
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+            self.manual_backward(super().training_step(batch, batch_idx)["loss"])
+            optimizer.step()
+
+    def configure_optimizers(self):
+        return [torch.optim.SGD(self.layer.parameters(), lr=0.1) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "line"),
+    [
+        (Two, {}, "epoch 2/2  step 16/16  100 %"),
+        (Model, {"accumulate_grad_batches": 3}, "epoch 2/2  step 4/4  100 %"),
+        (Two, {"max_epochs": -1, "max_steps": 6}, "step 6/6  100 %"),
+    ],
+)
+def test_it_counts_the_steps_of_optimizers(model: type, options: dict, line: str) -> None:
+    drawn, out = console(terminal=False)
+    trainer = fit(Progress(console=drawn), model(), **options)
+    assert line in out.getvalue().splitlines()[-1]
+    assert f"step {trainer.global_step}/" in out.getvalue().splitlines()[-1]
