@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.near_names import unknown
 from nimble_lightning.validators.formula import BestOf, Figures, best_in, metrics_in
-from nimble_lightning.validators.names import unknown
 from nimble_lightning.validators.parser import parse
 from nimble_lightning.validators.verdict import Check
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import lightning as L
 from typing_extensions import override
 
-from nimble_lightning.validators.names import require
+from nimble_lightning.ops.near_names import require
 
 # What every run's final figures have, besides those of its evaluation.
 OWN = (

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.validators.names import unknown
+from nimble_lightning.ops.near_names import unknown
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.near_names import require, unknown
 from nimble_lightning.validators.models import Models
-from nimble_lightning.validators.names import require, unknown
 
 
 def test_the_nearest_name_is_offered_else_all_of_them() -> None:
