@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, TypeAlias
@@ -36,9 +36,14 @@ _ROUNDING = 1e-6
 
 
 class Means:
-    """Sums and counts by name. Nothing is copied from the device until `compute`."""
+    """Sums and counts by name. Nothing is copied from the device until `compute`.
+
+    Attributes:
+        higher_is_better: What torchmetrics objects said of theirs at the last `compute`.
+    """
 
     def __init__(self) -> None:
+        self.higher_is_better: dict[str, bool] = {}
         self._sums: dict[str, Tensor] = {}
         self._sizes: dict[str, float] = {}
         self._metrics: dict[str, Kept] = {}
@@ -73,10 +78,12 @@ class Means:
         """
         figures = self._reduced(self._agreed_names(data), device)
         for name, metric in self._metrics.items():
-            for found, value in _flat(name, _computed(metric, group, everywhere=self._repeated)).items():
+            computed = _flat(name, _computed(metric, group, everywhere=self._repeated))
+            for found, value in computed.items():
                 if found in figures:
                     raise TrainerError(f"two figures are called {found!r}; rename one.")
                 figures[found] = value
+            self.higher_is_better.update(_stated(metric, computed))
         for metric in self._metrics.values():
             metric.reset()
         self._sums, self._sizes, self._metrics, self._any = {}, {}, {}, False
@@ -291,6 +298,13 @@ def _computed(metric: Kept, group: Any, *, everywhere: bool) -> Any:
     finally:
         for part, synced in zip(parts, before, strict=True):
             part.sync_on_compute = synced
+
+
+def _stated(metric: Kept, names: Iterable[str]) -> dict[str, bool]:
+    """Which of its figures a torchmetrics object says are better higher, or lower."""
+    owners = dict(metric.items()) if isinstance(metric, MetricCollection) else dict.fromkeys(names, metric)
+    found = {name: owners[name].higher_is_better for name in names if name in owners}
+    return {name: higher for name, higher in found.items() if higher is not None}
 
 
 def _is_model_output(values: Any) -> bool:

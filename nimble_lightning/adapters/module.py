@@ -83,7 +83,7 @@ class NimbleModule(ThinModule):
         configured = optimizing.configure(
             self.user, self.settings, self.trainer, self.stepping.arguments.accumulate
         )
-        self.stepping.plateau_metric = configured.plateau_metric
+        self.stepping.plateau = configured.plateau
         return configured.for_lightning
 
     def _adopt_early(self) -> None:
@@ -167,7 +167,12 @@ class NimbleModule(ThinModule):
             metrics["val_loss"] = metrics.pop("loss")
         self._report(metrics)
         if self.trainer.training or self.trainer.state.fn == "fit":
-            self.stepping.end_of_validation(metrics)
+            self.stepping.end_of_validation(metrics, self.higher_is_better)
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """What torchmetrics objects say of the figures they gave."""
+        return self._means.higher_is_better
 
     @override
     def on_test_epoch_end(self) -> None:

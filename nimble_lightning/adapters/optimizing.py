@@ -14,6 +14,7 @@ from lightning.fabric.utilities.types import Optimizable
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nimble_lightning.adapters.data import NimbleData
+from nimble_lightning.adapters.scheduling import Plateau
 from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
@@ -32,10 +33,10 @@ _INTERVALS = {
 
 @dataclass
 class Configured:
-    """The optimizer and schedule, in the form Lightning takes, and the metric a plateau schedule follows."""
+    """The optimizer and schedule, in the form Lightning takes, and what a plateau schedule follows."""
 
     for_lightning: Any
-    plateau_metric: str = "val_loss"
+    plateau: Plateau = Plateau()
 
 
 def configure(user: UserTrainer, settings: Settings, trainer: L.Trainer, accumulate: int) -> Configured:
@@ -51,7 +52,7 @@ def configure(user: UserTrainer, settings: Settings, trainer: L.Trainer, accumul
     )
     interval = "epoch" if isinstance(schedule, ReduceLROnPlateau) else "step"
     described = {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": interval}}
-    return Configured(described, settings.monitor or "val_loss")
+    return Configured(described, Plateau(settings.monitor, settings.schedule.get("mode") or settings.mode))
 
 
 def planned_steps(trainer: L.Trainer, accumulate: int) -> int | None:
@@ -96,9 +97,10 @@ def _own(configured: Any, method: str, monitor: str | None) -> Configured:
     said = described.get("monitor") or (
         configured.get("monitor") if isinstance(configured, Mapping) else None
     )
+    mode = described["scheduler"].mode if on_plateau else None
     # Lightning leaves plateau schedules to us, and warns about keys it then ignores.
     kept = {key: described[key] for key in described.keys() & {"scheduler", "interval", "frequency", "name"}}
-    return Configured({"optimizer": optimizer, "lr_scheduler": kept}, said or monitor or "val_loss")
+    return Configured({"optimizer": optimizer, "lr_scheduler": kept}, Plateau(said or monitor, mode))
 
 
 def require_one_pass(optimizer: Any, where: str) -> None:

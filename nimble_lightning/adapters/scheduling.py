@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from nimble_lightning.errors import TrainerError
+from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.ops.metric_names import Mode
+from nimble_lightning.ops.objective import Objective, choose
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """What a plateau schedule is to follow.
+
+    Attributes:
+        monitor: The figure that was asked for.
+        mode: Which way is better, if that was asked for.
+    """
+
+    monitor: str | None = None
+    mode: Mode | None = None
 
 
 class Scheduling:
@@ -15,12 +31,13 @@ class Scheduling:
 
     Args:
         schedules: The Trainer's; there is at most one.
-        plateau_metric: What a plateau schedule follows.
+        plateau: What a plateau schedule follows.
     """
 
-    def __init__(self, schedules: list[LRSchedulerConfig], plateau_metric: str) -> None:
+    def __init__(self, schedules: list[LRSchedulerConfig], plateau: Plateau) -> None:
         self._config = schedules[0] if schedules else None
-        self._plateau_metric = plateau_metric
+        self._plateau = plateau
+        self._objective: Objective | None = None
         self._on_plateau = self._config is not None and isinstance(self._config.scheduler, ReduceLROnPlateau)
         interval = None if self._config is None or self._on_plateau else self._config.interval
         self.by_step, self.by_epoch = interval == "step", interval == "epoch"
@@ -30,12 +47,33 @@ class Scheduling:
         if self._config is not None and count % self._config.frequency == 0:
             self._config.scheduler.step()  # type: ignore[call-arg]
 
-    def after_validation(self, metrics: Mapping[str, float]) -> None:
-        if self._config is None or not self._on_plateau:
+    def after_validation(self, metrics: Mapping[str, float], higher_is_better: Mapping[str, bool]) -> None:
+        schedule = None if self._config is None else self._config.scheduler
+        if not isinstance(schedule, ReduceLROnPlateau):
             return
-        if self._plateau_metric not in metrics:
-            raise TrainerError(
-                f"The schedule follows {self._plateau_metric}, and the evaluation gave "
-                f"{', '.join(metrics) or 'nothing'}. Type monitor=NAME, or return it with the schedule."
-            )
-        self._config.scheduler.step(metrics[self._plateau_metric])  # type: ignore[arg-type]
+        if self._objective is None:
+            self._objective = _followed(schedule, self._plateau, metrics, higher_is_better)
+        followed = self._objective.metric
+        if followed not in metrics:
+            given = ", ".join(metrics) or "nothing"
+            raise TrainerError(f"The plateau schedule follows {followed}, and the evaluation gave {given}")
+        schedule.step(metrics[followed])
+
+
+def _followed(
+    schedule: ReduceLROnPlateau,
+    plateau: Plateau,
+    metrics: Mapping[str, float],
+    higher_is_better: Mapping[str, bool],
+) -> Objective:
+    """The figure a schedule follows from now on, knowing which way it is better."""
+    try:
+        found = choose(metrics, plateau.monitor, plateau.mode, higher_is_better)
+        if found is None:
+            raise RequestError("The evaluation gave nothing")
+        if schedule.mode != found.required_mode:
+            schedule._init_is_better(found.required_mode, schedule.threshold, schedule.threshold_mode)
+            schedule._reset()
+    except RequestError as error:
+        raise RequestError(f"The plateau schedule has to know what to follow. {error}") from None
+    return found

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from nimble_lightning.ops.metric_names import Mode
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -49,9 +51,9 @@ class Settings:
         schedule: Its learning-rate schedule, as in conf/schedule.
         compile: Whether, or with which options, modules go through `torch.compile`.
         gradient_checkpointing: True, or names of the blocks that recompute instead of remember.
-        monitor: The metric that says which weights are best; None means `val_loss`, else the first one
-            `evaluate` gave.
-        mode: "min" or "max"; None is told from the metric's name.
+        monitor: The metric that says which weights are best; None means the validation loss, else the first
+            one `evaluate` gave.
+        mode: "min" or "max"; None asks the torchmetrics object, else the words of the metric's name.
         grad_norm: Whether the norm of the gradients is logged where nothing is clipped by it, too.
         asked: The settings that were asked for, by dotted names, where that is known.
     """
@@ -63,7 +65,7 @@ class Settings:
     compile: bool | Mapping[str, Any] = False
     gradient_checkpointing: bool | list[str] = False
     monitor: str | None = None
-    mode: str | None = None
+    mode: Mode | None = None
     seed: int = 0
     grad_norm: bool = False
     asked: Sequence[str] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning as L
@@ -14,7 +15,7 @@ from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.exchange import Averaged
 from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.losses import LabelCount
-from nimble_lightning.adapters.scheduling import Scheduling
+from nimble_lightning.adapters.scheduling import Plateau, Scheduling
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.adapters.trainer_arguments import TrainerArguments
@@ -36,8 +37,8 @@ class Stepping:
         self.loss_of = PieceLoss(Watched(user.object.train), user.method("compute_loss"), LabelCount(module))
         self.arguments = TrainerArguments(module.settings.clip)
         self.cooperation = Cooperation()
-        self.plateau_metric = "val_loss"
-        self._scheduling = Scheduling([], self.plateau_metric)
+        self.plateau = Plateau()
+        self._scheduling = Scheduling([], self.plateau)
         self._log: TrainingLog | None = None
         self._steps = 0
 
@@ -51,7 +52,7 @@ class Stepping:
         accumulate = self.arguments.accumulate
         reshard(module)
         self._update = Update(module, Hooks(module), self.arguments.clip, measure=module.settings.grad_norm)
-        self._scheduling = Scheduling(trainer.lr_scheduler_configs, self.plateau_metric)
+        self._scheduling = Scheduling(trainer.lr_scheduler_configs, self.plateau)
         self._log = log = TrainingLog(module, module.running, accumulate)
         self._after_step = log.after_step
         self._loop, self._steps = trainer.fit_loop.epoch_loop, trainer.global_step
@@ -98,9 +99,9 @@ class Stepping:
         if self._scheduling.by_epoch:
             self._scheduling.move(self._module.trainer.current_epoch + 1)
 
-    def end_of_validation(self, metrics: dict[str, float]) -> None:
+    def end_of_validation(self, metrics: dict[str, float], higher_is_better: Mapping[str, bool]) -> None:
         if not self._module.trainer.sanity_checking:
-            self._scheduling.after_validation(metrics)
+            self._scheduling.after_validation(metrics, higher_is_better)
 
     def end(self, trainer: L.Trainer) -> None:
         # A fit that had nothing to do never started.

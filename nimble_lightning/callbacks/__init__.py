@@ -9,6 +9,7 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning.callbacks.auto_retry import AutoRetry
     from nimble_lightning.callbacks.best_checkpoint import BestCheckpoint
+    from nimble_lightning.callbacks.early_stopping import EarlyStopping
     from nimble_lightning.callbacks.exact_resume import ExactResume
     from nimble_lightning.callbacks.gpu_info import GPUInfo
     from nimble_lightning.callbacks.hub_push import HubPush
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AutoRetry",
     "BestCheckpoint",
+    "EarlyStopping",
     "ExactResume",
     "GPUInfo",
     "HubPush",
@@ -34,6 +36,7 @@ __getattr__, __dir__ = lazy(
     {
         "AutoRetry": "nimble_lightning.callbacks.auto_retry",
         "BestCheckpoint": "nimble_lightning.callbacks.best_checkpoint",
+        "EarlyStopping": "nimble_lightning.callbacks.early_stopping",
         "ExactResume": "nimble_lightning.callbacks.exact_resume",
         "GPUInfo": "nimble_lightning.callbacks.gpu_info",
         "HubPush": "nimble_lightning.callbacks.hub_push",

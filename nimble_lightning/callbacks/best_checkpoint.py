@@ -1,11 +1,11 @@
-"""Keep the best weights without being told what best means."""
+"""Keep the best weights, by a figure that says which way it is better."""
 
 from __future__ import annotations
 
 import logging
 from copy import copy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -13,7 +13,9 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
-from nimble_lightning.ops.figures import direction
+from nimble_lightning.callbacks._monitor import Monitor
+from nimble_lightning.ops.metric_names import Mode
+from nimble_lightning.ops.objective import Objective, from_json
 from nimble_lightning.ranks import everyones
 
 log = logging.getLogger(__name__)
@@ -22,19 +24,21 @@ _BEST = (
     "best_k_models",
     "best_model_path",
     "best_model_score",
+    "best_step",
     "current_score",
     "kth_best_model_path",
     "kth_value",
 )
-_NOT_EVALUATED = ("train_", "lr", "epoch", "step")
 
 
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint` that chooses its metric at the first validation.
 
+    Where nobody knows whether that metric is better lower or higher it says so, and keeps the newest weights.
+
     Args:
-        monitor: The metric; None takes `val_loss` if there is one, else the first metric of the validation.
-        mode: "min" or "max"; None tells it from the metric's name: losses and errors fall, the rest rises.
+        monitor: The metric; None takes the validation loss if there is one, else the first metric.
+        mode: "min" or "max"; None asks the torchmetrics object that was logged, else the words of the name.
         save_top_k: How many of the best to keep.
         dirpath: Where; `checkpoints/best` under the Trainer's `default_root_dir` by default.
 
@@ -46,7 +50,7 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(
         self,
         monitor: str | None = None,
-        mode: Literal["min", "max"] | None = None,
+        mode: Mode | None = None,
         save_top_k: int = 1,
         dirpath: str | None = None,
     ) -> None:
@@ -62,10 +66,16 @@ class BestCheckpoint(ModelCheckpoint):
             # cleaned up.
             enable_version_counter=False,
         )
-        self._failed = False
-        self._asked = (monitor, mode)
-        self._chosen = monitor is not None and mode is not None
-        self._key = f"{type(self).__qualname__}{self._asked}"
+        self.best_step: int | None = None
+        self._monitor = Monitor(monitor, mode)
+        # None where nothing was to be saved.
+        self._failed: bool | None = None
+        self._key = f"{type(self).__qualname__}{self._monitor.asked}"
+
+    @property
+    def objective(self) -> Objective | None:
+        """What is best; None before the first validation."""
+        return self._monitor.objective
 
     @property
     @override
@@ -87,36 +97,53 @@ class BestCheckpoint(ModelCheckpoint):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.sanity_checking and not self._chosen:
-            self._choose(trainer.callback_metrics)
-        if self._chosen:
-            super().on_validation_end(trainer, pl_module)
+        before = self.objective
+        found = self._monitor.look(trainer, pl_module)
+        if found is None or self.objective is None:
+            return
+        if before is None:
+            self._follow(found)
+            if found.mode is None and trainer.is_global_zero:
+                log.warning("best: %s: the newest weights are kept", found)
+        super().on_validation_end(trainer, pl_module)
+
+    @override
+    def check_monitor_top_k(self, trainer: L.Trainer, current: Tensor | None = None) -> bool:
+        """What is no finite number is never best."""
+        finite = current is not None and bool(torch.isfinite(current))
+        return trainer.strategy.reduce_boolean_decision(finite) and super().check_monitor_top_k(
+            trainer, current
+        )
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "mode": self.mode, "chosen": self._chosen}
+        chosen = None if self.objective is None else self.objective.as_json()
+        return {**super().state_dict(), "objective": chosen, "best_step": self.best_step}
 
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["chosen"]:
-            self._watch(state_dict["monitor"], state_dict["mode"])
+        if (chosen := from_json(state_dict.get("objective"))) is not None:
+            self._monitor.objective = chosen
+            self._follow(chosen)
         # Files in another folder are the best of another run, from whose checkpoint this one goes on.
         if state_dict["dirpath"] == self.dirpath:
             super().load_state_dict(state_dict)
+            self.best_step = state_dict.get("best_step")
 
     @override
-    def _update_best_and_save(
-        self, current: Tensor, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]
-    ) -> None:
+    def _save_topk_checkpoint(self, trainer: L.Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         """Where the new best cannot be saved, the one before stays, and training goes on."""
         before = {name: copy(getattr(self, name)) for name in _BEST}
-        self._failed = False
-        super()._update_best_and_save(current, trainer, monitor_candidates)
-        if any(everyones(self._failed)):
+        self._failed = None
+        super()._save_topk_checkpoint(trainer, monitor_candidates)
+        if self._failed is not None and any(everyones(self._failed)):
             vars(self).update(before)
 
     @override
     def _save_checkpoint(self, trainer: L.Trainer, filepath: str) -> None:
+        self._failed = False
+        if filepath == self.best_model_path:
+            self.best_step = trainer.global_step
         try:
             super()._save_checkpoint(trainer, filepath)
         except OSError as error:
@@ -134,13 +161,10 @@ class BestCheckpoint(ModelCheckpoint):
         except OSError as error:
             log.error("%s could not be deleted, training goes on: %s", filepath, error)
 
-    def _choose(self, metrics: dict[str, Tensor]) -> None:
-        monitor, mode = self._asked
-        evaluated = [name for name in metrics if not name.startswith(_NOT_EVALUATED)]
-        monitor = monitor or ("val_loss" if "val_loss" in evaluated else next(iter(evaluated), None))
-        if monitor is not None:
-            self._watch(monitor, mode or direction(monitor))
-
-    def _watch(self, monitor: str, mode: str) -> None:
-        self.monitor, self.mode, self._chosen = monitor, mode, True
-        self.kth_value = torch.tensor(torch.inf if mode == "min" else -torch.inf)
+    def _follow(self, objective: Objective) -> None:
+        if objective.mode is None:
+            # Lightning's keeps the newest where it has nothing to compare.
+            self.monitor, self.save_top_k = None, min(1, abs(self.save_top_k))
+        else:
+            self.monitor, self.mode = objective.metric, objective.mode
+            self.kth_value = torch.tensor(torch.inf if objective.mode == "min" else -torch.inf)

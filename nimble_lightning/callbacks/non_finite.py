@@ -124,9 +124,13 @@ class NonFinite(L.Callback):
         self._stop_if_bad(self._late.take())
         self._require_finite(trainer, pl_module)
         best = trainer.checkpoint_callback
-        if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
+        if not isinstance(best, ModelCheckpoint) or best.monitor is None:
             return
-        if self.policy == "stop" and not math.isfinite(best.best_model_score):
+        score = best.best_model_score
+        if score is None:
+            # Ours takes none that is not finite.
+            score = trainer.callback_metrics.get(best.monitor)
+        if self.policy == "stop" and score is not None and not math.isfinite(score):
             raise FloatingPointError(
                 f"{best.monitor} was finite in no evaluation by step {trainer.global_step}; "
                 "callbacks.non_finite=null takes it as it is"

@@ -218,7 +218,7 @@ def _best_of(trainer: L.Trainer, before: tuple[str, float] | None) -> tuple[str,
             score = callback.best_model_score
             return before if score is None else (callback.monitor, float(score))
     loss = _numbers(trainer.callback_metrics).get("val_loss")
-    if loss is None or (before is not None and before[1] <= loss):
+    if loss is None or not math.isfinite(loss) or (before is not None and before[1] <= loss):
         return before
     return "val_loss", loss
 

@@ -130,8 +130,8 @@ def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
     outcomes = all_kept(task.outcomes[0].folder.parent if task.outcomes else folder)
     code = code or sweep.exit_code([*outcomes, *task.outcomes])
     if outcomes:
-        objectives = task.objectives or summary.objectives_of(outcomes, config.mode)
-        print(f"\n{sweep.table(outcomes)}", flush=True)
+        objectives = task.objectives or summary.judged_by(outcomes)
+        print("\n".join(["", sweep.table(outcomes), *summary.said(outcomes, objectives)]), flush=True)
         print(sweep.shown(summary.write(outcomes[0].folder.parent, outcomes, objectives, code)), flush=True)
         if not any(outcome.status == "submitted" for outcome in outcomes):
             sweep.write_page(outcomes, wanted=config.report)

@@ -11,7 +11,7 @@ from nimble_lightning.cli import schema
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import Source, find_source
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.ops.figures import evaluated, objective
+from nimble_lightning.ops.figures import evaluated
 
 if TYPE_CHECKING:
     from nimble_lightning.runtime import Job, Result
@@ -48,17 +48,17 @@ def make_job(config: DictConfig, folder: Path, member: int | None) -> Job:
     return Job.from_config(config, trainer=source.trainer.reference, folder=folder, usual=usual)
 
 
-def outcome_of(
-    result: Result, member: int | None, overrides: tuple[str, ...], monitor: str | None
-) -> Outcome:
+def outcome_of(result: Result, member: int | None, overrides: tuple[str, ...]) -> Outcome:
     """What a job came to, as the command tells it."""
+    judged_by = result.best.get("metric", "")
+    value = result.metrics.get(judged_by)
     return Outcome(
         member,
         overrides,
         result.status,
         result.exit_code,
         result.folder,
-        objective(result.metrics, monitor),
+        None if value is None else (judged_by, float(value)),
         result.seconds,
         result.message,
         tuple(evaluated(result.metrics).items())[:_FIGURES_TOLD],

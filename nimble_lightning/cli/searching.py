@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,12 +21,15 @@ from nimble_lightning.cli.composing import as_value
 from nimble_lightning.cli.launcher import SideBySide
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import find_source
-from nimble_lightning.cli.request import candidates
+from nimble_lightning.cli.request import candidates, quote
 from nimble_lightning.cli.space import Space, make_space
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import studies
-from nimble_lightning.ops.figures import direction, objective
+from nimble_lightning.ops.figures import evaluated
+from nimble_lightning.ops.metric_names import Mode
+from nimble_lightning.ops.near_names import unknown
+from nimble_lightning.ops.objective import MODES, WAYS, Objective, choose, from_json
 
 if TYPE_CHECKING:
     import optuna
@@ -38,7 +42,7 @@ class Search(Sweeper):
         trials: How many there are to be, those of earlier starts among them.
         sampler: Who proposes: tpe, random, cmaes, gp or grid.
         pruner: Who ends hopeless ones: median, hyperband, or None for nobody.
-        objectives: Figures with minimize or maximize; None for the monitored one.
+        objectives: Figures with minimize or maximize; None for the monitored one, in the direction it has.
         storage: Optuna's address of the study; None for a file in the sweep's folder.
         space: Where to search, by the names of keys.
     """
@@ -54,7 +58,7 @@ class Search(Sweeper):
     ) -> None:
         self._trials, self._storage = trials, storage
         self._sampler, self._pruner = sampler, pruner
-        self._objectives = dict(objectives or {})
+        self._objectives = [_objective(str(name), str(way)) for name, way in (objectives or {}).items()]
         self._space = {str(name): make_space(str(name), dict(given)) for name, given in (space or {}).items()}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -72,22 +76,29 @@ class Search(Sweeper):
                 "There is nothing to search for. Say where, in the trainer's file: lr: float = param(1e-3, "
                 "low=1e-5, high=1e-1), or here: 'params.lr=interval(1e-5,1e-1)'."
             )
+        self._refuse_pruning_for_several()
         folder = Path(str(self._config.hydra.sweep.dir))
+        self._address = self._storage or f"sqlite:///{folder.absolute()}/study.db"
+        monitored = self._monitored(folder)
+        self._objectives = self._objectives or [_known(**monitored)]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._proposer = studies.Proposer(self._sampler, int(self._config.seed), self._grid())
-        self._address = self._storage or f"sqlite:///{folder.absolute()}/study.db"
         self._study = studies.open_study(
             self._address,
             pruner=studies.pruner(self._pruner),
-            directions=list(self._objectives.values()) or [self._direction()],
+            objectives={each.metric: WAYS[each.required_mode] for each in self._objectives},
         )
+        if monitored:
+            self._study.set_user_attr(studies.MONITORED, monitored)
+            self._fixed += [
+                f"{key}={quote(str(value))}" for key, value in monitored.items() if value is not None
+            ]
         self._task.search(self._spaces, self._objectives)
         if isinstance(self._launcher, SideBySide):
             self._require_same(self._launcher)
             self._launcher.stream(self._asked(), self._trials, self._told)
         else:
             self._in_batches(folder)
-        self._say_best()
 
     # --- what is tried ------------------------------------------------------------------------
 
@@ -105,7 +116,12 @@ class Search(Sweeper):
         for name, space in self._spaces.items():
             if all(values.get(_full(key)) == wanted for key, wanted in space.when.items()):
                 values[name] = space.suggest(trial, name)
-        where = {"id": trial._trial_id, "storage": self._address, "prunes": self._pruner is not None}
+        first = self._objectives[0].metric
+        where = {
+            "id": trial._trial_id,
+            "storage": self._address,
+            "prunes": None if self._pruner is None else first,
+        }
         return [
             *self._fixed,
             *(f"++{k}={as_value(v)}" for k, v in values.items()),
@@ -148,9 +164,26 @@ class Search(Sweeper):
             raise RequestError(f"{endless[0]} has no end of values; a grid needs choices, or a step.")
         return grid
 
-    def _direction(self) -> str:
-        mode = self._config.mode or direction(self._config.monitor or "val_loss")
-        return "minimize" if mode == "min" else "maximize"
+    # --- what for -----------------------------------------------------------------------------
+
+    def _monitored(self, folder: Path) -> dict[str, Any]:
+        """What members are to monitor, to mean what the search means; nothing where it has objectives."""
+        if self._objectives:
+            return {}
+        asked = {"monitor": self._config.monitor, "mode": self._config.mode}
+        if asked["monitor"] is None and (self._storage or (folder / "study.db").exists()):
+            # A search that goes on looks for the same.
+            before = studies.remembered(self._address, studies.MONITORED)
+            if asked["mode"] in (None, before.get("mode")):
+                return before or asked
+        return asked
+
+    def _refuse_pruning_for_several(self) -> None:
+        if self._pruner is not None and len(self._objectives) > 1:
+            raise RequestError(
+                f"hydra.sweeper.pruner={self._pruner} ends trials by one figure, and there are "
+                f"{len(self._objectives)} objectives\nAsk for one, or leave the pruner out"
+            )
 
     # --- what came of it ----------------------------------------------------------------------
 
@@ -170,20 +203,39 @@ class Search(Sweeper):
         """What a member reached; None where it failed or did not measure it."""
         if outcome.exit_code not in (0, 3):
             return None
-        metrics = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8"))["metrics"]
-        if self._objectives:
-            missing = [name for name in self._objectives if name not in metrics]
-            if missing:
-                raise RequestError(f"There is no figure {missing[0]}; there are {', '.join(metrics)}.")
-            return [float(metrics[name]) for name in self._objectives]
-        best = objective(metrics, self._config.monitor)
-        return None if best is None else [best[1]]
+        record = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8"))
+        judged = from_json(record.get("best"))
+        for each in self._objectives:
+            if each.metric not in record["metrics"]:
+                raise RequestError(unknown("metric", each.metric, list(evaluated(record["metrics"]))))
+            if judged is not None and judged.metric == each.metric and judged.mode not in (None, each.mode):
+                raise RequestError(
+                    f"The search looks for {each}, and job {outcome.number} found {judged}\n"
+                    f"Say which is right, for another sweep_id: mode=min or mode=max"
+                )
+        values = [float(record["metrics"][each.metric]) for each in self._objectives]
+        return values if all(map(math.isfinite, values)) else None
 
-    def _say_best(self) -> None:
-        for trial in studies.best(self._study):
-            figures = "  ".join(f"{value:.6g}" for value in trial.values)
-            values = " ".join(f"{name}={value}" for name, value in trial.params.items())
-            print(f"best: job {trial.number}  {figures}  {values}", flush=True)
+
+def _objective(metric: str, way: str) -> Objective:
+    if way not in MODES:
+        raise RequestError(f"hydra.sweeper.objectives.{metric}={way}: expected {' or '.join(MODES)}")
+    return Objective(metric, MODES[way], "as asked")
+
+
+def _known(monitor: str | None, mode: Mode | None) -> Objective:
+    """What a search looks for: known before its first trial, or asked for."""
+    if monitor is None:
+        raise RequestError(
+            "A search has to know what it looks for\n"
+            "Say which figure of the evaluation: monitor=val_loss, or monitor=NAME mode=min or mode=max"
+        )
+    found = choose([monitor], monitor, mode)
+    if found is None or found.mode is None:
+        raise RequestError(
+            f"A search has to know whether {monitor} is better lower or higher\nAdd mode=min or mode=max"
+        )
+    return found
 
 
 def _swept(override: Override) -> Space:

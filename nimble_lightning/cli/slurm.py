@@ -177,7 +177,7 @@ class Array:
         return [self._outcome(n, result, self._waiting.pop(n).words) for n, result in over.items()]
 
     def _outcome(self, number: int, result: Result, words: tuple[str, ...]) -> Outcome:
-        return outcome_of(result, number, words, self._config.monitor)
+        return outcome_of(result, number, words)
 
 
 def _ended(members: Mapping[int, Member]) -> dict[int, Result]:

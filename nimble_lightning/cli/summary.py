@@ -1,25 +1,26 @@
-"""sweep.json: what a sweep came to, for scripts."""
+"""What a sweep came to: sweep.json for scripts, and which member is best."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nimble_lightning.cli.outcomes import Outcome
-from nimble_lightning.ops.figures import direction
+from nimble_lightning.ops.objective import WAYS, Objective, from_json
 
 FILE = "sweep.json"
 _STATUS = {0: "finished", 3: "finished", 130: "stopped", 143: "stopped"}
 
 
-def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Mapping[str, str], code: int) -> Path:
+def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Sequence[Objective], code: int) -> Path:
     """Write the summary into a sweep's folder.
 
     Args:
         sweep: The folder.
         outcomes: Of all its jobs.
-        objectives: The figures that say which is best, each with minimize or maximize.
+        objectives: The figures that say which is best.
         code: What the command exits with.
     """
     from nimble_lightning.runtime.folder import make_private, write_json
@@ -30,7 +31,8 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Mapping[str, str
         "name": sweep.parent.name,
         "status": _STATUS.get(code, "failed"),
         "exit_code": code,
-        "objectives": dict(objectives),
+        "objectives": {each.metric: WAYS[each.mode] for each in objectives if each.mode is not None},
+        "reason": "; ".join(each.reason for each in objectives),
         "best": best(members, objectives),
         "members": members,
     }
@@ -39,33 +41,49 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Mapping[str, str
     return sweep / FILE
 
 
-def objectives_of(outcomes: Sequence[Outcome], mode: str | None) -> dict[str, str]:
-    """The monitored figure, and which way is better."""
-    name = next((outcome.metric[0] for outcome in outcomes if outcome.metric), None)
-    if name is None:
-        return {}
-    return {name: "minimize" if (mode or direction(name)) == "min" else "maximize"}
+def judged_by(outcomes: Sequence[Outcome]) -> list[Objective]:
+    """What members say that they are judged by; of one direction only where they agree."""
+    from nimble_lightning.runtime.folder import RunFolder, read_json
+
+    records = (read_json(RunFolder(outcome.folder).run) for outcome in outcomes)
+    found = list(dict.fromkeys(o for record in records if (o := from_json(record.get("best"))) is not None))
+    if len({(each.metric, each.mode) for each in found}) < 2:
+        return found[:1]
+    names = " or ".join(dict.fromkeys(each.metric for each in found))
+    return [Objective(names, None, "on which the members do not agree, type monitor=NAME")]
 
 
-def best(members: Sequence[Mapping[str, Any]], objectives: Mapping[str, str]) -> list[int]:
+def best(members: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) -> list[int]:
     """The jobs of which no other is better in all objectives; the best one where there is one objective."""
-    reached = {
-        member["job"]: [
-            member["metrics"][name] * (1 if way == "minimize" else -1) for name, way in objectives.items()
-        ]
+    if not objectives or any(each.mode is None for each in objectives):
+        return []
+    ranks = {
+        member["job"]: [each.rank(member["metrics"].get(each.metric, math.nan)) for each in objectives]
         for member in members
-        if member["status"] == "finished" and objectives.keys() <= member["metrics"].keys()
+        if member["status"] == "finished"
     }
-    numbers = {job: values for job, values in reached.items() if all(value == value for value in values)}
-    return [
-        job
-        for job, values in numbers.items()
-        if values and not any(_better(other, values) for other in numbers.values())
-    ]
+    whole = {job: [r for r in found if r is not None] for job, found in ranks.items() if None not in found}
+    return [job for job, found in whole.items() if not any(_better(other, found) for other in whole.values())]
+
+
+def said(outcomes: Sequence[Outcome], objectives: Sequence[Objective]) -> list[str]:
+    """By which figures members are judged, and which of them are best, for people."""
+    lines = [f"judged by {each}" for each in objectives]
+    members = {outcome.number: _member(outcome) for outcome in outcomes}
+    found = best(list(members.values()), objectives)
+    # By one figure they are equally good, by several each is best in a way of its own.
+    shown = found[:1] if len(objectives) == 1 else found
+    for job in shown:
+        metrics, words = members[job]["metrics"], " ".join(members[job]["overrides"])
+        figures = "  ".join(f"{each.metric}={metrics[each.metric]:.6g}" for each in objectives)
+        lines.append(f"best: job {job}  {figures}  {words}".rstrip())
+    if more := found[len(shown) :]:
+        lines[-1] += f"  (and as good: job {', '.join(map(str, more))})"
+    return lines
 
 
 def _better(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether one is nowhere worse and somewhere better; all are minimized."""
+    """Whether one is nowhere worse and somewhere better; the lower the better."""
     return all(a <= b for a, b in zip(one, other, strict=True)) and one != other
 
 

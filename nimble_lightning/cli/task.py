@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from nimble_lightning.cli import outcomes, saying
 from nimble_lightning.cli.jobs import make_job, not_run, outcome_of
 from nimble_lightning.cli.outcomes import STOPPED, Outcome, told
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.objective import Objective
 
 
 class Task:
@@ -27,12 +28,12 @@ class Task:
 
     Attributes:
         outcomes: Of the jobs that ran in this process, or were forked from it.
-        objectives: What a search looks for: figures with minimize or maximize.
+        objectives: What a search looks for.
     """
 
     def __init__(self, varied: Collection[str] = ()) -> None:
         self.outcomes: list[Outcome] = []
-        self.objectives: dict[str, str] = {}
+        self.objectives: list[Objective] = []
         self._varied = set(varied)
 
     def __call__(self, config: DictConfig) -> float | None:
@@ -74,10 +75,10 @@ class Task:
         keys = self._varied or {word.partition("=")[0] for word in words} - {"asked"}
         return tuple(word for word in words if word.partition("=")[0] in keys)
 
-    def search(self, keys: Collection[str], objectives: Mapping[str, str]) -> None:
+    def search(self, keys: Collection[str], objectives: Sequence[Objective]) -> None:
         """A sweeper says which keys it varies, and what for."""
         self._varied |= set(keys)
-        self.objectives = dict(objectives)
+        self.objectives = list(objectives)
 
     def failure(self, outcome: Outcome, sweeper: str) -> NimbleError | None:
         """What to raise for a member that failed; only a sweeper that searches has to see it."""
@@ -99,7 +100,7 @@ def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[
     if config.launch.name == "slurm":
         from nimble_lightning.cli import slurm
 
-        return outcome_of(slurm.run(job), member, overrides, config.monitor)
+        return outcome_of(slurm.run(job), member, overrides)
     from nimble_lightning.runtime import supervise
 
-    return outcome_of(supervise(job), member, overrides, config.monitor)
+    return outcome_of(supervise(job), member, overrides)

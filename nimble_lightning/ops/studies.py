@@ -11,6 +11,10 @@ from typing import Any
 from nimble_lightning.errors import RequestError
 
 NAME = "search"
+# What a study looks for: its directions do not say of which figures.
+OBJECTIVES = "objectives"
+# How its members were asked for them.
+MONITORED = "monitored"
 # Set by a trial that ended early, with the step it ended at.
 PRUNED = "pruned_at"
 SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
@@ -27,15 +31,41 @@ def optuna() -> Any:
     return optuna
 
 
-def open_study(address: str, *, pruner: Any, directions: Sequence[str]) -> Any:
-    """The study at an address, new or continued."""
-    return optuna().create_study(
+def open_study(address: str, *, pruner: Any, objectives: Mapping[str, str]) -> Any:
+    """The study at an address, new or continued.
+
+    Raises:
+        RequestError: It was begun for other figures, or the other way round.
+    """
+    study = optuna().create_study(
         study_name=NAME,
         storage=address,
         pruner=pruner,
-        directions=list(directions),
+        directions=list(objectives.values()),
         load_if_exists=True,
     )
+    ways = [each.name.lower() for each in study.directions]
+    before = study.user_attrs.get(OBJECTIVES) or dict(zip(objectives, ways, strict=False))
+    if before != objectives or ways != list(objectives.values()):
+        raise RequestError(
+            f"The study was begun to {_told(before)}, and is asked now to {_told(objectives)}\n"
+            "Ask for the same again, or for another sweep_id"
+        )
+    study.set_user_attr(OBJECTIVES, dict(objectives))
+    return study
+
+
+def remembered(address: str, attribute: str) -> dict[str, Any]:
+    """What the study at an address was told to remember; nothing where there is no study."""
+    try:
+        study = optuna().load_study(study_name=NAME, storage=address)
+    except KeyError:
+        return {}
+    return dict(study.user_attrs.get(attribute, {}))
+
+
+def _told(objectives: Mapping[str, str]) -> str:
+    return " and ".join(f"{way} {name}" for name, way in objectives.items())
 
 
 def open_trial(address: str, number: int) -> Any:
@@ -110,9 +140,3 @@ def finished(study: Any, number: int, values: Sequence[float]) -> str:
 def failed(study: Any, number: int) -> None:
     with contextlib.suppress(ValueError):
         study.tell(number, state=optuna().trial.TrialState.FAIL)
-
-
-def best(study: Any) -> list[Any]:
-    """The best trial, or those of which none is better in all objectives; none where none was finished."""
-    done = optuna().trial.TrialState.COMPLETE
-    return list(study.best_trials) if study.get_trials(states=[done], deepcopy=False) else []

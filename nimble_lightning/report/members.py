@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from nimble_lightning.ops.figures import direction, objective
+from nimble_lightning.ops.objective import MODES, Objective, choose, from_json
 from nimble_lightning.report import account, settings, shipped, words
-from nimble_lightning.report.source import MEMBERS, PAGE, Source
+from nimble_lightning.report.source import MEMBERS, PAGE, SUMMARY, Source, read_json
 
 
 @dataclass(frozen=True)
@@ -67,29 +68,41 @@ class Sweep:
         return [name for name in names if len({words.number(m.settings.get(name)) for m in self.members}) > 1]
 
     @cached_property
-    def metric(self) -> str | None:
-        """What members are judged by: what is monitored, else `val_loss`, else the first there is."""
-        reached = {name: value for member in self.members for name, value in member.metrics.items()}
-        asked = self._sources[0].job.get("monitor") if self._sources else None
-        found = objective(reached, str(asked) if asked else None) or objective(reached, None)
-        return found[0] if found else None
+    def objective(self) -> Objective | None:
+        """What members are judged by: as the sweep was summed up, as all of them say, or by their figures."""
+        summed = read_json(self.folder / SUMMARY)
+        if isinstance(summed, dict) and isinstance(objectives := summed.get("objectives"), dict):
+            for metric, way in objectives.items():
+                return Objective(metric, MODES.get(str(way)), str(summed.get("reason") or ""))
+        said = {found for source in self._sources if (found := from_json(source.run.get("best"))) is not None}
+        if said:
+            return said.pop() if len(said) == 1 else None
+        names = dict.fromkeys(name for member in self.members for name in member.metrics)
+        asked = self._sources[0].job if self._sources else {}
+        monitor = asked.get("monitor") if asked.get("monitor") in names else None
+        return choose(names, monitor, asked.get("mode") if monitor else None)
 
-    @cached_property
-    def smaller_is_better(self) -> bool:
-        mode = self._sources[0].job.get("mode") if self._sources else None
-        return (mode or direction(self.metric or "")) == "min"
+    @property
+    def metric(self) -> str | None:
+        return None if self.objective is None else self.objective.metric
 
     def value(self, member: Member) -> float | None:
         """What a member reached; None where that is no finite number."""
         value = member.metrics.get(self.metric or "")
-        return value if value is not None and value - value == 0 else None
+        return value if value is not None and math.isfinite(value) else None
 
     def ranked(self) -> list[Member]:
-        """Best first; those that reached nothing are last, in their order."""
-        reached = {m.folder: value for m in self.members if (value := self.value(m)) is not None}
-        best = sorted(reached, key=lambda folder: reached[folder], reverse=not self.smaller_is_better)
-        order = {folder: place for place, folder in enumerate(best)}
+        """Best first; then, in their order, those that reached nothing."""
+        reached = {m.folder: rank for m in self.members if (rank := self.rank(m)) is not None}
+        order = {folder: place for place, folder in enumerate(sorted(reached, key=lambda f: reached[f]))}
         return sorted(self.members, key=lambda member: order.get(member.folder, len(order)))
+
+    def rank(self, member: Member) -> float | None:
+        """The lower the better; None of what reached nothing, or where nobody knows what is better."""
+        value = self.value(member)
+        if self.objective is None or self.objective.mode is None or value is None:
+            return None
+        return self.objective.rank(value)
 
 
 def _member(source: Source) -> Member:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nimble_lightning.ops.objective import from_json
 from nimble_lightning.report import (
     account,
     commands,
@@ -18,6 +19,7 @@ from nimble_lightning.report import (
     shipped,
     words,
 )
+from nimble_lightning.report.charts.axis import is_number
 from nimble_lightning.report.csvs import read_table
 from nimble_lightning.report.curves import Curve, read_curves
 from nimble_lightning.report.source import Source
@@ -52,6 +54,7 @@ def content(source: Source) -> dict[str, Any]:
         "run_id": str(run.get("run_id") or ""),
         "started": words.clock(run["started"]) if run.get("started") else "",
         "message": str(run.get("message") or ""),
+        "best": _best(run),
         "status": str(run.get("status") or ""),
         "verdict": _verdict(run),
         "headlines_": _headlines(source, curves),
@@ -101,7 +104,8 @@ def _headlines(source: Source, curves: Mapping[str, Curve]) -> list[Headline]:
     final = {k: v for k, v in metrics.items() if k != "global_step" and not k.startswith("train_")}
     if not final:
         final = {k: c.last for k, c in curves.items() if c.buckets and not k.startswith(("lr", "train"))}
-    monitor = source.job.get("monitor")
+    objective = from_json(run.get("best"))
+    monitor = source.job.get("monitor") if objective is None else objective.metric
     first = sorted(final, key=lambda name: name != monitor)[:_MOST_FIGURES]
     found = [Headline(name, words.number(final[name])) for name in first]
     if (step := metrics.get("global_step") or _last_step(curves)) is not None:
@@ -115,6 +119,16 @@ def _headlines(source: Source, curves: Mapping[str, Curve]) -> list[Headline]:
         if figure is not None:
             found.append(Headline(figure.name, figure.text, figure.kind))
     return found
+
+
+def _best(run: Mapping[str, Any]) -> str:
+    """Which weights the figures are of."""
+    best = run.get("best")
+    objective = from_json(best)
+    if objective is None or not isinstance(best, Mapping):
+        return ""
+    step = best.get("step")
+    return f"best: {objective}" + (f", step {words.number(step)}" if is_number(step) else "")
 
 
 def _last_step(curves: Mapping[str, Curve]) -> float | None:

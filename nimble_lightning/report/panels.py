@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nimble_lightning.ops.metric_names import direction
 from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.curves import Curve
 
@@ -17,7 +18,6 @@ _MOST_LISTED = 300
 _STAGE = re.compile(r"^(train|training|val|valid|validation|eval|evaluation|test)[_/.\- ]+", re.IGNORECASE)
 _ENDING = re.compile(r"[_/.\- ](epoch|step)$", re.IGNORECASE)
 _ORDER = ("loss", "score", "learning rate", "gradient norm", "other")
-_SMALLER = re.compile(r"(^|[_/.\- ])(loss|nll|error|perplexity|ppl)($|[_/.\- ])", re.IGNORECASE)
 _RATE = re.compile(r"(^lr($|[_/.\- ]))|learning[_ ]?rate", re.IGNORECASE)
 _NORM = re.compile(r"grad\w*[_/.\- ]*norm|norm[_/.\- ]*grad", re.IGNORECASE)
 
@@ -63,7 +63,7 @@ def _home(name: str) -> tuple[int, str, str]:
     if _NORM.search(name):
         return _ORDER.index("gradient norm"), "", "Gradient norm"
     base = stem(name)
-    if _SMALLER.search(base):
+    if direction(base) == "min":
         # The plain one leads.
         return _ORDER.index("loss"), "" if base.lower() == "loss" else base.lower(), base
     kind = "score" if _STAGE.match(name) or "/" not in name else "other"

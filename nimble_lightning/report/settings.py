@@ -11,7 +11,11 @@ from typing import Any
 from nimble_lightning.report import shipped
 
 # Who the run is and where: said elsewhere on the page, and on every command.
-_IDENTITY = ("trainer", "datamodule", "params", "run_id", "name", "output_dir", "resume", "report", "asked")
+_IDENTITY = (
+    *("trainer", "datamodule", "params", "run_id", "name", "output_dir", "resume", "report"),
+    # How it came to be run.
+    *("asked", "trial"),
+)
 _BY_NAME = ("callbacks", "logger")
 _GONE = object()
 # Text that Hydra takes for text, and a shell for one word, without quotes.

@@ -14,6 +14,7 @@ from nimble_lightning.ops.secrets import redact, redacted
 from nimble_lightning.report import yamls
 
 RECORD = "run.json"
+SUMMARY = "sweep.json"
 PAGE = "report.html"
 MEMBERS = f"*/{RECORD}"
 METRICS = ("metrics.jsonl", "metrics.csv")

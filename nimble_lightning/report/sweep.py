@@ -20,14 +20,14 @@ _LONGEST_NAME = 28
 def content(sweep: Sweep) -> dict[str, Any]:
     """What the template `sweep.html` shows."""
     ranked = sweep.ranked()
-    reached = [member for member in ranked if sweep.value(member) is not None]
+    reached = [member for member in ranked if sweep.rank(member) is not None]
     varied = sweep.varied[:_MOST_AXES]
     return {
         "name": sweep.name,
         "folder": sweep.folder.name,
         "status": _status(ranked),
         "metric": sweep.metric,
-        "smaller": sweep.smaller_is_better,
+        "objective": sweep.objective,
         "best": reached[0] if reached else None,
         "best_value": words.number(sweep.value(reached[0])) if reached else "",
         "varied": varied,

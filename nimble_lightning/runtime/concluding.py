@@ -25,7 +25,7 @@ def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> 
         flag = read_json(job.folder.finished)
         verdict = replayed.verdict(job) if replayed.wanted(job) else flag.get("verdict")
         record.finish(flag, verdict)
-        return Result.of(job.folder.path, record.content, "finished")
+        return Result.finished(job.folder.path, record.content)
     if outcome.cause in ("stopped", "preempted"):
         reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
         return stopped(job, record, reason, result.TERMINATED)

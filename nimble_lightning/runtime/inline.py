@@ -40,4 +40,4 @@ def _run(job: Job, trainer: Any) -> Result:
     flag = read_json(job.folder.finished)
     record.end(Outcome("finished"), flag["metrics"].get("global_step"))
     record.finish(flag, flag["verdict"])
-    return ending.complete(job, Result.of(job.folder.path, record.content, "finished"))
+    return ending.complete(job, Result.finished(job.folder.path, record.content))

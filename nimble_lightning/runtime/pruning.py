@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,8 @@ import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from typing_extensions import override
 
+from nimble_lightning.callbacks._monitor import Monitor
 from nimble_lightning.ops import studies
-from nimble_lightning.ops.figures import objective
 from nimble_lightning.ranks import everyones
 
 log = logging.getLogger(__name__)
@@ -29,24 +30,25 @@ class Pruning(L.Callback):
 
     Args:
         trial: Of Optuna.
-        monitor: The figure to tell; None as everywhere: `val_loss`, else the first of the evaluation.
+        metric: The figure that the study looks for.
     """
 
-    def __init__(self, trial: Any, monitor: str | None) -> None:
+    def __init__(self, trial: Any, metric: str) -> None:
         self._trial = trial
-        self._monitor = monitor
+        self._monitor = Monitor(metric, "min" if trial.study.direction.name == "MINIMIZE" else "max")
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
+        found = self._monitor.look(trainer, pl_module)
+        if found is None or trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING:
             return
         hopeless = False
-        best = objective(trainer.callback_metrics, self._monitor)
-        if trainer.is_global_zero and best is not None:
+        value = float(trainer.callback_metrics.get(found.metric, math.nan))
+        if trainer.is_global_zero:
             with warnings.catch_warnings():
                 # A step that is trained again after a kill was told of before.
                 warnings.simplefilter("ignore")
-                self._trial.report(best[1], trainer.global_step)
+                self._trial.report(value, trainer.global_step)
             hopeless = self._trial.should_prune()
             if hopeless:
                 self._trial.set_user_attr(studies.PRUNED, trainer.global_step)

@@ -37,6 +37,7 @@ class Record:
             "run_id": run_id,
             "status": earlier.get("status", "running"),
             "metrics": earlier.get("metrics", {}),
+            "best": earlier.get("best"),
             "best_checkpoint": earlier.get("best_checkpoint"),
             "message": earlier.get("message", ""),
             "started": earlier.get("started", time.time()),
@@ -94,6 +95,7 @@ class Record:
     def finish(self, flag: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
         """The run is finished: take over what training left in its finished flag."""
         metrics, before = flag["metrics"], self._content["metrics"]
+        stopped = flag.get("stopped_early", "")
         step, begun = metrics.get("global_step"), self.attempts[-1]["first_step"]
         if begun == step == before.get("global_step"):
             # Nothing was left to train: what training took, and what it came to, is known already.
@@ -102,9 +104,11 @@ class Record:
             }
         self.update(
             status="finished",
-            message=not_finite(metrics),
+            message="; ".join(filter(None, (stopped, not_finite(metrics)))),
+            stopped_early=stopped,
             metrics=metrics,
             verdict=verdict,
+            best=flag.get("best"),
             best_checkpoint=flag["best_checkpoint"],
             ended=time.time(),
         )

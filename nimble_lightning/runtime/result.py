@@ -27,6 +27,7 @@ class Result:
         metrics: Final figures of the best weights, and of the training: `train_loss`, `train_runtime`,
             `train_steps_per_second`, `train_samples_per_second`, `global_step`.
         folder: The run folder.
+        best: What the run is judged by: `metric`, `mode`, the `reason`, and the `step` of the best weights.
         best_checkpoint: The checkpoint whose weights were evaluated last, if any.
         message: One or two lines for people.
         exit_code: What the command exits with.
@@ -45,6 +46,7 @@ class Result:
     seconds: float = 0.0
     verdict: dict[str, Any] = field(default_factory=lambda: dict(NOT_JUDGED))
     comes_back: bool = False
+    best: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any], message: str) -> Result:
@@ -60,6 +62,7 @@ class Result:
             status=record["status"],
             metrics=record.get("metrics", {}),
             folder=folder,
+            best=record.get("best") or {},
             best_checkpoint=Path(best) if best else None,
             message=message,
             exit_code=CRITERIA_NOT_MET if verdict["passed"] is False else FINISHED,
@@ -67,6 +70,11 @@ class Result:
             verdict=verdict,
             seconds=sum(max(0.0, a.get("end", a["start"]) - a["start"]) for a in attempts),
         )
+
+    @classmethod
+    def finished(cls, folder: Path, record: Mapping[str, Any]) -> Result:
+        """Of a run that came to its end, or was ended early for a reason that its record has."""
+        return cls.of(folder, record, ", ".join(filter(None, ("finished", record["stopped_early"]))))
 
     @classmethod
     def ahead(cls, folder: Path, message: str, exit_code: int) -> Result:

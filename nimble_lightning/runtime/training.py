@@ -20,6 +20,7 @@ from nimble_lightning.adapters.stop_iteration import watch_steps
 from nimble_lightning.ops.figures import number
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
+from nimble_lightning.runtime.best import Judged, chosen_at_end, stopped_early
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.effects import Trained, unheard
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
@@ -99,11 +100,12 @@ class Training:
         exporting.see(owner_of(parts))
         self._judge.begin(parts.user, parts)
         try:
-            metrics, best = self._fit(parts)
+            metrics, facts = self._fit(parts)
+            best = facts["best_checkpoint"]
             if parts.user is not None and parts.user.trains_by_itself:
                 metrics.update(whole_run.evaluated(parts.user))
             exporting.export(owner_of(parts), best, int(metrics["global_step"]))
-            self._finish(metrics, best)
+            self._finish(metrics, **facts)
         except BaseException as error:
             if self.trainer is not None:
                 error.nimble_step = self.trainer.global_step  # type: ignore[attr-defined]
@@ -116,7 +118,8 @@ class Training:
         provenance.of_whole_run(self.job, self.attempt, user, self.rank)
         metrics = whole_run.complete(user, returned, self.job.folder, self.rank)
         exporting.export(owner_of_returned(user.object, returned), None, None)
-        self._finish(metrics, None)
+        objective = chosen_at_end(metrics, self.config["monitor"], self.config["mode"])
+        self._finish(metrics, best=None if objective is None else {**objective.as_json(), "step": None})
         self._show(user, returned if isinstance(returned, torch.nn.Module) else None)
 
     def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
@@ -141,13 +144,15 @@ class Training:
         if self.local_rank == 0:
             flag.touch()
 
-    def _fit(self, parts: Parts) -> tuple[dict[str, float], str | None]:
+    def _fit(self, parts: Parts) -> tuple[dict[str, float], dict[str, Any]]:
+        """Final figures, and what else there is to say of the training."""
         meter = Meter(self.job.run_id, self.attempt, self.config)
         seeding = Seeding(self.config["seed"])
-        extra: list[L.Callback] = [seeding, meter, *self._pulse, *self._judge.watching]
+        judged = Judged(self.config["monitor"], self.config["mode"])
+        extra: list[L.Callback] = [seeding, meter, judged, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
-        if self._trial is not None and self.config["trial"]["prunes"]:
-            extra.append(Pruning(self._trial, self.config["monitor"]))
+        if self._trial is not None and (metric := self.config["trial"]["prunes"]):
+            extra.append(Pruning(self._trial, metric))
         trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
         mask_hyper_parameters(parts.module, parts.data)
         watch_steps(trainer, parts.module)
@@ -160,15 +165,31 @@ class Training:
         elif "train_loss" in trainer.callback_metrics:
             metrics["train_loss"] = number(trainer.callback_metrics["train_loss"])
         best = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "") or None
+        stopped = stopped_early(trainer)
         metrics.update(evaluate_best(trainer, parts, best))
-        return metrics, best
+        facts = {"best_checkpoint": best, "stopped_early": stopped}
+        return metrics, {**facts, "best": judged.facts(trainer, parts.module, metrics)}
 
-    def _finish(self, metrics: Mapping[str, float], best: str | None) -> None:
+    def _finish(
+        self,
+        metrics: Mapping[str, float],
+        *,
+        best: Mapping[str, Any] | None,
+        best_checkpoint: str | None = None,
+        stopped_early: str = "",
+    ) -> None:
         numbers = {k: float(v) if not isinstance(v, int) else v for k, v in metrics.items()}
         verdict = self._judge.verdict(self.trainer, numbers)
         everyones(None)
         if self.rank == 0:
-            facts = {"metrics": numbers, "best_checkpoint": best, "attempt": self.attempt, "verdict": verdict}
+            facts: dict[str, Any] = {
+                "metrics": numbers,
+                "best": best,
+                "best_checkpoint": best_checkpoint,
+                "stopped_early": stopped_early,
+                "attempt": self.attempt,
+                "verdict": verdict,
+            }
             if self.trainer is not None:
                 facts["epochs"] = self.trainer.current_epoch
             write_json(self.job.folder.finished, facts)

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
-from nimble_lightning.errors import TrainerError
-from nimble_lightning.validators.names import unknown
+from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.ops.figures import evaluated
+from nimble_lightning.ops.objective import Objective, choose
 from nimble_lightning.validators.verdict import Check, Verdict
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Baseline:
         reference: What to compare with, or a list: a run folder, a checkpoint, a file of safetensors, a
             folder or Hub id of a Hugging Face model, a name in `nl.models`, or `baseline`: the trainer's own
             `baseline(self)`, else the untrained model.
-        metric: What counts; None takes `val_loss` if there is one, else the first metric.
-        mode: "min" or "max"; None tells it from the metric's name.
+        metric: What counts; None takes what the run is judged by.
+        mode: "min" or "max"; None asks as the run does: its `mode`, torchmetrics, the words of the name.
         margin: How much better it has to be, in the metric's own unit.
         seed: Of the resampling.
 
@@ -69,11 +70,14 @@ class Baseline:
         if run.module is None and not references.are_figures(run):
             return Verdict(None if self.reference == ("baseline",) else False, _NOTHING)
         ours = run.evaluate() if run.module is not None else _figures_of(run.metrics)
-        name = self.metric or _chosen(ours.metrics)
-        if name not in ours.metrics:
-            return Verdict(False, f"cannot be compared: {unknown('metric', name, ours.metrics)}")
+        try:
+            objective = self._objective(run, ours)
+        except RequestError as error:
+            return Verdict(False, f"cannot be compared: {error}".replace("\n", "; "))
         found = [
-            self._compared(name, ours, references.measured(reference, run), references.told(reference, run))
+            self._compared(
+                objective, ours, references.measured(reference, run), references.told(reference, run)
+            )
             for reference in self.reference
         ]
         checks = tuple(self._check(comparison) for comparison in found)
@@ -85,11 +89,19 @@ class Baseline:
             {"comparisons": facts},
         )
 
-    def _compared(self, name: str, ours: Measured, theirs: Measured, told: str) -> Comparison:
-        from nimble_lightning.ops.figures import direction
+    def _objective(self, run: Run, ours: Measured) -> Objective:
+        monitor = self.metric or run.config.get("monitor")
+        mode = self.mode or (run.config.get("mode") if monitor == run.config.get("monitor") else None)
+        found = choose(evaluated(ours.metrics), monitor, mode, getattr(run.module, "higher_is_better", {}))
+        if found is None:
+            raise RequestError("the evaluation gave no metric")
+        _ = found.required_mode
+        return found
+
+    def _compared(self, objective: Objective, ours: Measured, theirs: Measured, told: str) -> Comparison:
         from nimble_lightning.validators.comparison import Comparison, interval_of_mean
 
-        mode: Any = self.mode or direction(name)
+        name, mode = objective.metric, objective.required_mode
         value, other = ours.metrics[name], theirs.metrics.get(name, float("nan"))
         mine, its = ours.samples.get(name), theirs.samples.get(name)
         if mine is None or its is None:
@@ -120,12 +132,6 @@ def _figures_of(metrics: Mapping[str, float]) -> Measured:
     from nimble_lightning.validators.measuring import Measured
 
     return Measured(metrics)
-
-
-def _chosen(metrics: Mapping[str, float]) -> str:
-    """The metric that counts where none is named, as the best checkpoint is chosen."""
-    own = [name for name in metrics if not name.startswith(("train_", "global_step"))]
-    return "val_loss" if "val_loss" in own else next(iter(own), "val_loss")
 
 
 def _facts(comparison: Comparison) -> dict[str, Any]:

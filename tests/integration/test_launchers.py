@@ -83,7 +83,8 @@ def test_members_have_their_folders_and_one_that_fails_is_told_of(launcher: str)
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_search_works_with_any_launcher(launcher: str) -> None:
     pytest.importorskip("optuna")
-    code, text, summary = sweep(launcher, "hydra/sweeper=search", "hydra.sweeper.trials=3", "launch.jobs=2")
+    search = ["hydra/sweeper=search", "monitor=ranks", "mode=max", "hydra.sweeper.trials=3"]
+    code, text, summary = sweep(launcher, *search, "launch.jobs=2")
     assert code == 0, text
     assert [member["status"] for member in summary["members"]] == ["finished"] * 3
     assert all("params.lr=" in member["overrides"][0] for member in summary["members"])

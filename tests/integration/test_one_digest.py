@@ -70,7 +70,7 @@ SETTINGS = [
 
 def sample(trials: int, *settings: str) -> None:
     Path("sampled.py").write_text(dedent(TRAINER))
-    search = ["-m", "hydra/sweeper=search", f"hydra.sweeper.trials={trials}"]
+    search = ["-m", "hydra/sweeper=search", "monitor=val_loss", f"hydra.sweeper.trials={trials}"]
     done = Command(*search, *SETTINGS, *settings).end(3600)
     assert done.returncode == 0, done
 

@@ -148,3 +148,75 @@ def test_where_there_is_nothing_to_search_that_is_said() -> None:
         text.replace('param(1.0, low=0.0, high=10.0, when={"kind": "far"})', "1.0")
     )
     assert "nothing to search for" in search(code=2)
+
+
+ACCURATE = """
+import torch, torchmetrics
+from nimble_lightning import NimbleTrainer, param
+
+class Accurate(NimbleTrainer):
+    def pre_process(self, *, share: float = param(0.5, low=0.0, high=1.0)):
+        x = torch.zeros(8, 1)
+        self.train_data = self.eval_data = (x, x)
+        self.model = torch.nn.Linear(1, 1)
+        self.share = share
+        self.shown = torchmetrics.MeanSquaredError()
+
+    def train(self, batch):
+        return self.model(batch[0]).square().mean()
+
+    def evaluate(self, batch):
+        self.shown.update(torch.full((8,), self.share), torch.zeros(8))
+        return {"accuracy": self.share, "zorp": self.share, "quality": self.shown}
+"""
+
+
+def accurate(*more: str, code: int = 0) -> str:
+    Path("accurate.py").write_text(dedent(ACCURATE))
+    words = ["trainer=accurate.py", "output_dir=outputs", "name=my_trainer", *SETTINGS[1:3], *SETTINGS[5:]]
+    return Command("-m", *words, *more).end_with(code)
+
+
+def test_a_search_finds_the_highest_accuracy_and_everybody_says_the_same() -> None:
+    text = accurate("hydra.sweeper.trials=4", "monitor=accuracy", "callbacks=[best_checkpoint]")
+    reached = {n: metrics(n)["accuracy"] for n in range(4)}
+    best = max(reached, key=lambda n: reached[n])
+    assert [trial.value for trial in trials()] == [reached[n] for n in range(4)]
+    address = f"sqlite:///{SWEEP.absolute()}/study.db"
+    study = studies.optuna().load_study(study_name=studies.NAME, storage=address)
+    assert (study.direction.name, study.best_trial.number) == ("MAXIMIZE", best)
+    assert (summary()["best"], summary()["objectives"]) == ([best], {"accuracy": "maximize"})
+    assert f"judged by accuracy, higher is better (by its name)\nbest: job {best}  accuracy=" in text
+    page = (SWEEP / "report.html").read_text()
+    assert f"member {best}<" in page
+    assert "judged by accuracy, higher is better" in page
+    assert "trial.id" not in page
+
+
+def test_a_search_that_does_not_know_what_it_looks_for_is_refused_before_it_begins() -> None:
+    assert "A search has to know what it looks for" in accurate(code=2)
+    assert "Add mode=min or mode=max" in accurate("monitor=zorp", code=2)
+    assert not SWEEP.exists()
+
+
+def test_a_search_goes_on_for_what_it_was_begun_for_and_for_nothing_else() -> None:
+    accurate("hydra.sweeper.trials=1", "monitor=zorp", "mode=max")
+    assert "begun to maximize zorp, and is asked now to minimize zorp" in accurate(
+        "hydra.sweeper.trials=2", "monitor=zorp", "mode=min", code=2
+    )
+    accurate("hydra.sweeper.trials=2")
+    assert [trial.value for trial in trials()] == [metrics(n)["zorp"] for n in range(2)]
+    assert summary()["objectives"] == {"zorp": "maximize"}
+
+
+def test_a_name_that_torchmetrics_contradicts_ends_the_search_before_it_is_told_wrongly() -> None:
+    text = accurate("hydra.sweeper.trials=2", "monitor=quality", "launch.jobs=1", code=2)
+    assert "looks for quality, higher is better (by its name)" in text
+    assert "job 0 found quality, lower is better (as torchmetrics says)" in text
+    assert "COMPLETE" not in [trial.state.name for trial in trials()]
+
+
+def test_one_figure_is_pruned_by_and_not_several() -> None:
+    several = "hydra.sweeper.objectives={accuracy: maximize, zorp: minimize}"
+    assert "ends trials by one figure" in accurate(several, "hydra.sweeper.pruner=median", code=2)
+    assert "expected minimize or maximize" in accurate("hydra.sweeper.objectives={accuracy: up}", code=2)

@@ -42,7 +42,7 @@ def test_a_search_hands_in_what_it_proposes() -> None:
     pytest.importorskip("optuna")
     text = command(
         "-m", *SETTINGS, "params.step_seconds=0", "params.lr=interval(1e-4,1e-1)", "sweep_id=s",
-        "launch=slurm", "launch.jobs=2", "hydra/sweeper=search", "hydra.sweeper.trials=3",
+        "launch=slurm", "launch.jobs=2", "hydra/sweeper=search", "hydra.sweeper.trials=3", "monitor=val_loss",
     )  # fmt: skip
     assert [record(f"s/{n}")["status"] for n in range(3)] == ["finished"] * 3, text
     assert "best: job" in text

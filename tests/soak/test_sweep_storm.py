@@ -183,7 +183,8 @@ def test_a_sweep_in_the_storm_comes_to_the_same_bits(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(2))
 def test_a_search_in_the_storm_tells_every_trial_once_and_loses_none(seed: int) -> None:
     pytest.importorskip("optuna")
-    words = ["hydra/sweeper=search", f"hydra.sweeper.trials={MEMBERS}", "params.wait=0.1", "sweep_id=storm"]
+    words = ["hydra/sweeper=search", "monitor=val_loss", f"hydra.sweeper.trials={MEMBERS}", "params.wait=0.1"]
+    words.append("sweep_id=storm")
     assert endure(SWEEPS / "storm", seed, *words) > 0
     told = trials(SWEEPS / "storm")
     assert [trial.state.name for trial in told] == ["COMPLETE"] * MEMBERS

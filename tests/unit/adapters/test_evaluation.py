@@ -231,3 +231,15 @@ def test_figures_that_differ_between_ranks_are_refused_and_rounding_is_not(
     for other in (0.30001, math.nan, math.inf):
         with pytest.raises(TrainerError, match="corr is 0.3 on rank 0 .* that rank's own samples"):
             on_two_ranks(0.3, other)
+
+
+def test_torchmetrics_objects_say_which_of_their_figures_are_better_higher() -> None:
+    means = Means()
+    both = torchmetrics.MetricCollection([torchmetrics.MeanSquaredError(), torchmetrics.R2Score()])
+    both.update(torch.tensor([1.0, 2.0]), torch.tensor([1.0, 3.0]))
+    unknown = torchmetrics.MeanMetric()
+    unknown.update(1.0)
+    means.add({"both": both, "mean": unknown}, 2)
+    figures = means.compute(torch.device("cpu"))
+    assert means.higher_is_better == {"MeanSquaredError": False, "R2Score": True}
+    assert figures.keys() == {"MeanSquaredError", "R2Score", "mean"}

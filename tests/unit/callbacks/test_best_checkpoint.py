@@ -1,20 +1,21 @@
-"""The best weights are kept, whatever the disk does."""
+"""The best weights are kept: the best by their own figures, whatever the disk does."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import pytest
 import torch
+import torchmetrics
 from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 from nimble_lightning.callbacks import BestCheckpoint
-from nimble_lightning.ops.figures import direction
+from nimble_lightning.errors import RequestError
 
 
 class Improves(BoringModel):
@@ -91,9 +92,106 @@ def test_what_cannot_be_deleted_does_not_end_the_training(tmp_path: Path) -> Non
     assert Path(best.best_model_path).name == "best-00000003.ckpt"
 
 
+class Logs(BoringModel):
+    """Logs a figure that takes these values, one a validation."""
+
+    def __init__(self, name: str, values: Sequence[float], metric: torchmetrics.Metric | None = None) -> None:
+        super().__init__()
+        self.name, self.values, self.metric = name, values, metric
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        output = super().training_step(batch, batch_idx)
+        self.log("train/loss", output["loss"])
+        return output
+
+    def on_validation_epoch_end(self) -> None:
+        value = torch.tensor(float(self.values[self.trainer.current_epoch]))
+        if self.metric is not None:
+            self.metric.update(value[None], torch.zeros(1))
+        self.log(self.name, value if self.metric is None else self.metric)
+
+
+def watched(folder: Path, model: L.LightningModule, best: BestCheckpoint, **options: Any) -> BestCheckpoint:
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "accelerator": "cpu",
+    }
+    few = {"limit_train_batches": 1, "limit_val_batches": 1, "max_epochs": 4, **options}
+    trainer = L.Trainer(default_root_dir=folder, callbacks=[best], **quiet, **few)
+    trainer.fit(model, datamodule=BoringDataModule())
+    return best
+
+
+VALUES = (3.0, 1.0, 4.0, 2.0)
+NAN = float("nan")
+
+
 @pytest.mark.parametrize(
-    ("metric", "expected"),
-    [("val_loss", "min"), ("eval/WER", "min"), ("accuracy", "max"), ("glossary", "max"), ("rmse", "min")],
+    ("name", "asked", "step"),
+    [
+        ("accuracy", {}, 3),
+        ("val_ce", {}, 2),
+        ("mean_gap", {"mode": "min"}, 2),
+        ("mean_gap", {"monitor": "mean_gap", "mode": "max"}, 3),
+        ("accuracy", {"monitor": "accuracy", "mode": "min"}, 2),
+    ],
 )
-def test_the_words_of_a_metric_say_which_way_is_better(metric: str, expected: str) -> None:
-    assert direction(metric) == expected
+def test_the_best_is_the_best_of_what_was_logged(
+    tmp_path: Path, name: str, asked: dict[str, Any], step: int
+) -> None:
+    best = watched(tmp_path, Logs(name, VALUES), BestCheckpoint(**asked))
+    assert (best.best_step, Path(best.best_model_path).name) == (step, f"best-{step:08d}.ckpt")
+    assert float(best.best_model_score or 0.0) == VALUES[step - 1]
+
+
+def test_a_torchmetrics_object_says_which_way_is_better(tmp_path: Path) -> None:
+    best = watched(tmp_path, Logs("score", VALUES, torchmetrics.MeanSquaredError()), BestCheckpoint())
+    assert best.best_step == 2
+    assert str(best.objective) == "score, lower is better (as torchmetrics says)"
+
+
+def test_where_nobody_knows_what_is_better_the_newest_are_kept_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    best = watched(tmp_path, Logs("mean_gap", VALUES), BestCheckpoint())
+    assert (best.best_step, names(tmp_path)) == (4, ["best-00000004.ckpt"])
+    assert [record.getMessage() for record in caplog.records if "best:" in record.getMessage()] == [
+        "best: mean_gap (not known to be better lower or higher, type mode=min or mode=max): "
+        "the newest weights are kept"
+    ]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "val_ce"])
+def test_what_is_no_number_is_never_best(tmp_path: Path, name: str) -> None:
+    best = watched(tmp_path, Logs(name, (NAN, 2.0, float("inf"), NAN)), BestCheckpoint())
+    assert (best.best_step, best.best_model_score) == (2, 2.0)
+    none = watched(tmp_path / "none", Logs(name, (NAN,) * 4), BestCheckpoint())
+    assert none.best_model_path == ""
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [("acuracy", "did you mean accuracy"), ("mean_gap", "Add mode=min or mode=max")],
+)
+def test_a_monitor_that_cannot_be_followed_is_refused_before_training(
+    tmp_path: Path, asked: str, message: str
+) -> None:
+    model = Logs("accuracy" if asked == "acuracy" else "mean_gap", VALUES)
+    with pytest.raises(RequestError, match=message):
+        watched(tmp_path, model, BestCheckpoint(asked))
+    assert model.trainer.global_step == 0
+
+
+def test_a_figure_of_the_training_is_followed_when_it_is_asked_for(tmp_path: Path) -> None:
+    best = watched(tmp_path, Logs("accuracy", VALUES), BestCheckpoint("train/loss"))
+    assert str(best.objective) == "train/loss, lower is better (by its name)"
+    assert best.best_step is not None
+
+
+def test_what_was_chosen_comes_back_with_the_checkpoint(tmp_path: Path) -> None:
+    first = watched(tmp_path, Logs("accuracy", VALUES), BestCheckpoint())
+    again = BestCheckpoint(dirpath=first.dirpath)
+    again.load_state_dict(first.state_dict())
+    assert (again.objective, again.best_step, again.mode) == (first.objective, 3, "max")

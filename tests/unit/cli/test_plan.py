@@ -121,15 +121,11 @@ def test_what_exists_is_set_without_a_plus(word: str, key: str, expected: Any) -
 
 
 def test_a_member_that_is_off_needs_what_its_class_needs() -> None:
-    said = refusal("callbacks.early_stopping=true")
-    assert (
-        said
-        == "callbacks.early_stopping.monitor takes its value from monitor, which is not set\nAdd monitor=..."
+    said = refusal("callbacks.early_stopping=true", "callbacks.early_stopping.patience=${monitor}")
+    assert said == (
+        "callbacks.early_stopping.patience takes its value from monitor, which is not set\nAdd monitor=..."
     )
-    assert (
-        value("callbacks.early_stopping.patience", "callbacks.early_stopping=true", "monitor=a", "mode=max")
-        == 3
-    )
+    assert value("callbacks.early_stopping.patience", "callbacks.early_stopping=true") == 3
 
 
 def test_hydra_gets_overrides_that_lead_to_the_same_configuration() -> None:

@@ -9,42 +9,71 @@ from typing import Any
 import pytest
 
 from nimble_lightning.cli.outcomes import Outcome
-from nimble_lightning.cli.summary import best, objectives_of, write
+from nimble_lightning.cli.summary import best, judged_by, said, write
+from nimble_lightning.ops.objective import Objective
+
+HIGH = Objective("a", "max", "by its name")
+LOW = Objective("a", "min", "as asked")
+FAST = Objective("t", "min", "as asked")
+OPEN = Objective("a", None, "nobody knows")
 
 
 def member(job: int, status: str = "finished", **metrics: float) -> dict[str, Any]:
     return {"job": job, "status": status, "metrics": metrics}
 
 
+def ended(number: int, objective: Objective | None = None, **metrics: float) -> Outcome:
+    """A member whose folder tells what it is judged by."""
+    folder = Path.cwd() / "mine" / str(number)
+    folder.mkdir(parents=True)
+    judged = None if objective is None else objective.as_json()
+    (folder / "run.json").write_text(json.dumps({"metrics": metrics, "best": judged}))
+    return Outcome(number, (f"params.lr={number}",), "finished", 0, folder)
+
+
 def test_the_best_is_the_one_that_none_beats() -> None:
     members = [member(0, a=0.5), member(1, a=0.9), member(2, "failed"), member(3, "pruned", a=0.95)]
-    assert best(members, {"a": "maximize"}) == [1]
-    assert best(members, {"a": "minimize"}) == [0]
+    assert best(members, [HIGH]) == [1]
+    assert best(members, [LOW]) == [0]
 
 
 def test_of_several_objectives_the_whole_front_is_best() -> None:
     members = [member(0, a=0.9, t=10), member(1, a=0.8, t=5), member(2, a=0.8, t=7), member(3, a=0.99)]
-    assert best(members, {"a": "maximize", "t": "minimize"}) == [0, 1]
+    assert best(members, [HIGH, FAST]) == [0, 1]
 
 
-@pytest.mark.parametrize("value", [float("nan")])
-def test_what_is_no_number_is_never_best(value: float) -> None:
-    assert best([member(0, a=value), member(1, a=1.0)], {"a": "minimize"}) == [1]
-    assert best([member(0, a=value)], {"a": "minimize"}) == []
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("objective", [HIGH, LOW])
+def test_what_is_no_number_is_never_best(value: float, objective: Objective) -> None:
+    assert best([member(0, a=value), member(1, a=1.0)], [objective]) == [1]
+    assert best([member(0, a=value)], [objective]) == []
 
 
-def test_without_a_figure_nobody_is_best() -> None:
-    assert best([member(0), member(1)], {}) == []
+def test_without_a_figure_or_a_direction_nobody_is_best() -> None:
+    assert best([member(0, a=1.0), member(1, a=2.0)], []) == []
+    assert best([member(0, a=1.0), member(1, a=2.0)], [OPEN]) == []
 
 
-def test_the_monitored_figure_is_the_objective_unless_told_otherwise() -> None:
-    ended = [
-        Outcome(0, (), "failed", 1, Path("0")),
-        Outcome(1, (), "finished", 0, Path("1"), ("val_loss", 1.0)),
+def test_members_say_what_they_are_judged_by() -> None:
+    assert judged_by([ended(0, HIGH), ended(1), ended(2, HIGH)]) == [HIGH]
+    assert judged_by([ended(3)]) == []
+
+
+def test_where_members_do_not_agree_nobody_is_best_and_it_is_said() -> None:
+    members = [ended(0, HIGH, a=1.0), ended(1, FAST, t=1.0)]
+    (found,) = judged_by(members)
+    assert found.mode is None
+    assert said(members, [found]) == [
+        "judged by a or t (on which the members do not agree, type monitor=NAME)"
     ]
-    assert objectives_of(ended, None) == {"val_loss": "minimize"}
-    assert objectives_of(ended, "max") == {"val_loss": "maximize"}
-    assert objectives_of(ended[:1], None) == {}
+
+
+def test_the_best_is_told_with_its_figure_its_direction_and_its_values() -> None:
+    members = [ended(0, a=0.5), ended(1, a=0.25), ended(2, a=0.5)]
+    assert said(members, [HIGH]) == [
+        "judged by a, higher is better (by its name)",
+        "best: job 0  a=0.5  params.lr=0  (and as good: job 2)",
+    ]
 
 
 def test_it_holds_each_member_with_what_was_asked_and_what_came_of_it() -> None:
@@ -53,10 +82,12 @@ def test_it_holds_each_member_with_what_was_asked_and_what_came_of_it() -> None:
     attempts = [{"number": 1, "cause": "hang", "reason": "no step for 3 s", "first_step": 0, "last_step": 4}]
     run = {"run_id": "mine-0", "metrics": {"val_loss": 0.5}, "attempts": attempts}
     (folder / "run.json").write_text(json.dumps(run))
-    ended = Outcome(0, ("params.lr=1",), "finished", 0, folder, ("val_loss", 0.5), 2.5, "finished")
-    content = json.loads(write(folder.parent, [ended], {"val_loss": "minimize"}, 0).read_text())
+    over = Outcome(0, ("params.lr=1",), "finished", 0, folder, ("val_loss", 0.5), 2.5, "finished")
+    judged = Objective("val_loss", "min", "by its name")
+    content = json.loads(write(folder.parent, [over], [judged], 0).read_text())
     assert (content["sweep_id"], content["status"], content["exit_code"]) == ("mine", "finished", 0)
     assert content["best"] == [0]
+    assert (content["objectives"], content["reason"]) == ({"val_loss": "minimize"}, "by its name")
     (found,) = content["members"]
     assert found["overrides"] == ["params.lr=1"]
     assert found["attempts"][0]["cause"] == "hang"

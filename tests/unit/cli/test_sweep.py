@@ -8,7 +8,6 @@ import pytest
 
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep import exit_code, table
-from nimble_lightning.ops.figures import objective
 
 
 def job(number: int, code: int = 0, words: tuple[str, ...] = ()) -> Outcome:
@@ -31,19 +30,3 @@ def test_the_table_shows_what_differs_and_where_it_is() -> None:
 )
 def test_the_worst_job_decides_the_exit_code(codes: list[int], expected: int) -> None:
     assert exit_code([job(n, code) for n, code in enumerate(codes)]) == expected
-
-
-@pytest.mark.parametrize(
-    ("metrics", "monitor", "expected"),
-    [
-        ({"accuracy": 0.5, "val_loss": 1.0}, None, ("val_loss", 1.0)),
-        ({"train_loss": 0.1, "accuracy": 0.5}, None, ("accuracy", 0.5)),
-        ({"accuracy": 0.5, "f1": 0.4}, "f1", ("f1", 0.4)),
-        ({"accuracy": 0.5}, "f1", None),
-        ({"train_loss": 0.1}, None, None),
-    ],
-)
-def test_the_monitored_figure_is_the_objective(
-    metrics: dict[str, float], monitor: str | None, expected: tuple[str, float] | None
-) -> None:
-    assert objective(metrics, monitor) == expected

@@ -27,7 +27,7 @@ def close() -> Iterator[None]:
 
 
 def open_study(address: str) -> Any:
-    return studies.open_study(address, pruner=studies.pruner(None), directions=["minimize"])
+    return studies.open_study(address, pruner=studies.pruner(None), objectives={"x": "minimize"})
 
 
 def test_it_is_continued_where_it_was(address: str) -> None:
@@ -38,7 +38,6 @@ def test_it_is_continued_where_it_was(address: str) -> None:
         studies.finished(study, trial.number, [value])
     again = open_study(address)
     assert [trial.value for trial in again.trials] == [2.0, 1.0]
-    assert [trial.number for trial in studies.best(again)] == [1]
 
 
 def test_a_trial_of_which_nothing_was_told_comes_back_with_its_values(address: str) -> None:
@@ -81,20 +80,19 @@ def test_it_hears_of_the_same_end_once(address: str) -> None:
     assert [t.value for t in study.trials] == [1.0]
 
 
-def test_one_that_ended_early_counts_as_pruned_and_never_as_best(address: str) -> None:
+def test_one_that_ended_early_counts_as_pruned(address: str) -> None:
     study = open_study(address)
     trial = study.ask()
     studies.open_trial(address, trial._trial_id).set_user_attr(studies.PRUNED, 10)
     assert studies.finished(study, trial.number, [0.0]) == "PRUNED"
     assert study.trials[0].state.name == "PRUNED"
-    assert studies.best(study) == []
 
 
 @pytest.mark.parametrize("name", studies.SAMPLERS)
 def test_every_sampler_proposes(name: str, address: str) -> None:
     if name == "cmaes":
         pytest.importorskip("cmaes")
-    study = studies.open_study(address, pruner=studies.pruner("median"), directions=["maximize"])
+    study = studies.open_study(address, pruner=studies.pruner("median"), objectives={"x": "maximize"})
     trial = studies.Proposer(name, 0, {"x": [1, 2]}).ask(study)
     assert trial.suggest_categorical("x", [1, 2]) in (1, 2)
 
