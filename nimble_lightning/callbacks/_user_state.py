@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nimble_lightning.checkpoint.attributes import Attributes
+from nimble_lightning.data.fetch import READ_AHEAD
 from nimble_lightning.ops.members import is_users, reachable
 from nimble_lightning.ranks import gathered_by_first, world_size
 
@@ -23,14 +24,12 @@ _OURS = ("trial", "device_mesh", "log", "_sink")
 _DATA = ("train_data", "train_dataset", "eval_data", "val_data", "eval_dataset", "test_data", "test_dataset")
 _READERS = (Dataset, DataLoader, Sampler)
 _MOST_NAMED = 5
+# A list of so many is one of samples.
+_MANY = 1000
 _ROOTS = ("self", "datamodule", "optimizer")
 _KEEP_PLAIN = (
     "keep plain values, arrays, tensors or random generators there, or define state_dict() and "
     "load_state_dict()"
-)
-_READ_AHEAD = (
-    "it changes where samples are read, ahead of training; let them depend on their "
-    "index, set_epoch() and random generators"
 )
 
 
@@ -46,7 +45,6 @@ class UserState:
     def __init__(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self._said: set[str] = set()
         self._attributes: Attributes | None = None
-        self._restored: dict[str, Any] | None = None
         try:
             self._attributes = _attributes_of(trainer, module)
         except Exception as error:  # objects may be of any kind, and none of them ends a run
@@ -82,7 +80,7 @@ class UserState:
         variables = {path: kind for path, kind in aside if not path.startswith(_ROOTS)}
         self._name_new(attributes.not_kept, _KEEP_PLAIN)
         self._name_new(variables, "keep it in an attribute of the trainer")
-        self._name_new({path: kind for path, kind in aside if path not in variables}, _READ_AHEAD)
+        self._name_new({path: kind for path, kind in aside if path not in variables}, READ_AHEAD)
 
     def _name_new(self, found: Mapping[str, str], hint: str) -> None:
         new = {path: kind for path, kind in found.items() if path not in self._said}
@@ -131,7 +129,8 @@ def _reading(roots: dict[str, Any], owner: Any) -> set[int]:
     readers: list[Any] = [
         thing for _, thing, _ in reachable(roots.items()) if issubclass(type(thing), _READERS)
     ]
-    readers += [thing for name in _DATA if is_users(thing := getattr(owner, name, None))]
+    data = [getattr(owner, name, None) for name in _DATA]
+    readers += [thing for thing in data if is_users(thing) or (type(thing) is list and len(thing) > _MANY)]
     known = {id(root) for root in roots.values()}
     within = reachable((("", thing) for thing in readers), closed=lambda thing: id(thing) in known)
     found = {id(thing) for _, thing, _ in within if is_users(thing)}

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+import marshal
 import random
 import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any
 
@@ -21,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nimble_lightning.checkpoint.values import GENERATORS, KINDS, Reader, Unsavable, Writer
+from nimble_lightning.checkpoint.values import GENERATORS, KINDS, Kind, Reader, Unsavable, Writer
 from nimble_lightning.ops.members import MOST_ITEMS, attributes, is_users, reachable
 from nimble_lightning.ops.secrets import known
 
@@ -29,7 +31,10 @@ from nimble_lightning.ops.secrets import known
 # were written to, and of arrays a sample is compared.
 SMALL = 1 << 20
 _SAMPLE, _FEW = 1 << 16, 1 << 10
+_SHORT = 64
 _GONE = object()
+# Within one another, where data is read from, they are the data.
+_ROWS = (list, tuple, dict, Tensor, np.ndarray)
 
 
 class Attributes:
@@ -63,15 +68,20 @@ class Attributes:
         """What changed and cannot be put back, by path, with what it is, as of the last `state`."""
         self.not_kept_aside: dict[str, str] = {}
         """The same for what is aside."""
-        for path, thing, owner in self._found():
+        rows: set[int] = set()
+        for path, thing, owner in self._found(elsewhere):
             self._things[path] = _held(thing)
             self._places[id(thing)] = path
             if id(thing) in aside or owner in self._aside:
                 self._aside.add(path)
+                if type(thing) in _ROWS and type(self._thing(owner or path)) in _ROWS:
+                    rows.add(id(thing))
         # Only now is it known of everything whether both processes have it.
         for path in self._things:
             thing = self._thing(path)
             if thing is _GONE:
+                continue
+            if id(thing) in rows:
                 continue
             content = None if id(thing) in elsewhere else _content(thing)
             if content is not None:
@@ -125,12 +135,14 @@ class Attributes:
     # --- what there is
     # --------------------------------------------------------------------------------------------------
 
-    def _found(self) -> Iterator[tuple[str, Any, str | None]]:
+    def _found(self, elsewhere: Collection[int]) -> Iterator[tuple[str, Any, str | None]]:
         """Everything, each with its path and the path of what it was found in; root after root."""
         known = {id(root) for root in self._roots.values()}
         closed = lambda thing: id(thing) in known or _tells_its_state(thing)  # noqa: E731
         for path, root in self._roots.items():
             yield path, root, None
+            if _tells_its_state(root) and id(root) not in elsewhere:
+                continue
             below = [(f"{path}.{name}", value) for name, value in self._names(path, root).items()]
             for kind in ("_modules", "_parameters", "_buffers") if isinstance(root, torch.nn.Module) else ():
                 below += [(f"{path}.{name}", part) for name, part in vars(root)[kind].items()]
@@ -231,8 +243,7 @@ def _held(thing: Any) -> Callable[[], Any]:
 
 def _content(thing: Any) -> Callable[[Callable[[Any], Any]], Any] | None:
     """What writes its content, if that can change in place and can be put back."""
-    kind = next((KINDS[base] for base in type(thing).__mro__ if base in KINDS), None)
-    if kind is not None:
+    if (kind := _kind(thing)) is not None:
         exact = type(thing) in KINDS or issubclass(type(thing), dict | list | set | deque)
         return (lambda write: kind.content(thing, write)) if exact and not _is_global(thing) else None
     if _tells_its_state(thing):
@@ -242,13 +253,17 @@ def _content(thing: Any) -> Callable[[Callable[[Any], Any]], Any] | None:
 
 
 def _fill(thing: Any, content: Any, reader: Reader) -> None:
-    kind = next((KINDS[base] for base in type(thing).__mro__ if base in KINDS), None)
-    if kind is not None:
+    if (kind := _kind(thing)) is not None:
         kind.fill(thing, content, reader.read)
     elif _tells_its_state(thing):
         thing.load_state_dict(reader.read(content))
     else:
         raise LookupError(type(thing).__name__)
+
+
+def _kind(thing: Any) -> Kind | None:
+    exact = KINDS.get(type(thing))
+    return exact or next((KINDS[base] for base in type(thing).__mro__ if base in KINDS), None)
 
 
 def _tells_its_state(thing: Any) -> bool:
@@ -305,6 +320,10 @@ def _token(thing: Any) -> list[Any] | None:
 
 def _digest(value: Any) -> bytes:
     """Of what a `Writer` wrote."""
+    with suppress(ValueError):  # a tensor is in it, or a type of torch's
+        # In this version without references: what is equal is written alike.
+        plain = marshal.dumps(value, 2)
+        return plain if len(plain) < _SHORT else hashlib.blake2b(plain, digest_size=16).digest()
     hashed = hashlib.blake2b(digest_size=16)
 
     def add(item: Any) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from nimble_lightning.data.collate import collate_columns
@@ -16,6 +17,14 @@ from nimble_lightning.data.loader import Position
 from nimble_lightning.data.options import Options
 from nimble_lightning.data.rng import seeded
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.ops.members import attributes
+
+log = logging.getLogger(__name__)
+
+READ_AHEAD = (
+    "it changes where samples are read, ahead of training; let them depend on their index, set_epoch() and "
+    "random generators"
+)
 
 
 class Job(NamedTuple):
@@ -43,6 +52,17 @@ class Fetch:
         self._own = Generators()
 
     def __getitems__(self, job: Job) -> Any:
+        # Nobody else sees what changes in a worker, and one of them is enough to tell.
+        telling = self._epoch is None and (worker := get_worker_info()) is not None and worker.id == 0
+        before = _numbers(self._dataset) if telling else {}
+        batch = self._fetch(job)
+        after = _numbers(self._dataset) if telling else {}
+        if changed := [name for name, value in after.items() if value != before.get(name)]:
+            names = ", ".join(f"{type(self._dataset).__name__}.{name}" for name in changed)
+            log.warning("not restored after a kill: %s; %s", names, READ_AHEAD)
+        return batch
+
+    def _fetch(self, job: Job) -> Any:
         keys = ("fetch", self._seed, job.epoch, job.key)
         with seeded(*keys):
             if job.epoch != self._epoch:
@@ -107,6 +127,11 @@ class Feed:
         """End the workers."""
         shut_down(self._running)
         self._loader._iterator = None
+
+
+def _numbers(dataset: Any) -> dict[str, Any]:
+    """What it counts, by name."""
+    return {name: value for name, value in attributes(dataset).items() if type(value) in (int, float, bool)}
 
 
 class _Jobs:

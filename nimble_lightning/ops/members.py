@@ -71,7 +71,9 @@ def members(thing: Any) -> Iterator[tuple[str, Any]]:
         return _closure(thing)
     if is_users(thing) or f"{type(thing).__module__}.".startswith(_OPEN):
         return _attributes(thing)
-    return iter(())
+    # Whoever wraps a function, the function may be a user's.
+    wrapped = attributes(thing).get("__wrapped__")
+    return iter(() if wrapped is None else [(".__wrapped__", wrapped)])
 
 
 def _items(thing: Any) -> Iterator[tuple[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -193,3 +194,20 @@ def test_what_is_not_restored_is_named_once(tmp_path: Path, caplog: pytest.LogCa
     assert "test_user_state.VARIABLE (list); keep it in an attribute" in variable
     assert "self.train_data.calls (int)" in read
     assert "self.train_data" not in mine
+
+
+def test_what_changes_in_a_worker_is_named_by_it(tmp_path: Path) -> None:
+    # Of another process, so that only a file hears of it.
+    log, heard = logging.getLogger("nimble_lightning.data.fetch"), logging.FileHandler(tmp_path / "log")
+    log.addHandler(heard)
+    try:
+        _, data = parts(Forgetful, {"workers": 2})
+        data.setup("fit")
+        loader = data.train_dataloader()
+        assert len(list(loader)) == 6
+        loader.close()
+    finally:
+        log.removeHandler(heard)
+        heard.close()
+    said = (tmp_path / "log").read_text()
+    assert said.count("not restored after a kill: CountedRows.calls; it changes where samples are read") == 1

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.data.generators import Generators
 
 
@@ -35,7 +36,14 @@ def closed_over(held: Held) -> Any:
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda held: held, lambda held: held.draw, closed_over, lambda h: functools.partial(print, h)]
+    "wrap",
+    [
+        lambda held: held,
+        lambda held: held.draw,
+        lambda held: Watched(held.draw),
+        closed_over,
+        lambda held: functools.partial(print, held),
+    ],
 )
 def test_they_draw_what_the_keys_say_and_nobody_else_notices(wrap: Any) -> None:
     held, untouched = Held(), Held()
