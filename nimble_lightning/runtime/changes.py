@@ -141,7 +141,8 @@ def _differences(then: Any, now: Any, path: tuple[str, ...] = ()) -> Iterator[Ch
     sections = all(isinstance(side, Mapping) or side is None for side in (then, now))
     if sections and _target(then) == _target(now):
         for name in {**(then or {}), **(now or {})}:
-            yield from _differences((then or {}).get(name), (now or {}).get(name), (*path, str(name)))
+            if name != "_target_":
+                yield from _differences((then or {}).get(name), (now or {}).get(name), (*path, str(name)))
     elif then != now and not (_is_empty(then) and _is_empty(now)) and not _came_by_itself(then, now, path):
         yield Change(".".join(path), then, now)
 
@@ -174,7 +175,9 @@ def _stand_for_the_same(change: Change, then: DictConfig, now: DictConfig) -> bo
 
 
 def _target(node: Any) -> str | None:
-    return node.get("_target_") if isinstance(node, Mapping) else None
+    """The class of a block; where one of ours or of Lightning's is found may change with the version."""
+    target = node.get("_target_") if isinstance(node, Mapping) else None
+    return target and re.sub(r"^(nimble_)?lightning\..*\.", "lightning.", str(target))
 
 
 def _is_empty(node: Any) -> bool:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, open_dict
 from nimble_lightning.checkpoint.retention import committed
 from nimble_lightning.errors import RequestError
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
+from nimble_lightning.runtime import resuming
 from nimble_lightning.runtime.changes import Change, changes
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_text
 from nimble_lightning.runtime.job import Job, signature_wanted
@@ -128,6 +129,8 @@ def rest_of(job: Job) -> Rest:
     if lengths and _trains_further(lengths, trained, then, job.config):
         how = f"is trained further, from step {trained.steps}"
         return Rest(told=_goes_on(job, record, [*lengths, *onward], how))
+    if job.config.get("resume", "auto") != "auto" and not resuming.begun_from(job):
+        onward.append(Change("resume", then.get("resume"), job.config.resume))
     _refuse(job, onward, "is finished, and was trained with other settings")
     return _rest_of_finished(job, record, then, found, trained)
 

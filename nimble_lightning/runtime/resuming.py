@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nimble_lightning.checkpoint import newest_whole, sweep, verify
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 
 log = logging.getLogger(__name__)
@@ -15,9 +16,10 @@ log = logging.getLogger(__name__)
 def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
     """The newest whole checkpoint of this run and its step.
 
-    `resume=` decides for a command's first attempt.
+    `resume=` decides for a command's first attempt, unless the run has begun from that checkpoint already.
     """
     wanted = str(job.config.get("resume") or "auto")
+    first_of_command = first_of_command and not begun_from(job)
     if first_of_command and wanted == "never":
         _set_aside(job)
     if first_of_command and wanted not in ("auto", "never"):
@@ -33,6 +35,13 @@ def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
     if passed_over:
         log.warning("no checkpoint of this run is whole: it starts from the beginning")
     return (None, 0) if wanted in ("auto", "never") else _given(Path(wanted))
+
+
+def begun_from(job: Job) -> bool:
+    """Whether the run has started from the checkpoint that `resume=` names."""
+    wanted = str(Path(str(job.config.get("resume") or "auto")).resolve())
+    attempts = read_json(job.folder.run).get("attempts", [])
+    return any(attempt.get("resumed_from") == wanted for attempt in attempts)
 
 
 def _given(path: Path) -> tuple[str, int]:

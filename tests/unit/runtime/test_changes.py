@@ -108,3 +108,15 @@ def test_a_callback_that_a_newer_version_has_on_by_itself_is_no_difference() -> 
     assert found(older, now) == {}
     del older["callbacks"]["best_checkpoint"]
     assert found(older, now) == {"callbacks.best_checkpoint": "another"}
+
+
+def test_a_class_of_ours_that_has_moved_is_still_the_same() -> None:
+    stops = {"monitor": None, "patience": 3}
+    then = asked(
+        callbacks={"early_stopping": {"_target_": "lightning.pytorch.callbacks.EarlyStopping", **stops}}
+    )
+    now = asked(
+        callbacks={"early_stopping": {"_target_": "nimble_lightning.callbacks.EarlyStopping", **stops}}
+    )
+    assert found(then, now) == {}
+    assert found(asked(optim={"_target_": "mine.AdamW"}), asked()) == {"optim": "another"}

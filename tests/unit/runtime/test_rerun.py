@@ -163,3 +163,14 @@ def test_what_goes_wrong_afterwards_costs_a_finished_run_nothing() -> None:
     done = rerun.rest_of(job()).done
     assert done is not None
     assert done.message == "The run one is finished already."
+
+
+def test_a_checkpoint_that_a_finished_run_did_not_begin_from_is_refused() -> None:
+    then = left(resume=f"{Path('one.ckpt').resolve()}")
+    record = read_json(then.folder.run)
+    record["attempts"][0]["resumed_from"] = f"{Path('one.ckpt').resolve()}"
+    write_json(then.folder.run, record)
+    assert rerun.rest_of(job(resume="one.ckpt")).done is not None
+    assert rerun.rest_of(job()).done is not None
+    with pytest.raises(RequestError, match="resume: /.*one.ckpt then, other.ckpt now"):
+        rerun.rest_of(job(resume="other.ckpt"))
