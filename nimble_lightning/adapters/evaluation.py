@@ -226,9 +226,16 @@ def same_on_all_ranks(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def figures(trainer: L.Trainer, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What `validate` or `test` returned, as exact as it was logged: Lightning's rows no longer tell."""
+    """What `validate` or `test` returned, as exact as it was logged: Lightning's rows no longer tell. Every
+    rank must call this."""
     kept = trainer.callback_metrics
-    return {name: number(kept.get(name, value)) for row in rows for name, value in row.items()}
+    found = {name: number(kept.get(name, value)) for row in rows for name, value in row.items()}
+    others = everyones(found)[1:]
+    for name, value in found.items():
+        if not all(_alike(value, other.get(name)) for other in others):
+            # Of a LightningModule, and what the run goes by is the figure of the first rank.
+            _say_once(f"{name} is that of the samples of this rank alone; log it with sync_dist=True")
+    return found
 
 
 @contextmanager

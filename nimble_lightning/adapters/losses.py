@@ -126,6 +126,11 @@ def loss_and_count(
     if isinstance(output, Tensor):
         return (output if output.dim() == 0 else output.mean()), samples
     if isinstance(output, tuple) and len(output) == 2 and isinstance(output[0], Tensor):
+        if not isinstance(output[1], int | float) and getattr(output[1], "shape", None) != ():
+            raise TrainerError(
+                f"train returned the loss and a {type(output[1]).__name__}; expected the loss alone, or "
+                "(loss, num_items), where the second is a number."
+            )
         return output
     if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
         count = output.get("num_items")

@@ -117,6 +117,7 @@ class Training:
         whole_run.say_unheard(user, returned, unheard(self.config.get("asked") or (), self.config))
         provenance.of_whole_run(self.job, self.attempt, user, self.rank)
         metrics = whole_run.complete(user, returned, self.job.folder, self.rank)
+        whole_run.refuse_spoilt(metrics, self.config)
         exporting.export(owner_of_returned(user.object, returned), None, None)
         objective = chosen_at_end(metrics, self.config["monitor"], self.config["mode"])
         self._finish(metrics, best=None if objective is None else {**objective.as_json(), "step": None})

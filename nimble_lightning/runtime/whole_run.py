@@ -13,6 +13,7 @@ from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.figures import not_finite
 from nimble_lightning.runtime.folder import RunFolder, read_json
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,15 @@ def complete(user: UserTrainer, returned: Any, folder: RunFolder, rank: int) -> 
     elif returned is not None:
         log.warning("train returned a %s, which is not used", type(returned).__name__)
     return {"train_runtime": time.monotonic() - began, **metrics, **evaluated(user)}
+
+
+def refuse_spoilt(metrics: Mapping[str, float], config: Mapping[str, Any]) -> None:
+    """As `callbacks.non_finite` does where there is a Trainer of Lightning's."""
+    if not (config.get("callbacks") or {}).get("non_finite"):
+        return
+    losses = {name: float(value) for name, value in metrics.items() if name.endswith("loss")}
+    if odd := not_finite(losses):
+        raise FloatingPointError(f"{odd}; callbacks.non_finite=null takes it as it is")
 
 
 def evaluated(user: UserTrainer) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,9 +10,10 @@ import lightning as L
 import pytest
 import torch
 import torchmetrics
+from lightning.pytorch.demos.boring_classes import BoringModel
 from two_ranks import TwoRanks
 
-from nimble_lightning.adapters import DataSettings, Settings, adapt
+from nimble_lightning.adapters import DataSettings, Settings, adapt, evaluation
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.trainer import NimbleTrainer
@@ -312,3 +314,33 @@ def test_the_norm_of_the_gradients_is_that_of_one_rank(ranks: TwoRanks) -> None:
     alone = norms(0, 1)
     assert len(alone) == 3
     assert ranks.run(norms, 2) == [pytest.approx(alone)] * 2
+
+
+def logged_by_itself(rank: int) -> list[str]:
+    class Own(BoringModel):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("alone", float(self.global_rank), sync_dist=False)
+            self.log("together", float(self.global_rank), sync_dist=True)
+
+    said: list[str] = []
+    trainer = L.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy="ddp",
+        logger=False,
+        limit_val_batches=1,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
+        warnings.simplefilter("ignore")
+        patch.setattr(evaluation, "_say_once", said.append)
+        found = evaluation.figures(trainer, trainer.validate(Own(), verbose=False))
+    assert found == {"alone": float(rank), "together": 0.5}
+    return said
+
+
+def test_a_figure_that_a_module_logs_for_one_rank_alone_is_told_as_such(ranks: TwoRanks) -> None:
+    words = "alone is that of the samples of this rank alone; log it with sync_dist=True"
+    assert ranks.run(logged_by_itself) == [[words], []]

@@ -153,3 +153,10 @@ def test_a_loss_alone_of_texts_of_unequal_length_is_spoken_of_once(
         for piece in [*split(batch, 1), batch]:
             loss_and_count(torch.ones(()), piece, len(piece["labels"]), None, count)
     assert caplog.text.count("return the model's whole output") == said
+
+
+@pytest.mark.parametrize("second", [torch.zeros(3, 2), {"accuracy": 1.0}, torch.ones(3)])
+def test_what_stands_beside_a_loss_has_to_be_a_number_of_items(second: object) -> None:
+    with pytest.raises(TrainerError, match=r"the loss and a (Tensor|dict); expected the loss alone"):
+        loss_and_count((torch.ones(()), second), {}, 3, None, LabelCount())
+    assert loss_and_count((torch.ones(()), torch.tensor(2)), {}, 3, None, LabelCount())[1] == 2

@@ -102,3 +102,11 @@ def test_a_first_start_resumes_from_nothing(folder: RunFolder) -> None:
     user = UserTrainer(Mine, {}, {"resume_from": None})
     whole_run.train(user, folder)
     assert user.object.context["resume_from"] is None
+
+
+def test_a_loss_that_is_no_number_is_refused_unless_nobody_looks() -> None:
+    looked_at = {"callbacks": {"non_finite": {"policy": "stop"}}}
+    whole_run.refuse_spoilt({"train_loss": 1.0, "auroc": float("nan")}, looked_at)
+    whole_run.refuse_spoilt({"train_loss": float("nan")}, {"callbacks": {"non_finite": None}})
+    with pytest.raises(FloatingPointError, match="eval_loss is inf; callbacks.non_finite=null"):
+        whole_run.refuse_spoilt({"train_loss": 1.0, "eval_loss": float("inf")}, looked_at)
