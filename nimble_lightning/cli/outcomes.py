@@ -56,8 +56,9 @@ def told(outcome: Outcome) -> str:
     """How a job ended, on one line."""
     where = f"Job {outcome.number}: " if outcome.number is not None else ""
     figures = "".join(f"  {name}={value:.6g}" for name, value in outcome.figures)
-    folder = "" if outcome.status == "refused" else f"  {outcome.folder}"
-    return f"{where}{outcome.message or outcome.status}{figures}{folder}"
+    if outcome.status == "refused":
+        return f"{where}error: {outcome.message}"
+    return f"{where}{outcome.message or outcome.status}{figures}  {outcome.folder}"
 
 
 def _outcome(folder: Path, content: Mapping[str, Any]) -> Outcome:

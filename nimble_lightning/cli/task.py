@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,7 @@ class Task:
             outcome = _run(config, folder, member, overrides)
         except NimbleError as error:
             refused, outcome = error, not_run(error, folder, member, overrides)
+            _remove_empty(folder)
         self.outcomes.append(outcome)
         if member is not None:
             outcomes.keep(outcome)
@@ -86,6 +88,13 @@ class Task:
         if outcome.exit_code not in (1, 2) or outcome.number is None or not searches:
             return None
         return NimbleError(outcome.message or f"job {outcome.number} failed")
+
+
+def _remove_empty(folder: Path) -> None:
+    """The folder that Hydra made for a job that did not begin, and those above it that were made for it."""
+    with suppress(OSError):
+        for each in (folder, *folder.parents[:2]):
+            each.rmdir()
 
 
 def _sealed(config: DictConfig) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from nimble_lightning.errors import NimbleError
 from nimble_lightning.runtime import asked_validator, devices, ending, extras, rerun, signing
 from nimble_lightning.runtime.attempt import wait_for_orphans
 from nimble_lightning.runtime.folder import make_private, read_json
@@ -38,5 +39,12 @@ def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) 
                     return work(job)
                 record = read_json(job.folder.run)
                 return ending.complete(job, Result.of(job.folder.path, record, "finished"))
+        except FileNotFoundError as error:
+            if job.folder.path.exists():
+                raise
+            raise NimbleError(
+                f"The run folder {job.folder.path} was moved or removed while the run went on\n"
+                "Where it is whole, the same command continues it: output_dir=, name= and run_id= say where"
+            ) from error
         finally:
             make_private(job.folder.path)

@@ -99,6 +99,7 @@ def imported() -> str:
             ["trainer=my_trainer.py", "--hidden", "3"],
             "--hidden; a parameter of the trainer is given as params.hidden=3",
         ),
+        (["trainer=my_trainer.py", "validator=threshold", "validator.criteria=[acc]"], "error: "),
         (["trainer=broken.py"], "broken.py:2: '(' was never closed\n    x = (1,"),
         (["trainer=binary.py"], "binary.py cannot be read as Python"),
         ([], "There is no trainer to run"),
