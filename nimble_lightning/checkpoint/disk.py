@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from threading import Thread
-from typing import Any, BinaryIO
+from typing import Any
 
 _SYNC_FILE_RANGE_WRITE = 2
 
@@ -18,11 +18,6 @@ def create(path: Path) -> int:
     """Open a new file for reading and writing; nothing that is already there is followed or reused."""
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     return os.open(path, flags, 0o600)
-
-
-def open_plain(path: Path) -> BinaryIO:
-    """Open for reading, unless it is a link."""
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb")
 
 
 def write_new(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nimble_lightning.checkpoint.commit import announce
 from nimble_lightning.checkpoint.describe import describe
-from nimble_lightning.checkpoint.disk import flush, open_plain, write_new
+from nimble_lightning.checkpoint.disk import flush, write_new
 from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.hashing import hash_plain
 from nimble_lightning.checkpoint.leftovers import settle
@@ -17,6 +17,7 @@ from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.checkpoint.names import FOLDER_MANIFEST, discarded_path, temporary_path
 from nimble_lightning.checkpoint.stages import reach
 from nimble_lightning.checkpoint.whole import files_in
+from nimble_lightning.ops.plain_files import open_plain
 
 
 def staging_folder(path: str | os.PathLike[str]) -> Path:

@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.describe import describe
-from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.hashing import HashingFile
 from nimble_lightning.checkpoint.hyper_parameters import with_plain_settings
@@ -25,6 +24,7 @@ from nimble_lightning.checkpoint.retention import prune_retired, withdraw
 from nimble_lightning.checkpoint.safety import check_step, refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.whole import manifests_of, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.ops.plain_files import open_plain
 
 _ZIP = b"PK\x03\x04"
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
-from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.errors import CheckpointError
+from nimble_lightning.ops.plain_files import open_plain
 
 INDEX = ".metadata"
 

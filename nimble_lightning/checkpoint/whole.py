@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.checkpoint.hashing import hash_plain
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.names import FOLDER_MANIFEST, manifest_path, parse_temporary
 from nimble_lightning.errors import CheckpointError
+from nimble_lightning.ops.plain_files import open_plain
 
 _LARGEST_MANIFEST = 64 << 20
 

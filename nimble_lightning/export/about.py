@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from nimble_lightning.checkpoint.hashing import hash_plain
+from nimble_lightning.ops import plain_files
 
 ABOUT = "export.json"
 SCHEMA = "nimble_lightning.export/1"
@@ -31,10 +35,7 @@ def write(folder: Path, facts: Mapping[str, Any], files: Iterable[Path], checks:
 
 def read(folder: Path) -> dict[str, Any]:
     """What is said about an exported folder; empty where there is nothing to read."""
-    try:
-        content = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    content = plain_files.read_json(folder, ABOUT)
     return content if isinstance(content, dict) and content.get("schema") == SCHEMA else {}
 
 
@@ -46,8 +47,10 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 def altered(folder: Path) -> list[str]:
     """The files that are missing or not what they were when they were checked."""
-    files: Mapping[str, Any] = read(folder).get("files", {})
-    return [name for name, entry in files.items() if not _same(folder / name, entry)]
+    files = read(folder).get("files")
+    if not isinstance(files, dict):
+        return [ABOUT]
+    return [name for name, entry in files.items() if not _same(folder, name, entry)]
 
 
 def sha256(path: Path) -> str:
@@ -55,5 +58,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _same(path: Path, entry: Mapping[str, Any]) -> bool:
-    return path.is_file() and path.stat().st_size == entry["bytes"] and sha256(path) == entry["sha256"]
+def _same(folder: Path, name: str, entry: Any) -> bool:
+    try:
+        with plain_files.open_inside(folder, name) as file:
+            size = os.fstat(file.fileno()).st_size
+            return bool(size == entry["bytes"] and hash_plain(file.fileno()) == entry["sha256"])
+    except (OSError, KeyError, TypeError):
+        return False

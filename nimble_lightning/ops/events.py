@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.secrets import redacted
 
 OUTBOX = "outbox"
@@ -42,11 +43,10 @@ def append(folder: Path, kind: str, **facts: Any) -> Event:
         OSError: It could not be written.
     """
     event = Event(kind, redacted(facts))
-    path = folder / OUTBOX / EVENTS
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / OUTBOX).mkdir(mode=0o700, parents=True, exist_ok=True)
     # A line that a kill or a full disk cut short must not swallow this one; readers skip empty lines.
     line = "\n" + json.dumps(asdict(event), default=str) + "\n"
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = plain_files.descriptor(folder, f"{OUTBOX}/{EVENTS}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, line.encode())
     finally:
@@ -57,14 +57,18 @@ def append(folder: Path, kind: str, **facts: Any) -> Event:
 def read(folder: Path) -> Iterator[Event]:
     """The events of a folder in the order they were written; what is no whole line is passed over."""
     try:
-        with open(folder / OUTBOX / EVENTS, encoding="utf-8", errors="replace") as file:
-            yield from (event for line in file if (event := _event(line)) is not None)
-    except FileNotFoundError:
+        with plain_files.open_inside(folder, f"{OUTBOX}/{EVENTS}") as file:
+            found = map(parsed, plain_files.lines(file))
+            yield from (event for event in found if event is not None)
+    except OSError:
         return
 
 
-def _event(line: str) -> Event | None:
+def parsed(line: bytes) -> Event | None:
+    """The event on a line; None where it is none."""
     try:
-        return Event(**json.loads(line))
-    except (ValueError, TypeError):
+        event = Event(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
         return None
+    kinds = ((event.kind, str), (event.facts, dict), (event.id, str), (event.time, int | float))
+    return event if all(isinstance(value, kind) for value, kind in kinds) else None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import run_facts, secrets
+from nimble_lightning.ops import run_facts, secrets, texts
 from nimble_lightning.ops.delivery import Batch, Numbered, numbers
 from nimble_lightning.ops.progress_line import duration
 
@@ -35,6 +35,7 @@ WORDS = {
 _ENDS = ("finished", "failed", "stopped")
 # Of many events in one message so many are spelt out; the numbers at its end stand for all of them.
 _MOST_LINES = 12
+_MOST_TITLE = 300
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,22 @@ class Writer:
 
     def write(self, folder: Path, batch: Batch, *, markdown: bool) -> Message:
         """The message for a batch of events of the run in a folder; nothing secret gets into it."""
-        context = context_of(folder, batch)
+        try:
+            return self._written(context_of(folder, batch), batch, markdown=markdown)
+        except (
+            Exception
+        ):  # of whatever was written in the place of what a run writes; it is told all the same
+            bare = Batch(batch.kind, tuple(map(_bare, batch.events)))
+            return self._written(context_of(folder, bare, bare=True), bare, markdown=markdown)
+
+    def _written(self, context: Mapping[str, Any], batch: Batch, *, markdown: bool) -> Message:
         kind = "md" if markdown else "txt"
         title = self._render([f"{batch.kind}.title.j2", "title.j2"], context)
         body = self._render([f"{batch.kind}.{kind}.j2", f"message.{kind}.j2"], context)
         redact = secrets.Redactor()
         good = {"finished": True, "failed": False, "hung": False, "alarm": False}.get(batch.kind)
-        return Message(redact(" ".join(title.split())), redact(body.strip()), good)
+        title = texts.cut(texts.printable(" ".join(title.split())), _MOST_TITLE)
+        return Message(redact(title), redact(texts.cut(texts.printable(body.strip()))), good)
 
     def _render(self, names: list[str], context: Mapping[str, Any]) -> str:
         import jinja2
@@ -83,12 +93,12 @@ class Writer:
         return self._shipped.select_template(names).render(context)
 
 
-def context_of(folder: Path, batch: Batch) -> dict[str, Any]:
-    """What templates can speak of."""
+def context_of(folder: Path, batch: Batch, *, bare: bool = False) -> dict[str, Any]:
+    """What templates can speak of; `bare` without what the folder tells."""
     last = batch.events[-1].event
     facts = last.facts
-    run = run_facts.read(folder / "run.json")
-    logged, logged_step = run_facts.last_metrics(folder)
+    run = {} if bare else run_facts.read(folder, "run.json")
+    logged, logged_step = ({}, None) if bare else run_facts.last_metrics(folder)
     metrics = {**logged, **(run.get("metrics") or {}), **(facts.get("metrics") or {})}
     step = facts.get("step", logged_step)
     several = len(batch.events) > 1
@@ -112,6 +122,10 @@ def context_of(folder: Path, batch: Batch) -> dict[str, Any]:
         "command": facts.get("command") if last.kind in ("failed", "stopped") else None,
         "numbers": numbers(batch.events),
     }
+
+
+def _bare(each: Numbered) -> Numbered:
+    return replace(each, event=replace(each.event, facts={}, time=0.0))
 
 
 def _metric(metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -12,10 +11,10 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from nimble_lightning.ops import curve, outbox, run_facts, secrets
+from nimble_lightning.ops import curve, outbox, plain_files, run_facts, secrets
 from nimble_lightning.ops.addresses import Address
 from nimble_lightning.ops.delivery import Batch
 from nimble_lightning.ops.messages import Message, Writer
@@ -146,15 +145,23 @@ def _pictures(folder: Path, place: Path) -> Iterator[Path]:
     metrics, _ = run_facts.last_metrics(folder)
     name = run_facts.telling(metrics)
     if name is not None and (picture := curve.draw(run_facts.history(folder, name))) is not None:
-        path = place / f"{''.join(c if c.isalnum() else '_' for c in name)}.png"
+        path = place / f"{''.join(c if c.isalnum() else '_' for c in name[:80])}.png"
         path.write_bytes(picture)
         yield path
-    entries: Any = []
-    with contextlib.suppress(OSError, ValueError):
-        entries = json.loads((folder / "show" / "index.json").read_text(encoding="utf-8"))
-    shown = [folder / "show" / str(e["file"]) for e in entries if isinstance(e, dict) and "file" in e]
-    small = [path for path in shown if path.is_file() and path.stat().st_size <= _PICTURE_BYTES]
-    yield from small[:_MOST_PICTURES]
+    yield from islice(_shown(folder, place), _MOST_PICTURES)
+
+
+def _shown(folder: Path, place: Path) -> Iterator[Path]:
+    """Copies of the small files in `show/`, by the name they have there: whatever path an index may tell."""
+    entries = plain_files.read_json(folder, "show/index.json")
+    for entry in entries if isinstance(entries, list) else []:
+        name = Path(str(entry.get("file") or "")).name if isinstance(entry, dict) else ""
+        with contextlib.suppress(OSError):
+            content = plain_files.read(folder, f"show/{name}", _PICTURE_BYTES)
+            (place / "show").mkdir(exist_ok=True)
+            path = place / "show" / name
+            path.write_bytes(content)
+            yield path
 
 
 @contextlib.contextmanager

@@ -10,26 +10,29 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import events, plain_files
 from nimble_lightning.ops.delivery import Batch, Numbered
 from nimble_lightning.ops.events import EVENTS, OUTBOX, Event
 
 DELIVERED = "delivered.jsonl"
+_DELIVERED = f"{OUTBOX}/{DELIVERED}"
+_MOST_AT_ONCE = 64 << 20
 
 
 class Tail:
     """Reads the events of a folder as they are written, each once."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / OUTBOX / EVENTS
+        self._folder = folder
         self._at = 0
         self._count = 0
 
     def read(self) -> list[Numbered]:
         """The events since the last call; a line that is still being written is left for the next."""
         try:
-            with open(self._path, "rb") as file:
+            with plain_files.open_inside(self._folder, f"{OUTBOX}/{EVENTS}") as file:
                 file.seek(self._at)
-                data = file.read()
+                data = file.read(_MOST_AT_ONCE)
         except OSError:
             # Not there yet, or a disk that comes and goes: the next look will tell.
             return []
@@ -37,8 +40,7 @@ class Tail:
         self._at += len(whole)
         found = []
         for line in whole.splitlines():
-            with contextlib.suppress(ValueError, TypeError):
-                event = Event(**json.loads(line))
+            if (event := events.parsed(line)) is not None:
                 self._count += 1
                 found.append(Numbered(self._count, event))
         return found
@@ -48,14 +50,15 @@ class Delivered:
     """What was delivered to whom. A line is on the disk before anything else is sent."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / OUTBOX / DELIVERED
+        self._folder = folder
         self._gone: dict[str, set[str]] = {}
         self.messages: list[tuple[str, str, float]] = []
-        for line in _lines(self._path):
+        for line in _lines(folder):
             gone = self._gone.setdefault(str(line.get("target")), set())
-            gone.update(line.get("ids", ()), line.get("past", ()))
-            if "ids" in line:
-                self.messages.append((str(line["target"]), str(line.get("kind")), float(line["time"])))
+            with contextlib.suppress(TypeError, ValueError, KeyError):
+                gone.update(map(str, line.get("ids", ())), map(str, line.get("past", ())))
+                if "ids" in line:
+                    self.messages.append((str(line["target"]), str(line.get("kind")), float(line["time"])))
 
     def join(self, targets: Iterable[str]) -> None:
         """Name the addresses of this start.
@@ -70,7 +73,7 @@ class Delivered:
         lines = [{"target": target, "joined": time.time(), "past": sorted(past)} for target in new]
         if lines:
             with contextlib.suppress(OSError):
-                _append(self._path, lines)
+                _append(self._folder, lines)
 
     def has(self, target: str, event: Event) -> bool:
         return event.id in self._gone.get(target, ())
@@ -87,12 +90,12 @@ def record(folder: Path, target: str, batch: Batch) -> None:
         OSError: It could not be written.
     """
     line = {"target": target, "kind": batch.kind, "ids": batch.ids, "time": time.time()}
-    _append(folder / OUTBOX / DELIVERED, [line])
+    _append(folder, [line])
 
 
-def _append(path: Path, lines: list[dict[str, Any]]) -> None:
+def _append(folder: Path, lines: list[dict[str, Any]]) -> None:
     text = "".join("\n" + json.dumps(line) + "\n" for line in lines)
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    file = plain_files.descriptor(folder, _DELIVERED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, text.encode())
         os.fsync(file)
@@ -100,10 +103,10 @@ def _append(path: Path, lines: list[dict[str, Any]]) -> None:
         os.close(file)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8", errors="replace") as file:
-        for text in file:
-            with contextlib.suppress(ValueError):
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    with contextlib.suppress(OSError), plain_files.open_inside(folder, _DELIVERED) as file:
+        for text in plain_files.lines(file):
+            with contextlib.suppress(ValueError, RecursionError):
                 line = json.loads(text)
                 if isinstance(line, dict):
                     yield line

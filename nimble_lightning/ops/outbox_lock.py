@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.events import OUTBOX
 
 LOCK = "sender.lock"
@@ -28,13 +29,13 @@ class OutboxLock:
     """
 
     def __init__(self, folder: Path, *, take_over: bool = False) -> None:
-        self._path = folder / OUTBOX / LOCK
+        self._folder = folder
         self._take_over = take_over
         self._file = -1
 
     def __enter__(self) -> OutboxLock:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        (self._folder / OUTBOX).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = plain_files.descriptor(self._folder, f"{OUTBOX}/{LOCK}", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,17 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from nimble_lightning.ops import plain_files
+
 _TAIL_BYTES = 64 * 1024
 _LOG_LINES = 15
+_LARGEST = 1e300
 _NOT_FOR_PEOPLE = ("epoch", "step", "lr")
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(folder: Path, name: str) -> dict[str, Any]:
     """The content of a JSON file; empty where there is none, or none that is whole."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    content = plain_files.read_json(folder, name)
     return content if isinstance(content, dict) else {}
 
 
@@ -26,7 +26,7 @@ def last_metrics(folder: Path) -> tuple[dict[str, float], int | None]:
     """The newest figure of each metric among the last lines of metrics.jsonl, and the step of the last."""
     found: dict[str, float] = {}
     step = None
-    for row in _rows(_tail(folder / "metrics.jsonl")):
+    for row in _rows(_tail(folder, "metrics.jsonl")):
         found.update({k: v for k, v in row["metrics"].items() if isinstance(v, int | float)})
         step = row.get("step", step)
     return found, step
@@ -35,8 +35,9 @@ def last_metrics(folder: Path) -> tuple[dict[str, float], int | None]:
 def history(folder: Path, name: str) -> list[tuple[float, float]]:
     """Step and value of a metric, as far as metrics.jsonl tells."""
     try:
-        with open(folder / "metrics.jsonl", encoding="utf-8", errors="replace") as file:
-            pairs = [(row.get("step"), row["metrics"].get(name)) for row in _rows(file)]
+        with plain_files.open_inside(folder, "metrics.jsonl") as file:
+            rows = _rows(plain_files.lines(file))
+            pairs = [(row.get("step"), row["metrics"].get(name)) for row in rows]
     except OSError:
         return []
     return [(float(x), float(y)) for x, y in pairs if _is_number(x) and _is_number(y)]
@@ -44,7 +45,7 @@ def history(folder: Path, name: str) -> list[tuple[float, float]]:
 
 def last_words(folder: Path) -> str:
     """The last lines of log.txt."""
-    return "\n".join([line.rstrip() for line in _tail(folder / "log.txt") if line.strip()][-_LOG_LINES:])
+    return "\n".join([line.rstrip() for line in _tail(folder, "log.txt") if line.strip()][-_LOG_LINES:])
 
 
 def telling(metrics: Mapping[str, Any], monitor: str | None = None) -> str | None:
@@ -60,7 +61,7 @@ def telling(metrics: Mapping[str, Any], monitor: str | None = None) -> str | Non
 
 def usage(folder: Path) -> tuple[str | None, str | None]:
     """Energy and cost so far, as people read them."""
-    account = read(folder / "usage.json")
+    account = read(folder, "usage.json")
     energy = account.get("energy_kwh")
     kwh = _figure(energy.get("total") if isinstance(energy, dict) else energy)
     cost = account.get("cost")
@@ -78,12 +79,12 @@ def _figure(value: Any) -> float | None:
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
-def _tail(path: Path) -> list[str]:
+def _tail(folder: Path, name: str) -> list[str]:
     try:
-        with open(path, "rb") as file:
+        with plain_files.open_inside(folder, name) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - _TAIL_BYTES))
             return file.read().decode(errors="replace").splitlines()
@@ -95,7 +96,7 @@ def _rows(lines: Any) -> Iterator[dict[str, Any]]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict) and isinstance(row.get("metrics"), dict):
             yield row

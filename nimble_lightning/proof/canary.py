@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from nimble_lightning.checkpoint.disk import open_plain
+from nimble_lightning.ops.plain_files import open_plain
 from nimble_lightning.ops.secrets import known
 
 _REFERENCE = re.compile(r"\$\{oc\.env:\s*['\"]?([A-Za-z_]\w*)|(?<![\w.])env:([A-Za-z_]\w*)")

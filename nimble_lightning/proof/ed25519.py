@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.proof.backend import Backend, Seal
 from nimble_lightning.proof.envelope import seal
 from nimble_lightning.proof.inventory import STATEMENT
 from nimble_lightning.proof.keys import generate, private_key, resolve
-from nimble_lightning.proof.small import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Ed25519(Backend):
         key = private_key(self._reference(), resolve(self.passphrase, environment), environment)
 
         def write(folder: Path, statement: bytes) -> None:
-            write_whole(folder / STATEMENT, seal(statement, key))
+            plain_files.replace(folder / STATEMENT, seal(statement, key))
 
         return write
 

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.ops import plain_files
 from nimble_lightning.proof.backend import Backend, Seal
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
 from nimble_lightning.proof.keys import read_pem, read_private, resolve
-from nimble_lightning.proof.small import write_whole
 
 _INSTALL = 'OMS signatures need model-signing: pip install "nimble-lightning[sign-oms]"'
 # In what model signing says: changed files one by one, missing and additional ones as a list.
@@ -39,7 +39,7 @@ class OMS(Backend):
         config = _library("signing").Config()
 
         def write(folder: Path, statement: bytes) -> None:
-            write_whole(folder / STATEMENT, statement)
+            plain_files.replace(folder / STATEMENT, statement)
             with _as_file(pem) as path:
                 config.use_elliptic_key_signer(
                     private_key=path, password=passphrase.encode() if passphrase else None

@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nimble_lightning.checkpoint.manifest import Manifest
+from nimble_lightning.ops import plain_files
 from nimble_lightning.proof import chain
-from nimble_lightning.proof.small import record
 from nimble_lightning.proof.statement import SCHEMA
 
 PROVENANCE = "provenance.json"
@@ -21,8 +21,8 @@ PROVENANCE = "provenance.json"
 
 def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
     """Everything that is known about the run in `folder`."""
-    run, config = record(folder / "run.json"), _config(folder)
-    recorded = record(folder / PROVENANCE)
+    run, config = _record(folder, "run.json"), _config(folder)
+    recorded = _record(folder, PROVENANCE)
     return {
         "schema": SCHEMA,
         "run_id": run.get("run_id") or str(config.get("run_id", folder.name)),
@@ -35,7 +35,7 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
         "seeds": {"seed": config.get("seed")},
         "metrics": run.get("metrics", {}),
         "verdict": run.get("verdict"),
-        "usage": record(folder / "usage.json") or None,
+        "usage": _record(folder, "usage.json") or None,
         "versions": run.get("versions", {}),
         "best_checkpoint": _relative(run.get("best_checkpoint"), folder),
         "checkpoints": chain.told(manifests),
@@ -45,8 +45,14 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
 
 def run_of(folder: Path) -> str | None:
     """Which run a folder says it holds."""
-    found = record(folder / "run.json").get("run_id")
+    found = _record(folder, "run.json").get("run_id")
     return None if found is None else str(found)
+
+
+def _record(folder: Path, name: str) -> dict[str, Any]:
+    """A file of JSON; empty where there is none that can be read."""
+    found = plain_files.read_json(folder, name)
+    return found if isinstance(found, dict) else {}
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.ops import plain_files
 from nimble_lightning.proof import oms
 from nimble_lightning.proof.envelope import is_envelope, unseal
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
 from nimble_lightning.proof.keys import public_key
-from nimble_lightning.proof.small import read_small
 from nimble_lightning.proof.statement import LARGEST, Statement, load_json
 
 # Base64 takes four bytes for three.
@@ -45,7 +45,7 @@ def read_signed(folder: Path, key: str) -> Statement:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_small(path, _LARGEST_FILE)
+        return plain_files.read(path.parent, path.name, _LARGEST_FILE)
     except FileNotFoundError:
         raise CheckpointError(
             f"There is no {path.name} in {path.parent}, so the run was not signed (nimble-cli sign DIR)"

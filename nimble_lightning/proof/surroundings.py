@@ -47,7 +47,9 @@ def file_of(trainer: str) -> Path | None:
 
 
 def moved(trainer: str, file: str) -> str:
-    """The same trainer where its file is elsewhere now."""
+    """The same trainer where its file is elsewhere now; a class that is named with it is taken."""
+    if not file.endswith(".py"):
+        return file
     _, found, name = trainer.rpartition(".py:")
     return f"{Path(file).expanduser().resolve()}{':' + name if found else ''}"
 

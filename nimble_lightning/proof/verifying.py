@@ -86,7 +86,9 @@ def _check_files(folder: Path, statement: Statement, report: Report) -> None:
     volatile = set(found.volatile) - subjects.keys()
     there = {*found.parts, *found.strangers, *found.volatile} - volatile
     present: dict[str, FileRecord | OSError] = {}
-    for name, record in digests_of(folder, sorted(there)):
+    # A file of any other size holds the content of none, under whatever name.
+    sizes = {record.size for record in subjects.values()}
+    for name, record in digests_of(folder, sorted(there), sizes):
         present[name] = record
         if isinstance(record, FileRecord):
             report.files, report.bytes = report.files + 1, report.bytes + record.size

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from functools import cache
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.report import words
 
 
@@ -25,14 +25,8 @@ def render(template: str, **content: Any) -> str:
 
 def write(path: Path, text: str) -> Path:
     """Replace the page, so that who opens it sees the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        temporary.touch(0o600)
-        # What was escaped in JSON may be half a character.
-        temporary.write_text(text, encoding="utf-8", errors="replace")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # What was escaped in JSON may be half a character.
+    plain_files.replace(path, text.encode(errors="replace"), flush=False)
     return path
 
 

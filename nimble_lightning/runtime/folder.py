@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import secrets
+from nimble_lightning.ops import plain_files, secrets
 
 
 class RunFolder:
@@ -78,20 +78,7 @@ class RunFolder:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file's content so that readers see the old or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        with open(temporary, "w", encoding="utf-8", opener=_opened_privately) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _opened_privately(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+    plain_files.replace(path, text.encode())
 
 
 def make_private(folder: Path, *, within: bool = True) -> None:
@@ -116,8 +103,5 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """The file's content; empty where there is none or it is not whole."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+    content = plain_files.read_json(path.parent, path.name)
     return content if isinstance(content, dict) else {}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+
+from nimble_lightning.ops import plain_files
 
 FOLDER = "usage"
 SCHEMA = "nimble_lightning.usage_piece/1"
@@ -84,18 +84,8 @@ def write(folder: Path, piece: Piece) -> None:
     """
     path = path_of(folder, piece.attempt, piece.rank)
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    replace(path, json.dumps({"schema": SCHEMA, **asdict(piece)}))
-
-
-def replace(path: Path, text: str) -> None:
-    """Readers see the old or the new. What a power cut takes is written again in a few seconds: no fsync."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    # What a power cut takes is written again in a few seconds.
+    plain_files.replace(path, json.dumps({"schema": SCHEMA, **asdict(piece)}).encode(), flush=False)
 
 
 def pieces(folder: Path, run: str | None = None) -> list[Piece]:
@@ -116,7 +106,7 @@ def attempts(found: Iterable[Piece]) -> dict[int, list[Piece]]:
 def _read(path: Path) -> Piece | None:
     known = {f.name for f in fields(Piece)}
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = plain_files.read_json(path.parent, path.name)
         return Piece(**{name: value for name, value in content.items() if name in known})
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (TypeError, AttributeError):
         return None

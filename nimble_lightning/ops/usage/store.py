@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.usage.exports import emissions_csv
-from nimble_lightning.ops.usage.piece import replace
 
 FILE, EMISSIONS = "usage.json", "emissions.csv"
 
@@ -19,17 +19,14 @@ def save(folder: Path, usage: Mapping[str, Any]) -> None:
     Raises:
         OSError: It could not be written.
     """
-    replace(folder / FILE, json.dumps(usage, indent=2) + "\n")
+    plain_files.replace(folder / FILE, f"{json.dumps(usage, indent=2)}\n".encode(), flush=False)
     if usage["final"]:
-        replace(folder / EMISSIONS, emissions_csv(usage))
+        plain_files.replace(folder / EMISSIONS, emissions_csv(usage).encode(), flush=False)
 
 
 def load(path: Path) -> dict[str, Any] | None:
     """The account in a file; None for anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
+    content = plain_files.read_json(path.parent, path.name)
     known = isinstance(content, dict) and str(content.get("schema", "")).startswith("nimble_lightning.usage/")
     return content if known else None
 

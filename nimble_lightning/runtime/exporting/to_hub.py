@@ -11,7 +11,9 @@ from nimble_lightning.export import about
 from nimble_lightning.export.card import CARD, card
 from nimble_lightning.export.hub import push as push_folder
 from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.ops.plain_files import read
 from nimble_lightning.ops.secrets import redact
+from nimble_lightning.proof.statement import LARGEST
 from nimble_lightning.runtime.exporting import place
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
@@ -27,9 +29,12 @@ def push(job: Job, folder: Path, repo: str, private: bool | None = None, *, bars
     """
     if not place.is_whole(folder):
         raise ExportError(f"{folder} holds no exports, or they were altered since they were checked.")
-    extra = {
-        path.name: path.read_bytes() for path in sorted(job.folder.path.glob(_STATEMENTS)) if path.is_file()
-    }
+    statements = sorted(job.folder.path.glob(_STATEMENTS))
+    for path in (folder, *folder.rglob("*"), *statements):
+        if path.is_symlink():
+            # It could lead to anything that whoever pushes can read.
+            raise ExportError(f"{path} is a link; only what is in the folder itself is pushed. Remove it.")
+    extra = {path.name: read(path.parent, path.name, LARGEST) for path in statements if path.is_file()}
     if not (folder / CARD).exists():
         extra[CARD] = card_for(job, folder).encode()
     return push_folder(folder, repo, message=f"Run {job.run_id}", extra=extra, private=private, bars=bars)
