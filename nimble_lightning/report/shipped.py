@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from nimble_lightning.report import yamls
+from nimble_lightning.ops import yamls
 
 _CONF = "nimble_lightning.conf"
 _PACKAGE = re.compile(r"^# @package (\S+)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import secrets
 import time
 from collections.abc import Mapping
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import plain_files, yamls
 from nimble_lightning.runtime import secret_references
 from nimble_lightning.runtime.folder import RunFolder, write_text
 
@@ -67,11 +71,25 @@ class Job:
 
     @classmethod
     def load(cls, folder: str | Path) -> Job:
+        """The job of a run folder; nothing in it is resolved.
+
+        Raises:
+            RequestError: There is none, or none that was written by a run.
+        """
         place = RunFolder(folder)
-        if not place.job.exists():
-            raise RequestError(f"{place.path} holds no run: there is no {place.job.name}.")
-        config = OmegaConf.load(place.job)
-        return cls(config, place, str(config.run_id))  # type: ignore[arg-type]
+        try:
+            text = plain_files.read(place.path, place.job.name).decode()
+            # OmegaConf would write out every alias.
+            yamls.load(text)
+            config = OmegaConf.load(io.StringIO(text))
+        except FileNotFoundError:
+            raise RequestError(f"{place.path} holds no run: there is no {place.job.name}.") from None
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200]
+            raise RequestError(f"{place.job} cannot be read: {reason}") from None
+        if not isinstance(config, DictConfig) or OmegaConf.is_interpolation(config, "run_id"):
+            raise RequestError(f"{place.job} was not written by a run.")
+        return cls(config, place, str(config.get("run_id")))
 
     @property
     def code(self) -> str | None:

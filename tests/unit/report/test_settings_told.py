@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.cli.plan import make_plan
 from nimble_lightning.cli.request import parse
-from nimble_lightning.report import settings, shipped, yamls
+from nimble_lightning.ops import yamls
+from nimble_lightning.report import settings, shipped
 
 
 def composed(*overrides: str) -> dict[str, Any]:
