@@ -68,7 +68,10 @@ def _known(targets: tuple[Any, ...]) -> str:
 def datamodule_beside(target: Any, named: str | None) -> Any:
     """The LightningDataModule class for a LightningModule: the named, or the only one in its file."""
     if named:
-        return load(named)
+        found = load(named)
+        if not (inspect.isclass(found) and issubclass(found, L.LightningDataModule)):
+            raise RequestError(f"datamodule={named} is no LightningDataModule.")
+        return found
     beside = sys.modules.get(target.__module__)
     own = _leaves(beside, L.LightningDataModule)
     return own[next(iter(own))] if len(own) == 1 else None

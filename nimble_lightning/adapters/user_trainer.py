@@ -33,14 +33,16 @@ class UserTrainer:
     def __init__(
         self, trainer: Any, params: Mapping[str, Any], context: Mapping[str, Any] | None = None
     ) -> None:
+        if not callable(getattr(trainer, "pre_process", None)):
+            # Before it is made: whatever else it is, it is none of ours to call.
+            name = getattr(trainer, "__name__", type(trainer).__name__)
+            raise RequestError(f"{name} has no method pre_process(). It builds the data and the model.")
         self.object = _made(trainer) if isinstance(trainer, type) else trainer
         self.params = dict(params)
         self.context = {"params": self.params, **(context or {})}
         self.seconds_to_prepare = 0.0
         self._prepared = False
         self._waiting: list[Callable[[], None]] = []
-        if not callable(getattr(self.object, "pre_process", None)):
-            raise RequestError(f"{self.name} has no method pre_process(). It builds the data and the model.")
         if self.method("train") is None:
             raise RequestError(f"{self.name} has no method train(). train(self, batch) returns the loss.")
 

@@ -67,7 +67,7 @@ def _rebuilt(asked: Mapping[str, Any]) -> dict[str, Any]:
 
     # Said by whoever made the export: what is here knows no runs.
     build = safetensors.class_called(asked["builder"])
-    model = build(Path(asked["run_folder"]), asked["model"])
+    model = build(Path(asked["run_folder"]), asked["model"], asked["trainer"], asked["whole"])
     safetensors.load_into(model, Path(asked["path"]))
     return _run_all(model.float().eval(), asked)
 

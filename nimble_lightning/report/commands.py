@@ -41,9 +41,8 @@ def commands(job: Mapping[str, Any], run: Mapping[str, Any], folder: Path, *, si
             Command("Evaluate the best weights again", shlex.join([*_PROGRAM.split(), *asked, *again]))
         )
     if finished:
-        found.append(
-            Command("Export the best weights", f"nimble-cli export {shlex.quote(place)} --to safetensors")
-        )
+        words = ["nimble-cli", "export", place, "--to", "safetensors", "--trainer", str(job["trainer"])]
+        found.append(Command("Export the best weights", shlex.join(words)))
     if signed:
         found.append(
             Command("Check the signature", f"nimble-cli verify {shlex.quote(place)} --key KEY.pub.pem")

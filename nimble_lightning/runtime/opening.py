@@ -13,15 +13,12 @@ import lightning as L
 import torch
 
 from nimble_lightning.adapters import NimbleModule
-from nimble_lightning.checkpoint.disk import open_plain
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.proof.digests import digest_of
-from nimble_lightning.proof.surroundings import file_of, moved
-from nimble_lightning.proof.verifying import verify
+from nimble_lightning.ops.plain_files import is_inside, open_plain
 from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.folder import read_json
-from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.trust import Terms, Vouched, vouched
 
 _FOREIGN = "its bytes are vouched for by nobody; it is loaded with weights_only=True"
 
@@ -31,64 +28,44 @@ def load(
     *,
     key: str | None = None,
     trainer: str | None = None,
+    trust: bool = False,
     unpickle: bool = False,
 ) -> Any:
     """The best model of a run folder, ready to be asked; of a checkpoint file, what is in it.
 
     Args:
         path: A run folder, or a checkpoint.
-        key: The public half of the key that has to have signed the run. Without it the model is loaded all
-            the same, with a warning.
-        trainer: The trainer's file, where it is not where the run had it. It is run to build the model; with
-            a key it has to be the one that was signed.
+        key: The public half of the key that has to have signed the run.
+        trainer: The trainer's file, which is run to build the model; with a key it has to be the one that was
+            signed.
+        trust: Run the trainer that the folder names, though nobody vouches for it but you.
         unpickle: Also load a checkpoint that is more than tensors and plain values. It may run any code.
 
     Raises:
         CheckpointError: The run is not what was signed, or the file needs `unpickle=True`.
+        RequestError: There is neither key, trainer nor trust: the folder alone has no code run.
 
     Example::
 
         model = nl.load("outputs/digits/first", key="key.pub.pem")
     """
-    place = Path(os.path.abspath(path))
+    # What is named is meant, be it by a link; what is in a folder has to be there itself.
+    place = Path(path).resolve()
     if not place.is_dir():
         if key is not None:
             raise RequestError(f"{place} is one file; what is signed is a run folder. Give that, or no key.")
         return _checkpoint(place, unpickle=unpickle)
-    claims = _verified(place, key)
-    job = Job.load(place)
-    if trainer is not None:
-        job.config.trainer = moved(str(job.config.trainer), trainer)
-    _check_trainer(str(job.config.trainer), claims)
-    parts = _built(job)
-    weights = _weights(place, claims)["state_dict"]
+    folder = vouched(place, Terms(key, trainer, trust))
+    parts = _built(folder)
+    weights = _weights(place, folder.claims)["state_dict"]
     parts.module.load_state_dict(weights)
     return _model(parts).eval()
 
 
-def _verified(folder: Path, key: str | None) -> Mapping[str, Any]:
-    """What was signed; empty where nobody asked."""
-    if key is None:
-        warnings.warn(f"{folder} is not verified (no key was given); {_FOREIGN}", stacklevel=3)
-        return {}
-    report = verify(folder, key)
-    if not report.verified:
-        raise CheckpointError(f"{folder} is not what was signed: {'; '.join(map(str, report.problems[:3]))}")
-    return report.claims
-
-
-def _check_trainer(spec: str, claims: Mapping[str, Any]) -> None:
-    file = file_of(spec)
-    if file is None:
-        raise RequestError(f"The trainer {spec} is not here; say where it is: nl.load(..., trainer=FILE)")
-    signed = ((claims.get("code") or {}).get("trainer") or {}).get("sha256")
-    if signed is not None and digest_of(file).sha256 != signed:
-        raise CheckpointError(f"{file} is not the trainer that was signed; give that one: trainer=FILE")
-
-
-def _built(job: Job) -> Parts:
+def _built(folder: Vouched) -> Parts:
     """The module as training would have it, before its weights are loaded."""
-    parts = build_parts(job.resolved(), {"run_folder": str(job.folder.path), "resume_from": None})
+    context = {"run_folder": str(folder.job.folder.path), "resume_from": None}
+    parts = build_parts(folder.config, context, folder.target)
     if parts.user is not None:
         if parts.user.trains_by_itself:
             raise RequestError("The trainer does everything itself; load what it left in the run folder.")
@@ -101,9 +78,10 @@ def _built(job: Job) -> Parts:
 def _weights(folder: Path, claims: Mapping[str, Any]) -> Mapping[str, Any]:
     """The best checkpoint, else the newest; from the very file whose bytes were checked."""
     best = claims.get("best_checkpoint") or read_json(folder / "run.json").get("best_checkpoint")
-    names = [Path(best).name] if best else []
+    names = [Path(best).name] if isinstance(best, str) else []
     found = [p for name in names for p in sorted((folder / "checkpoints").rglob(name))]
     found = found or sorted((folder / "checkpoints" / "steps").glob("*.ckpt"))[-1:]
+    found = [path for path in found if is_inside(folder, path)]
     if not found:
         raise CheckpointError(f"{folder} holds no checkpoint.")
     with open_verified(found[-1]) as (file, manifest):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nimble_lightning.adapters import UserTrainer
-from nimble_lightning.adapters.source import load as load_trainer
 from nimble_lightning.checkpoint import verify
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.ops import plain_files, yamls
 from nimble_lightning.validators.run import Run
 
 _RECORD = "run.json"
@@ -33,10 +32,11 @@ def load(place: Path, run: Run) -> Mapping[str, nn.Module]:
     try:
         return _filled(run.modules, state)
     except RuntimeError as error:
-        if not (place / _JOB).is_file() or run.user is None:
-            reason = str(error).splitlines()[-1].strip()
-            raise RequestError(f"The weights in {place} do not fit the trained model: {reason}") from None
-    return _filled(_as_made_by(place), state)
+        reason = str(error).splitlines()[-1].strip()
+    if (place / _RECORD).is_file() and run.user is not None:
+        with suppress(RuntimeError):
+            return _filled(_with_settings_of(place, run.user), state)
+    raise RequestError(f"The weights in {place} do not fit the trained model: {reason}")
 
 
 def _weights_file(place: Path) -> Path:
@@ -62,13 +62,16 @@ def _weights_file(place: Path) -> Path:
 
 
 def _best_of(folder: Path) -> Path:
-    record: dict[str, Any] = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    best = record.get("best_checkpoint")
-    if not best:
+    record = plain_files.read_json(folder, _RECORD)
+    record = record if isinstance(record, dict) else {}
+    if not isinstance(best := record.get("best_checkpoint"), str):
         raise RequestError(f"The run {folder} has no best checkpoint (it is {record.get('status')}).")
-    # A run folder may have been moved since.
-    moved = folder / "checkpoints" / "best" / Path(best).name
-    return Path(best) if Path(best).exists() else moved
+    # Wherever the run says it is: it may have been moved since, and is in the run's folder.
+    there = (folder / place / Path(best).name for place in ("checkpoints/best", "checkpoints/steps"))
+    found = next((file for file in there if plain_files.is_inside(folder, file)), None)
+    if found is None:
+        raise RequestError(f"The run {folder} has lost its best checkpoint, {Path(best).name}.")
+    return found
 
 
 def _state(file: Path) -> dict[str, Tensor]:
@@ -95,12 +98,16 @@ def _filled(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor]) -> di
     return filled
 
 
-def _as_made_by(folder: Path) -> dict[str, nn.Module]:
-    """The untrained modules of another run, whose parameters may have been others."""
-    from omegaconf import OmegaConf
-
-    job: Any = OmegaConf.load(folder / _JOB)
-    params: Any = OmegaConf.to_container(job.params, resolve=True)
-    other = UserTrainer(load_trainer(job.trainer), params)
+def _with_settings_of(folder: Path, user: UserTrainer) -> dict[str, nn.Module]:
+    """What this run's trainer makes with the parameters of another one, whose own code is not run."""
+    try:
+        job = yamls.load(plain_files.read(folder, _JOB).decode())
+    except (OSError, ValueError) as error:
+        raise RequestError(f"The settings of the reference {folder} cannot be read: {error}") from None
+    params = (job.get("params") if isinstance(job, dict) else None) or {}
+    if not isinstance(params, dict) or (more := yamls.first_of_more(params, "params")) is not None:
+        what = more if isinstance(params, dict) else "params"
+        raise RequestError(f"{what} of the reference {folder} is no plain value. Load it in baseline(self).")
+    other = UserTrainer(type(user.object), params)
     other.prepare()
     return other.modules()

@@ -120,7 +120,10 @@ def outcome(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not exported.exists():
         # Under FSDP nobody had all of them.
         exported = Path(name).absolute()
-        assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(exported)]) == 0
+        assert (
+            nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(exported), "--trust"])
+            == 0
+        )
     return record, load_file(exported / "model.safetensors")
 
 

@@ -68,7 +68,7 @@ def test_an_export_answers_like_the_model_in_other_shapes_in_a_fresh_process(
 ) -> None:
     out = tmp_path / "out"
     before = {path: path.read_bytes() for path in decoder.rglob("*") if path.is_file()}
-    words = ["export", str(decoder), "--to", "safetensors", "onnx", "--out", str(out)]
+    words = ["export", str(decoder), "--to", "safetensors", "onnx", "--out", str(out), "--trust"]
     assert nimble_cli.main(words) == 0
     for name in ("safetensors", "onnx"):
         check = checks_in(out)[name]
@@ -95,7 +95,12 @@ def test_a_checkpoint_that_was_altered_is_not_exported(folder: Path, tmp_path: P
     content = bytearray(checkpoint.read_bytes())
     content[len(content) // 2] ^= 1
     checkpoint.write_bytes(content)
-    assert nimble_cli.main(["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out")]) == 1
+    assert (
+        nimble_cli.main(
+            ["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out"), "--trust"]
+        )
+        == 1
+    )
     assert not (tmp_path / "out").exists()
 
 
@@ -107,7 +112,7 @@ def test_a_model_that_learned_nothing_is_not_exported_and_the_run_is_finished_al
     said = (run / "log.txt").read_text()
     assert "untouched base model" in said
     assert f"nimble-cli export {run} --to safetensors" in said
-    assert nimble_cli.main(["export", str(run), "--to", "safetensors"]) == 1
+    assert nimble_cli.main(["export", str(run), "--to", "safetensors", "--trust"]) == 1
     assert "untouched base model" in capsys.readouterr().err
 
 
@@ -127,7 +132,12 @@ def test_a_trainer_that_builds_another_model_by_now_is_said(
     run = trained("Mlp", folder / "changed", callbacks="default")
     job = run / "job.yaml"
     job.write_text(job.read_text().replace(":Mlp", ":Cnn"))
-    assert nimble_cli.main(["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out")]) == 1
+    assert (
+        nimble_cli.main(
+            ["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out"), "--trust"]
+        )
+        == 1
+    )
     assert "no longer builds the model" in capsys.readouterr().err
 
 
@@ -147,7 +157,7 @@ def test_without_the_packages_for_onnx_the_line_to_install_them_is_named(
     decoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("nimble_lightning.export.onnx.find_spec", lambda name: None)
-    assert nimble_cli.main(["export", str(decoder), "--to", "onnx"]) == 2
+    assert nimble_cli.main(["export", str(decoder), "--to", "onnx", "--trust"]) == 2
     assert "pip install 'nimble-lightning[onnx]'" in capsys.readouterr().err
 
 
@@ -165,7 +175,7 @@ def test_the_folder_of_a_run_that_was_moved_can_be_exported(decoder: Path, tmp_p
 def test_every_kind_of_model_in_every_format(kind: str, folder: Path, tmp_path: Path) -> None:
     run = trained(kind, folder / "matrix", callbacks="default")
     out = tmp_path / "out"
-    assert command.main([str(run), "--to", "safetensors", "torch", "onnx", "--out", str(out)]) == 0
+    assert command.main([str(run), "--to", "safetensors", "torch", "onnx", "--out", str(out), "--trust"]) == 0
     found = [out] if kind != "Two" else [out / "body", out / "model"]
     for one in found:
         assert {name: check["max_difference"] <= TOLERANCE for name, check in checks_in(one).items()} == {

@@ -180,8 +180,8 @@ def test_a_secret_in_the_folder_is_named_by_the_command_and_not_signed(
     assert "a-secret" not in said
 
 
-def test_a_model_is_loaded_once_its_run_is_verified(
-    honest: Path, keys: tuple[str, str], tmp_path: Path
+def test_a_model_is_loaded_once_its_run_is_verified_or_trusted(
+    honest: Path, keys: tuple[str, str], trainer: Path, tmp_path: Path
 ) -> None:
     model = nl.load(honest, key=keys[1])
     best = json.loads((honest / "run.json").read_text())["best_checkpoint"]
@@ -189,8 +189,10 @@ def test_a_model_is_loaded_once_its_run_is_verified(
         weights = nl.load(best)["state_dict"]
     assert torch.equal(model[0].weight, weights["model.0.weight"])
     assert not model.training
-    with pytest.warns(UserWarning, match="not verified"):
+    with pytest.raises(RequestError, match=r"nobody vouches for it.*trust=True"):
         nl.load(honest)
+    for again in (nl.load(honest, trust=True), nl.load(honest, trainer=str(trainer))):
+        assert torch.equal(again[0].weight, model[0].weight)
     copy = shutil.copytree(honest, tmp_path / "copy")
     (copy / "log.txt").write_text("altered")
     with pytest.raises(CheckpointError, match="log.txt"):

@@ -128,7 +128,7 @@ def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
     assert (
         supervise(sharded(folder, "lightning.max_epochs=1", trainer=f"{trainer}:CutUp")).status == "finished"
     )
-    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out)]) == 0
+    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
     exported = load_file(out / "model.safetensors")
     trained = weights_of(best_checkpoint(RunFolder(folder), "test"))
     assert {f"model.{name}" for name in exported} == set(trained)

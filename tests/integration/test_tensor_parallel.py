@@ -174,7 +174,7 @@ def test_what_no_rank_could_export_alone_the_command_exports(
 ) -> None:
     (folder, _), (other, _), out = cut, whole, tmp_path / "out"
     assert f"nimble-cli export {folder} --to safetensors" in (folder / "log.txt").read_text()
-    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out)]) == 0
+    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
     exported, expected = (load_file(path / "model.safetensors") for path in (out, other / "best"))
     assert exported.keys() == expected.keys()
     assert all(torch.allclose(exported[name], weight, atol=1e-9) for name, weight in expected.items())

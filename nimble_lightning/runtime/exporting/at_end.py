@@ -81,7 +81,7 @@ class AtEnd:
 
     def _say(self, error: Exception) -> None:
         reason = str(error) if isinstance(error, NimbleError) else f"{type(error).__name__}: {error}"
-        command = f"nimble-cli export {self._job.folder.path} --to safetensors"
+        command = f"nimble-cli export {self._job.folder.path} --to safetensors --trust"
         log.warning("best/ was not written: %s To try again: %s", reason.partition("\n")[0], command)
 
     @staticmethod

@@ -5,11 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.runtime.exporting import place, to_hub
 from nimble_lightning.runtime.job import Job
+
+if TYPE_CHECKING:
+    from nimble_lightning.runtime.trust import Vouched
+
+_HOW = "--trainer FILE to run a file of yours, --key PUB if it is signed, --trust if it is your own"
 
 
 def main(words: Sequence[str]) -> int:
@@ -22,8 +28,12 @@ def main(words: Sequence[str]) -> int:
     if to_the_hub and not asked.repo:
         raise RequestError("--to hub needs --repo OWNER/NAME.")
     if formats or (to_the_hub and not place.is_whole(job.folder.exported)):
-        export(job, formats or ["safetensors"], out)
-        source = out
+        # Brings Lightning with it.
+        from nimble_lightning.runtime.trust import Terms, vouched
+
+        terms = Terms(asked.key, asked.trainer, asked.trust, _HOW)
+        export(vouched(job.folder.path, terms), formats or ["safetensors"], out)
+        source = out.resolve()
     else:
         source = job.folder.exported
     if to_the_hub:
@@ -31,7 +41,7 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def export(job: Job, formats: Sequence[str], out: Path) -> None:
+def export(run: Vouched, formats: Sequence[str], out: Path) -> None:
     """Build the run's model again and export it; says what was written."""
     if "onnx" in formats:
         from nimble_lightning.export import onnx
@@ -42,7 +52,7 @@ def export(job: Job, formats: Sequence[str], out: Path) -> None:
     from nimble_lightning.runtime.exporting.facts import facts_of
     from nimble_lightning.runtime.exporting.rebuilding import build_model, built, load_best, sample_calls
 
-    rebuilt = built(job.folder.path)
+    job, rebuilt = run.job, built(run)
     checkpoint, step = load_best(rebuilt)
     judge_together(rebuilt.models)
     calls = sample_calls(rebuilt)
@@ -50,6 +60,7 @@ def export(job: Job, formats: Sequence[str], out: Path) -> None:
         "builder": f"{build_model.__module__}.{build_model.__qualname__}",
         "run_folder": str(job.folder.path),
         "trainer": str(job.config.trainer),
+        "whole": run.whole,
     }
     for model in rebuilt.models:
         folder = place.folder_for(out, model.name, len(rebuilt.models))
@@ -74,6 +85,9 @@ def _parser() -> Parser:
     choices = [*place.FORMATS, "hub"]
     parser.add_argument("--to", nargs="+", choices=choices, required=True, help="one or several")
     parser.add_argument("--out", metavar="FOLDER", help="where to (default: beside the run's folder)")
+    parser.add_argument("--trainer", metavar="FILE", help="the trainer's file, to build the model with")
+    parser.add_argument("--key", metavar="PUB", help="the public half of the key that signed the run")
+    parser.add_argument("--trust", action="store_true", help="run the code that the folder names")
     parser.add_argument("--repo", metavar="OWNER/NAME", help="of the Hub, for --to hub")
     return parser
 

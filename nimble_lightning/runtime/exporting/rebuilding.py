@@ -21,12 +21,14 @@ from nimble_lightning.export.models import Model, models_of
 from nimble_lightning.export.quiet import quiet
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.weights import fingerprint
+from nimble_lightning.ops.plain_files import is_inside
 from nimble_lightning.planning.sharded_by_hand import sharding_noted
 from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.exporting.at_end import owner_of
 from nimble_lightning.runtime.folder import RunFolder, read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.seeding import seed_all
+from nimble_lightning.runtime.trust import Terms, Vouched, vouched
 
 
 @dataclass
@@ -44,16 +46,15 @@ class Rebuilt:
     models: list[Model]
 
 
-def built(folder: Path) -> Rebuilt:
+def built(run: Vouched) -> Rebuilt:
     """Do what the run did before its first step, on the CPU."""
-    job = Job.load(folder)
-    config = job.resolved()
+    job = run.job
     # One batch is wanted, from this process, and the model as it was written.
-    config["data"], config["model"] = {**(config.get("data") or {}), "num_workers": 0}, {}
+    config = {**run.config, "data": {**(run.config.get("data") or {}), "num_workers": 0}, "model": {}}
     seed_all(config["seed"])
     # A model that the run cut up stays whole here, where there is nobody to share it with.
     with sharding_noted():
-        parts = build_parts(config, {"run_folder": str(job.folder.path), "resume_from": None})
+        parts = build_parts(config, {"run_folder": str(job.folder.path), "resume_from": None}, run.target)
         if parts.user is not None:
             parts.user.prepare()
             if parts.user.trains_by_itself:
@@ -68,9 +69,10 @@ def built(folder: Path) -> Rebuilt:
     return Rebuilt(job, parts, models)
 
 
-def build_model(folder: Path, name: str) -> nn.Module:
-    """One model of a run, untrained; for the process that checks an export."""
-    return {model.name: model.module for model in built(folder).models}[name]
+def build_model(folder: Path, name: str, trainer: str, whole: bool) -> nn.Module:
+    """One model of a run, untrained; for the process that checks an export of what is vouched for."""
+    run = vouched(folder, Terms(trainer=trainer, trust=whole))
+    return {model.name: model.module for model in built(run).models}[name]
 
 
 def load_best(rebuilt: Rebuilt) -> tuple[Path, int]:
@@ -93,13 +95,15 @@ def best_checkpoint(folder: RunFolder, run_id: str) -> Path:
     named = read_json(folder.run).get("best_checkpoint")
     if named:
         # The folder may have been moved since.
-        there = [path for path in folder.checkpoints.rglob(Path(str(named)).name) if not path.is_symlink()]
+        found = folder.checkpoints.rglob(Path(str(named)).name)
+        there = [path for path in found if is_inside(folder.path, path)]
         if not there:
             raise CheckpointError(f"{folder.path} has lost its best checkpoint, {Path(str(named)).name}.")
         return there[0]
     for place in (folder.best, folder.steps):
-        if place.is_dir() and (found := newest_whole(place, run_id=run_id)) is not None:
-            return found.path
+        inside = is_inside(folder.path, place)
+        if inside and (newest := newest_whole(place, run_id=run_id)) is not None:
+            return newest.path
     raise RequestError(f"{folder.path} holds no checkpoint yet. Train first.")
 
 
