@@ -236,7 +236,7 @@ class UsageReport(L.Callback):
 
     def _report(self, usage: Mapping[str, Any]) -> None:
         if self.report_to is not None and (why := sending.post(self.report_to, usage)):
-            log.warning("the usage was not reported (%s); nimble-cli usage %s --send does it later", why, ".")
+            log.warning("the usage was not reported (%s); nimble-cli usage . --send URL does it later", why)
 
 
 def _batches_left(trainer: L.Trainer) -> int | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
@@ -14,10 +16,12 @@ from typing import Any
 from nimble_lightning.cli.hints import nearest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.arguments import Parser
+from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.ops.usage import sending, store
 from nimble_lightning.ops.usage.summing import GROUPS, Sum, summed
 from nimble_lightning.ops.usage.table import duration, large, mass, money, power
 
+_MOST_NAME = 200
 _HEADINGS = ("runs", "wall", "devices", "samples", "tokens", "energy", "cost", "CO2e")
 
 
@@ -29,7 +33,8 @@ class Request:
         places: Folders of runs or of many, or usage.json files.
         by: What to group by; None for one sum.
         form: "table", "json" or "csv".
-        send: Whether to report each account, to `address` or to where its run was to.
+        send: Whether to report each account, to `address`.
+        trust: Whether without one to where the run's own folder says, with the variables it refers to.
     """
 
     places: list[Path] = field(default_factory=list)
@@ -37,6 +42,7 @@ class Request:
     form: str = "table"
     send: bool = False
     address: str | None = None
+    trust: bool = False
 
 
 def main(words: Sequence[str]) -> int:
@@ -49,10 +55,16 @@ def main(words: Sequence[str]) -> int:
             "callbacks.usage_report=true (--report_usage) leave one."
         )
     if request.send:
-        return _send(found, request.address)
-    sums = summed((usage for _, usage in found), request.by)
-    print({"table": _table, "json": _json, "csv": _csv}[request.form](sums))
-    return 0
+        return _send(found, request)
+    sound = []
+    for path, usage in found:
+        if _is_sound(usage, request.by):
+            sound.append(usage)
+        else:
+            print(printable(f"left out: {path} is no account that a run wrote"), file=sys.stderr)
+    sums = summed(sound, request.by)
+    print(printable({"table": _table, "json": _json, "csv": _csv}[request.form](sums)))
+    return 0 if sound else 1
 
 
 def parse(words: list[str]) -> Request:
@@ -74,15 +86,16 @@ def parse(words: list[str]) -> Request:
         nargs="?",
         const="",
         metavar="URL",
-        help="report each account there, or to where its run was to",
+        help="report each account there",
     )
+    parser.add_argument("--trust", action="store_true", help="without a URL: to where the run's own folder says")
     # What follows belongs to it only if it is an address.
     plain = [
         "--send=" if word == "--send" and "://" not in following else word
         for word, following in zip_longest(words, words[1:], fillvalue="")
     ]
     asked = parser.read(plain)
-    return Request(asked.places, asked.by, asked.form, asked.send is not None, asked.send or None)
+    return Request(asked.places, asked.by, asked.form, asked.send is not None, asked.send or None, asked.trust)
 
 
 def _group(asked: str) -> str:
@@ -99,6 +112,17 @@ def _existing(word: str) -> Path:
     if not path.exists():
         raise RequestError(f"{word} does not exist. Give the folder of a run, or one that holds several.")
     return path
+
+
+def _is_sound(usage: Mapping[str, Any], by: str | None) -> bool:
+    """Whether an account can be added to others; a file that no run has written may hold anything."""
+    try:
+        (one,) = summed([usage], by)
+        _row(one)
+        spent = (one.wall_seconds, one.device_seconds, one.tokens, one.energy_kwh, one.co2e_kg)
+        return all(map(math.isfinite, (*spent, *one.cost.values())))
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _table(sums: Sequence[Sum]) -> str:
@@ -128,7 +152,7 @@ def _row(one: Sum) -> tuple[str, ...]:
 
     cost = " + ".join(money(amount, currency or None) for currency, amount in one.cost.items())
     return (
-        one.group,
+        cut(one.group, _MOST_NAME),
         str(one.runs),
         duration(one.wall_seconds),
         duration(one.device_seconds),
@@ -163,15 +187,20 @@ def _plain(one: Sum) -> dict[str, Any]:
     return {**asdict(one), "unknown": sorted(one.unknown)}
 
 
-def _send(found: Sequence[tuple[Path, Mapping[str, Any]]], address: str | None) -> int:
+def _send(found: Sequence[tuple[Path, Mapping[str, Any]]], request: Request) -> int:
     failed = 0
+    if request.address is None and not request.trust:
+        raise RequestError(
+            "Where to? --send https://... names an address; --send --trust takes the one in each run's "
+            "job.yaml, with the variables it refers to."
+        )
     for path, usage in found:
-        where = address or _address_of(path.parent)
+        where = request.address or _address_of(path.parent)
         if where is None:
             raise RequestError(f"{path} was to be reported nowhere. Name an address: --send https://...")
         sending.check(where)
         why = sending.post(where, usage, seconds=30.0)
-        print(f"{path}: {why or 'sent'}")
+        print(printable(f"{path}: {why or 'sent'}"))
         failed += why is not None
     return 1 if failed else 0
 

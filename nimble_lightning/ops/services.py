@@ -76,7 +76,10 @@ def _found(text: str, position: int) -> Sequence[Any]:
             f"Notification address {position} is in the variable {reference}, which is not set. "
             f"Set it: export {reference}=..."
         )
-    return [_service(url, position) for url in os.environ[reference].split()]
+    urls = os.environ[reference].split()
+    if not all(map(is_address, urls)):
+        raise RequestError(f"Notification address {position}: the variable {reference} holds no address.")
+    return [_service(url, position) for url in urls]
 
 
 def _private_text(path: Path) -> str:

@@ -47,7 +47,9 @@ def complete(job: Job) -> None:
     address = settings.get("report_to")
     if address and (why := sending.post(str(address), usage)):
         log.warning(
-            "the usage was not reported (%s); nimble-cli usage %s --send does it later", why, job.folder.path
+            "the usage was not reported (%s); nimble-cli usage %s --send --trust does it later",
+            why,
+            job.folder.path,
         )
 
 

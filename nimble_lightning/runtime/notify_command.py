@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import one_delivery, secrets
+from nimble_lightning.ops import one_delivery, plain_files, secrets
 from nimble_lightning.ops.addresses import Address, find
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.delivery import Batch
@@ -23,10 +24,12 @@ from nimble_lightning.ops.outbox_lock import OutboxLock
 from nimble_lightning.ops.sender import LOOK_SECONDS, Sender
 from nimble_lightning.ops.sending import settings_of
 from nimble_lightning.ops.services import HOW, VARIABLE, is_address
+from nimble_lightning.ops.texts import printable
 from nimble_lightning.runtime.job import Job
 
-USAGE = "nimble-cli notify DIR, or nimble-cli notify --test [DIR | REFERENCE ...]"
+USAGE = "nimble-cli notify DIR [--trust], or nimble-cli notify --test [DIR [--trust] | REFERENCE ...]"
 _TRY_SECONDS = 60.0
+_VARIABLE = re.compile(r"secret:([A-Za-z_]\w*)|\$\{oc\.env:\s*([A-Za-z_]\w*)\s*\}")
 _TEST = Message("A test of nimble_lightning", "If you can read this, runs can tell you how they go.")
 
 
@@ -44,21 +47,22 @@ def main(words: Sequence[str]) -> int:
         help="the folder of a run; with --test also secret:NAME and the like",
     )
     parser.add_argument("--test", action="store_true", help="send one message to each address")
+    parser.add_argument("--trust", action="store_true", help="take addresses as the folder has them")
     asked = parser.read(words)
     if asked.test:
-        return _test(asked.words)
+        return _test(asked.words, asked.trust)
     if len(asked.words) != 1:
         raise RequestError(f"notify needs the folder of a run: {USAGE}")
-    return _deliver(Path(asked.words[0]))
+    return _deliver(Path(asked.words[0]), asked.trust)
 
 
-def _test(words: Sequence[str]) -> int:
+def _test(words: Sequence[str], trust: bool) -> int:
     """One message to each address, all at once, and what came of each."""
     folders = [word for word in words if Path(word).is_dir()]
     references = [word.removeprefix("callbacks.notification.urls=") for word in words if word not in folders]
     if any(is_address(reference) for reference in references):
         raise RequestError(f"An address on a command line can be read by everybody on this machine. {HOW}")
-    block = _block(Path(folders[0])) if folders else {}
+    block = _block(Path(folders[0]), trust) if folders else {}
     addresses = find(references or block.get("urls"), block.get("events"))
     if not addresses:
         raise RequestError(f"There is no address to test. Set {VARIABLE}, or type {USAGE}")
@@ -73,7 +77,8 @@ def _test(words: Sequence[str]) -> int:
         time.sleep(LOOK_SECONDS / 5)
     for address in addresses:
         answer = answers[address.key]
-        print(f"{'delivered' if answer == '' else 'FAILED   '}  {address.label}  {answer.strip()}".rstrip())
+        how = "delivered" if answer == "" else "FAILED   "
+        print(printable(f"{how}  {address.label}  {answer.strip()}".rstrip()))
     return 1 if any(answers.values()) else 0
 
 
@@ -83,10 +88,10 @@ def _start(address: Address) -> one_delivery.Attempt:
     )
 
 
-def _deliver(folder: Path) -> int:
-    if not (folder / OUTBOX / EVENTS).exists():
+def _deliver(folder: Path, trust: bool) -> int:
+    if not plain_files.is_inside(folder, folder / OUTBOX / EVENTS):
         raise RequestError(f"{folder} holds no outbox: nothing has happened there that could be told.")
-    block = _block(folder)
+    block = _block(folder, trust)
     addresses = find(block.get("urls"), block.get("events"))
     if not addresses:
         raise RequestError(f"There is no address to deliver to. Set {VARIABLE}: export {VARIABLE}=...")
@@ -106,19 +111,46 @@ def _deliver(folder: Path) -> int:
     return 1 if sender.pending else 0
 
 
-def _block(folder: Path) -> dict[str, Any]:
-    """The settings of notifications of a run; outside a run of ours, none."""
+def _block(folder: Path, trust: bool) -> dict[str, Any]:
+    """The settings of notifications of a run; outside a run of ours, none.
+
+    A folder may come from anybody, and an address is where things are sent: unless it is trusted, all it may
+    do is to name variables that hold whole addresses.
+    """
     if not (folder / "job.yaml").exists() or os.environ.get(VARIABLE):
         return {}
-    block = OmegaConf.select(Job.load(folder).config, "callbacks.notification")
-    try:
-        return dict(OmegaConf.to_container(block, resolve=True)) if block else {}  # type: ignore[arg-type]
-    except InterpolationResolutionError as error:
-        reason = str(error).splitlines()[0].rpartition(": ")[2].strip('"')
+    job = Job.load(folder)
+    if trust:
+        block = OmegaConf.select(job.config, "callbacks.notification")
+        try:
+            return dict(OmegaConf.to_container(block, resolve=True)) if block else {}  # type: ignore[arg-type]
+        except InterpolationResolutionError as error:
+            reason = str(error).splitlines()[0].rpartition(": ")[2].strip('"')
+            raise RequestError(
+                f"The addresses of this run are not at hand: {reason}. Set it, or {VARIABLE}."
+            ) from None
+    asked = _mapping(OmegaConf.to_container(job.config, resolve=False))
+    given = _mapping(_mapping(asked.get("callbacks")).get("notification"))
+    urls = given.get("urls") or []
+    entries = urls if isinstance(urls, list) else [urls]
+    return {"urls": [_by_name(folder, entry) for entry in entries], "events": given.get("events")}
+
+
+def _by_name(folder: Path, entry: Any) -> Any:
+    """An entry that names a variable, as `secret:NAME`."""
+    url = entry.get("url") if isinstance(entry, dict) else entry
+    if (found := _VARIABLE.fullmatch(str(url))) is None:
         raise RequestError(
-            f"The addresses of this run are not at hand: {reason}. Set it, or {VARIABLE}."
-        ) from None
+            f"{folder / 'job.yaml'} has an address that is more than the name of a variable; whoever wrote "
+            f"it could have secrets sent to himself. Set {VARIABLE}, or add --trust if the run is your own."
+        )
+    reference = f"secret:{found[1] or found[2]}"
+    return {**entry, "url": reference} if isinstance(entry, dict) else reference
+
+
+def _mapping(value: Any) -> dict[Any, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _say(text: str) -> None:
-    print(secrets.redact(text), file=sys.stderr, flush=True)
+    print(printable(secrets.redact(text)), file=sys.stderr, flush=True)

@@ -96,12 +96,12 @@ def test_an_account_can_be_sent_later(
     monkeypatch.setenv("WHERE", httpserver.url_for("/runs"))
     job = "callbacks: {usage_report: {report_to: '${oc.env:WHERE}'}}"
     (runs / "words" / "job.yaml").write_text(job)
-    assert "sent" in asked(capsys, runs / "words", "--send")
+    assert "sent" in asked(capsys, runs / "words", "--send", "--trust")
     assert len(httpserver.log) == 4
 
 
 def test_an_account_that_goes_nowhere_is_not_sent(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Name an address" in asked(capsys, runs / "words", "--send", code=2)
+    assert "Name an address" in asked(capsys, runs / "words", "--send", "--trust", code=2)
 
 
 def test_what_did_not_arrive_is_a_failure(
