@@ -21,6 +21,7 @@ from nimble_lightning.ops import addresses
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.milestones import Milestones
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
+from nimble_lightning.ops.texts import cut
 
 log = logging.getLogger(__name__)
 
@@ -154,9 +155,9 @@ class Notification(L.Callback):
             trainer,
             "stopped" if stopped else "failed",
             cause=type(exception).__name__,
-            reason=f"{type(exception).__name__}: {exception}",
+            reason=cut(f"{type(exception).__name__}: {exception}"),
             rank=trainer.global_rank,
-            trace="" if stopped else "\n".join(trace),
+            trace="" if stopped else cut("\n".join(trace)),
         )
         self._close()
 

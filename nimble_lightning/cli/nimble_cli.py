@@ -20,6 +20,7 @@ from nimble_lightning.cli.source import locate
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.output import open_missing
+from nimble_lightning.ops.texts import cut, printable
 
 # Options of the run itself that `train` passes on, with the number of words they take.
 _PASSED_ON = {
@@ -76,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except NimbleError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(cut(printable(f"error: {error}")), file=sys.stderr)
         return 2 if isinstance(error, RequestError) else 1
 
 

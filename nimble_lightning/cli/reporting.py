@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.arguments import Parser
+from nimble_lightning.ops.texts import printable
 
 _USAGE = "nimble-cli report DIR"
 _OTHERS = ("gpu.jsonl", "usage.json")
@@ -19,7 +20,7 @@ def report(words: list[str]) -> int:
     parser.add_argument("folders", metavar="DIR", nargs="+", help="of a run, of a sweep, or a logger's")
     for word in parser.read(words).folders:
         try:
-            print(written(Path(word)))
+            print(printable(str(written(Path(word)))))
         except OSError as error:
             raise NimbleError(f"{word}: the page cannot be written: {error.strerror}") from None
     return 0
@@ -32,15 +33,15 @@ def written(folder: Path) -> Path:
         RequestError: There is nothing in it to make a page of.
     """
     from nimble_lightning.report import build, build_sweep
-    from nimble_lightning.report.source import MEMBERS, RECORD
+    from nimble_lightning.report.source import RECORD, members_of
 
     if not folder.is_dir():
         raise RequestError(f"there is no folder {folder}; expected a run's, as in {_USAGE}")
     if (folder / RECORD).exists():
         return build(folder)
-    if any(folder.glob(MEMBERS)):
-        for member in sorted(folder.glob(MEMBERS)):
-            build(member.parent)
+    if members := members_of(folder):
+        for member in members:
+            build(member)
         return build_sweep(folder)
     return build(_logged(folder))
 

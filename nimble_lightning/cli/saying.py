@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.runtime.foreign.ranks import Alone, Ranks, found
 
 
 def say(text: str) -> None:
     """How a job went."""
     if _speaks(_ranks()):
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
 
 def complain(text: str, error: BaseException | None = None) -> None:
@@ -23,7 +24,7 @@ def complain(text: str, error: BaseException | None = None) -> None:
     """
     ranks = _ranks()
     if _speaks(ranks) or isinstance(error, Alone):
-        print(text, file=sys.stderr, flush=True)
+        print(cut(printable(text)), file=sys.stderr, flush=True)
     if ranks is None or error is None or isinstance(error, Alone):
         return
     from nimble_lightning.runtime.foreign.one_of_many import refuse
@@ -32,7 +33,7 @@ def complain(text: str, error: BaseException | None = None) -> None:
         refuse(ranks, str(error))
     except NimbleError as alone:
         if not ranks.first:
-            print(f"error: {alone}", file=sys.stderr, flush=True)
+            print(cut(printable(f"error: {alone}")), file=sys.stderr, flush=True)
 
 
 def _speaks(ranks: Ranks | None) -> bool:

@@ -7,6 +7,9 @@ import traceback
 from typing import Any
 
 from nimble_lightning.ops.secrets import redact
+from nimble_lightning.ops.texts import cut
+
+_MOST_MESSAGE = 4000
 
 # The exit code of a process that could not even write down why it ended; EX_IOERR of sysexits.h.
 DISK_FULL = 74
@@ -17,8 +20,8 @@ def facts_of(error: BaseException, rank: int, step: int | None) -> dict[str, Any
     return {
         "type": type(error).__name__,
         "bases": [c.__name__ for c in type(error).__mro__],
-        "message": redact(str(error)),
-        "traceback": redact("".join(traceback.format_exception(error))),
+        "message": redact(cut(str(error), _MOST_MESSAGE)),
+        "traceback": redact(cut("".join(traceback.format_exception(error)))),
         "rank": rank,
         "time": time.time(),
         "step": step,

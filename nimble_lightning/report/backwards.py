@@ -6,8 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from nimble_lightning.ops import plain_files
+
 # Large enough that the work on a chunk outweighs the call, small enough that its rows fit a cache.
 CHUNK = 1 << 18
+_LONGEST = 16 << 20
 
 
 def chunks(path: Path, begin: int = 0, size: int = CHUNK) -> Iterator[list[bytes]]:
@@ -18,7 +21,7 @@ def chunks(path: Path, begin: int = 0, size: int = CHUNK) -> Iterator[list[bytes
         begin: Where in it to stop.
         size: How many bytes to read at once.
     """
-    with path.open("rb") as file:
+    with plain_files.open_plain(path) as file:
         position = file.seek(0, os.SEEK_END)
         rest = b""
         torn = True
@@ -33,5 +36,8 @@ def chunks(path: Path, begin: int = 0, size: int = CHUNK) -> Iterator[list[bytes
             # The first line may have begun in the chunk before; it may even be longer than a chunk.
             cut = 0 if start == begin else data.find(b"\n") + 1 or len(data)
             rest = data[:cut]
+            if len(rest) > _LONGEST:
+                # A hole in a file, which may be as long as any disk.
+                return
             if cut < len(data):
                 yield data[cut:-1].split(b"\n")

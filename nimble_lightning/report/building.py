@@ -24,8 +24,12 @@ def build(folder: str | Path) -> Path:
     """
     source = Source(folder)
     content = page.content(source)
-    refresh = _REFRESH if content["status"] == "running" else None
-    return rendering.write(source.folder / PAGE, rendering.render("run.html", refresh=refresh, **content))
+    content["refresh"] = _REFRESH if content["status"] == "running" else None
+    text = content["doubts"].unless("drawings", lambda: rendering.render("run.html", **content), "")
+    if not text:
+        # Figures are drawn while the page is written, and these cannot be.
+        text = rendering.render("run.html", **{**content, "charts": [], "machines": []})
+    return rendering.write(source.folder / PAGE, text)
 
 
 def build_sweep(folder: str | Path) -> Path:
@@ -38,5 +42,8 @@ def build_sweep(folder: str | Path) -> Path:
     found = Sweep(Path(folder).resolve())
     if not found.members:
         raise RequestError(f"{found.folder} holds no runs: expected folders with a run.json in them")
-    text = rendering.render("sweep.html", refresh=None, sortable=True, **sweep.content(found))
+    content = {**sweep.content(found), "refresh": None, "sortable": True}
+    text = found.doubts.unless("drawings", lambda: rendering.render("sweep.html", **content), "")
+    if not text:
+        text = rendering.render("sweep.html", **{**content, "parallel": None, "scatters": []})
     return rendering.write(found.folder / PAGE, text)

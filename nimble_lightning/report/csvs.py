@@ -7,16 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.report.backwards import chunks
 from nimble_lightning.report.curves import Curve, gathered
 
 _ABOUT = ("step", "epoch", "time", "attempt")
+_LONGEST = 1 << 20
 
 
 def read_table(path: Path) -> dict[str, Curve]:
     """The history that counts, by metric."""
-    with path.open("rb") as file:
-        columns = next(csv.reader([file.readline().decode("utf-8", "replace")]), [])
+    with plain_files.open_plain(path) as file:
+        columns = next(csv.reader([file.readline(_LONGEST).decode("utf-8", "replace")]), [])
         begin = file.tell()
     return gathered(lambda: (list(_rows(columns, lines)) for lines in chunks(path, begin)))
 

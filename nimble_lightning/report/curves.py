@@ -59,7 +59,11 @@ class Collector:
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add rows, in the order of the file; the next call brings those before them."""
-        for (attempt, name), (steps, values) in sorted(_columns(rows).items(), key=lambda item: -item[0][0]):
+        try:
+            columns = _columns(rows)
+        except TypeError:
+            columns = _columns([row for row in rows if _is_placed(row)])
+        for (attempt, name), (steps, values) in sorted(columns.items(), key=lambda item: -item[0][0]):
             self._add(attempt, name, steps[::-1], numbers(values[::-1]))
 
     def curves(self) -> dict[str, Curve]:
@@ -117,6 +121,8 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> Columns:
     columns: Columns = {}
     for (attempt, *names), group in alike.items():
         steps = [row.get("step") or 0 for row in group]
+        if not set(map(type, (attempt, *steps))) <= {int, float}:
+            raise TypeError("a step or an attempt is no number")
         metrics = [row["metrics"] for row in group]
         columns.update({(attempt, name): (steps, [m[name] for m in metrics]) for name in names})
     return columns
@@ -133,18 +139,23 @@ def _columns_of_mixed(rows: Sequence[Mapping[str, Any]]) -> Columns:
     return columns
 
 
+def _is_placed(row: Mapping[str, Any]) -> bool:
+    """Whether a row says where it belongs; in a file that no run has written it may say anything."""
+    return all(type(row.get(name) or 0) in (int, float) for name in ("step", "attempt"))
+
+
 def numbers(values: Sequence[Any]) -> list[float]:
     """As floats; JSON lacks nan and the infinities, which are there as words."""
     try:
         return list(map(float, values))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return [_number(value) for value in values]
 
 
 def _number(value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return math.nan
 
 

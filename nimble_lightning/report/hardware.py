@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.report import words
 from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.charts.scale import TIMES
 from nimble_lightning.report.rows import parsed
 from nimble_lightning.report.thinning import Thinned
 
-_CHUNK = 1 << 18
+_AT_ONCE = 1000
 _BUCKETS = 240
 _MOST_DEVICES = 8
 
@@ -104,9 +106,10 @@ def _number(value: Any) -> float | None:
 
 
 def _rows(path: Path) -> Iterator[list[dict[str, Any]]]:
-    with path.open("rb") as file:
-        while lines := file.readlines(_CHUNK):
-            whole = [line for line in lines if line.endswith(b"\n") and not line.isspace()]
+    with plain_files.open_plain(path) as file:
+        lines = plain_files.lines(file)
+        while some := list(islice(lines, _AT_ONCE)):
+            whole = [line for line in some if line.endswith(b"\n") and not line.isspace()]
             yield [row for row in parsed(whole) if _number(row.get("time")) is not None]
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nimble_lightning.ops.objective import MODES, Objective, choose, from_json
 from nimble_lightning.report import account, settings, shipped, words
-from nimble_lightning.report.source import MEMBERS, PAGE, SUMMARY, Source, read_json
+from nimble_lightning.report.source import PAGE, SUMMARY, Doubts, Source, members_of, read_json
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class Sweep:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        paths = folder.glob(MEMBERS)
-        self._sources = [
-            Source(p.parent) for p in sorted(paths, key=lambda p: (len(p.parent.name), p.parent.name))
-        ]
-        self.members = [_member(source) for source in self._sources]
+        self.doubts = Doubts()
+        found = sorted(members_of(folder), key=lambda member: (len(member.name), member.name))
+        self._sources = [Source(member) for member in found]
+        told = [self.doubts.unless(s.folder.name, partial(_member, s), None) for s in self._sources]
+        self.members = [member for member in told if member is not None]
 
     @cached_property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Sweep:
     @cached_property
     def objective(self) -> Objective | None:
         """What members are judged by: as the sweep was summed up, as all of them say, or by their figures."""
-        summed = read_json(self.folder / SUMMARY)
+        summed = read_json(self.folder, SUMMARY)
         if isinstance(summed, dict) and isinstance(objectives := summed.get("objectives"), dict):
             for metric, way in objectives.items():
                 return Objective(metric, MODES.get(str(way)), str(summed.get("reason") or ""))

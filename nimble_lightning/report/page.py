@@ -22,7 +22,7 @@ from nimble_lightning.report import (
 from nimble_lightning.report.charts.axis import is_number
 from nimble_lightning.report.csvs import read_table
 from nimble_lightning.report.curves import Curve, read_curves
-from nimble_lightning.report.source import Source
+from nimble_lightning.report.source import Doubts, Source
 
 _MOST_FIGURES = 4
 _MOST_FACTS = 40
@@ -42,43 +42,55 @@ class Headline:
 def content(source: Source) -> dict[str, Any]:
     """What the template `run.html` shows."""
     run, job = source.run, source.job
-    curves = _curves(source)
+    doubts = Doubts()
+    curves = doubts.unless("curves", lambda: _curves(source), {})
     attempts = [entry for entry in _list(run.get("attempts")) if isinstance(entry, Mapping)]
     began = _began(run, attempts)
-    events = marks.of_steps(attempts, source.events)
-    charts, listed = panels.plots(curves, events)
-    machines, devices = hardware.plots(source.hardware, began, marks.of_times(attempts, began))
-    starts, omitted = failures.attempts(run)
+    events = doubts.unless("events", lambda: marks.of_steps(attempts, source.events), [])
+    charts, listed = doubts.unless("curves", lambda: panels.plots(curves, events), ([], []))
+    times = doubts.unless("attempts", lambda: marks.of_times(attempts, began), [])
+    machines, devices = doubts.unless(
+        "hardware", lambda: hardware.plots(source.hardware, began, times), ([], [])
+    )
+    starts, omitted = doubts.unless("attempts", lambda: failures.attempts(run), ([], 0))
     return {
+        "doubts": doubts,
         "name": source.name,
         "run_id": str(run.get("run_id") or ""),
         "started": words.clock(run["started"]) if run.get("started") else "",
         "message": str(run.get("message") or ""),
         "best": _best(run),
         "status": str(run.get("status") or ""),
-        "verdict": _verdict(run),
-        "headlines_": _headlines(source, curves),
+        "verdict": doubts.unless("verdict", lambda: _verdict(run), None),
+        "headlines_": doubts.unless("figures", lambda: _headlines(source, curves), []),
         "charts": charts,
         "listed": listed,
         "events": events,
         "machines": machines,
         "devices": devices,
-        "parts": account.parts(source.usage),
-        "usage": account.figures(source.usage),
-        "samples": samples.ready(source.shown, source.show),
+        "parts": doubts.unless("usage", lambda: account.parts(source.usage), []),
+        "usage": doubts.unless("usage", lambda: account.figures(source.usage), []),
+        "samples": doubts.unless("samples", lambda: samples.ready(source.shown, source.show), []),
         "trainer": str(job.get("trainer") or ""),
-        "parameters": settings.parameters(job),
-        "differences": settings.differences(job) if job.get("trainer") else [],
+        "parameters": doubts.unless("configuration", lambda: settings.parameters(job), []),
+        "differences": doubts.unless("configuration", lambda: _differences(job), []),
         "configuration": source.configuration,
         "attempts": starts,
         "omitted": omitted,
-        "failures": failures.failures(source.errors),
+        "failures": doubts.unless("failures", lambda: failures.failures(source.errors), []),
         "environment": _environment(run),
-        "recorded": _recorded(source.provenance),
-        "commands": commands.commands(
-            job, run, source.folder, signed=bool(settings.section(job, "signature").get("_target_"))
-        ),
+        "recorded": doubts.unless("environment", lambda: _recorded(source.provenance), []),
+        "commands": doubts.unless("commands", lambda: _commands(source), []),
     }
+
+
+def _differences(job: Mapping[str, Any]) -> list[settings.Difference]:
+    return settings.differences(job) if job.get("trainer") else []
+
+
+def _commands(source: Source) -> list[commands.Command]:
+    signed = bool(settings.section(source.job, "signature").get("_target_"))
+    return commands.commands(source.job, source.run, source.folder, signed=signed)
 
 
 def _curves(source: Source) -> dict[str, Curve]:

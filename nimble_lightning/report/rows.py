@@ -11,7 +11,7 @@ def parsed(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     """The objects on these lines; a line that is broken is passed over."""
     try:
         rows = json.loads(b"[" + b",\n".join(lines) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         rows = []
     # A line that is no value of its own could still have been completed by its neighbour.
     if len(rows) != len(lines):
@@ -22,5 +22,5 @@ def parsed(lines: Sequence[bytes]) -> list[dict[str, Any]]:
 def _read(line: bytes) -> Any:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -5,13 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.secrets import redact, redacted
+from nimble_lightning.ops.texts import printable
 
 # A page goes through the mail: what is inside it is little, and in all no more than so much.
 MOST_INSIDE = 150_000
@@ -65,40 +68,37 @@ def _sample(entry: Mapping[str, Any], show: Path, left: int) -> Sample:
         line = f" ({entry['line']})" if entry.get("line") else ""
         return Sample(caption, "error", text=f"{entry['error']}{line}")
     name = Path(str(entry.get("file") or "")).name
-    path, kind = show / name, str(entry.get("kind"))
-    if not name or not path.is_file():
+    try:
+        # Whatever path an index may tell: only what lies in the folder itself.
+        with plain_files.open_inside(show.parent, f"{show.name}/{name}") as file:
+            return _of_file(file, caption, str(entry.get("kind")), name, left)
+    except OSError:
         return Sample(caption, "error", text=f"show/{name or '?'} is not there")
-    link = f"{show.name}/{quote(name)}"
+
+
+def _of_file(file: BinaryIO, caption: str, kind: str, name: str, left: int) -> Sample:
+    link, size = f"show/{quote(name)}", os.fstat(file.fileno()).st_size
     if kind in ("image", "audio", "video"):
-        return Sample(caption, kind, source=_address(path, link, left), link=link)
-    if kind == "table" and (table := _table(path)) is not None:
+        media = mimetypes.guess_type(name)[0]
+        inside = media is not None and size * 4 // 3 + 100 <= min(left, MOST_INSIDE)
+        source = f"data:{media};base64,{base64.b64encode(file.read(size)).decode()}" if inside else link
+        return Sample(caption, kind, source=source, link=link)
+    if kind == "table" and size <= plain_files.MOST_BYTES and (table := _table(file.read(size))) is not None:
         head, rows, more = table
         return Sample(caption, "table", head=head, rows=rows, more=more, link=link)
     if kind in ("text", "table"):
-        text = _beginning(path)
-        more = "the rest is in the file" if path.stat().st_size > _MOST_TEXT else ""
+        file.seek(0)
+        text = printable(redact(file.read(_MOST_TEXT).decode(errors="replace"))).rstrip("\n")
+        more = "the rest is in the file" if size > _MOST_TEXT else ""
         return Sample(caption, "text", text=text, more=more, link=link)
     return Sample(caption, "file", link=link, text=name)
 
 
-def _address(path: Path, link: str, left: int) -> str:
-    kind = mimetypes.guess_type(path.name)[0]
-    inside = path.stat().st_size * 4 // 3 + 100
-    if kind is None or inside > min(left, MOST_INSIDE):
-        return link
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def _beginning(path: Path) -> str:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return redact(file.read(_MOST_TEXT)).rstrip("\n")
-
-
-def _table(path: Path) -> tuple[list[str], list[list[str]], str] | None:
+def _table(data: bytes) -> tuple[list[str], list[list[str]], str] | None:
     """Columns, rows and what was left out; None when it is no table."""
     try:
-        content = redacted(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError:
+        content = redacted(json.loads(data))
+    except (ValueError, RecursionError):
         return None
     rows: list[list[Any]]
     if isinstance(content, Mapping):
@@ -125,4 +125,5 @@ def _equally_long(lists: Iterable[list[Any]]) -> bool:
 
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = printable(text)
     return text if len(text) <= _MOST_CELL else f"{text[:_MOST_CELL]}…"

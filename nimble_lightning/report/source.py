@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from nimble_lightning.ops import events
+from nimble_lightning.ops import events, plain_files, yamls
 from nimble_lightning.ops.secrets import redact, redacted
-from nimble_lightning.report import yamls
+from nimble_lightning.ops.texts import cut, printable
+from nimble_lightning.report import words
+
+T = TypeVar("T")
 
 RECORD = "run.json"
 SUMMARY = "sweep.json"
@@ -23,8 +27,21 @@ _MOST_EVENTS = 2000
 _MOST_ERRORS = 20
 # Nobody writes a configuration this long; a file that is longer is not one.
 _MOST_BYTES = 4_000_000
-_MOST_CHARACTERS = 40_000
+_MOST_CONFIGURATION = 40_000
 _CONFIGURATIONS = ("job.yaml", "config.yaml", "hparams.yaml")
+
+
+class Doubts(list[str]):
+    """What could not be shown of a folder, which may come from anybody: the rest of the page is there."""
+
+    def unless(self, part: str, make: Callable[[], T], otherwise: Any) -> T:
+        """What is made, or else a note that this part of the page could not be."""
+        try:
+            return make()
+        except Exception:  # of whatever was written in the place of what a run writes
+            if part not in self:
+                self.append(part)
+            return otherwise  # type: ignore[no-any-return]
 
 
 class Source:
@@ -36,18 +53,18 @@ class Source:
     @cached_property
     def run(self) -> dict[str, Any]:
         """run.json"""
-        return _mapping(read_json(self.folder / RECORD))
+        return _mapping(read_json(self.folder, RECORD))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What was noted of code, data and machine where the run was to be signed."""
-        return _mapping(read_json(self.folder / "provenance.json"))
+        return _mapping(read_json(self.folder, "provenance.json"))
 
     @cached_property
     def job(self) -> dict[str, Any]:
         """What was asked, references unresolved; the hyper-parameters Lightning wrote in other projects."""
         for name in _CONFIGURATIONS:
-            if found := _mapping(read_yaml(self.folder / name)):
+            if found := _mapping(read_yaml(self.folder, name)):
                 return found
         return {}
 
@@ -55,26 +72,25 @@ class Source:
     def configuration(self) -> str:
         """What was asked, as it stands in its file."""
         for name in _CONFIGURATIONS:
-            if (path := self.folder / name).is_file():
-                with path.open(encoding="utf-8", errors="replace") as file:
-                    return redact(file.read(_MOST_CHARACTERS))
+            with suppress(OSError), plain_files.open_inside(self.folder, name) as file:
+                return printable(redact(file.read(_MOST_CONFIGURATION).decode(errors="replace")))
         return ""
 
     @cached_property
     def usage(self) -> dict[str, Any]:
         """usage.json"""
-        return _mapping(read_json(self.folder / "usage.json"))
+        return _mapping(read_json(self.folder, "usage.json"))
 
     @cached_property
     def events(self) -> list[events.Event]:
         """What happened, in that order."""
         newest = deque(events.read(self.folder), maxlen=_MOST_EVENTS)
-        return [replace(event, facts=redacted(event.facts)) for event in newest]
+        return [replace(event, facts=_shown(event.facts)) for event in newest]
 
     @cached_property
     def shown(self) -> list[dict[str, Any]]:
         """The index of what `predict_and_show` yielded."""
-        found = read_json(self.show / "index.json")
+        found = read_json(self.folder, "show/index.json")
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
     @property
@@ -84,42 +100,60 @@ class Source:
     @cached_property
     def errors(self) -> list[tuple[str, dict[str, Any]]]:
         """What ranks wrote down when they failed, with the file's name; oldest first."""
-        paths = sorted((self.folder / "errors").glob("attempt-*.json"))
-        found = [(path.name, _mapping(read_json(path))) for path in paths]
+        names = sorted(path.name for path in (self.folder / "errors").glob("attempt-*.json"))
+        found = [(name, _mapping(read_json(self.folder, f"errors/{name}"))) for name in names]
         whole = [(name, error) for name, error in found if error]
-        return sorted(whole, key=lambda item: float(item[1].get("time") or 0.0))[-_MOST_ERRORS:]
+        return sorted(whole, key=lambda item: words.seconds(item[1].get("time")) or 0.0)[-_MOST_ERRORS:]
 
     @property
     def hardware(self) -> list[Path]:
         """The files of GPU samples, of all ranks."""
-        return sorted(self.folder.glob("gpu*.jsonl"))
+        found = self.folder.glob("gpu*.jsonl")
+        return sorted(path for path in found if plain_files.is_inside(self.folder, path))
 
     @property
     def metrics(self) -> Path | None:
         """The file with the history of the metrics."""
-        return next((path for name in METRICS if (path := self.folder / name).exists()), None)
+        paths = (self.folder / name for name in METRICS)
+        return next((path for path in paths if plain_files.is_inside(self.folder, path)), None)
 
     @property
     def name(self) -> str:
         return str(self.job.get("name") or self.run.get("run_id") or self.folder.name)
 
 
-def read_json(path: Path) -> Any:
+def read_json(folder: Path, name: str) -> Any:
     """A file's content without the secrets in it; None where there is none, or it is not whole."""
     try:
-        return redacted(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):
+        return _shown(plain_files.read_json(folder, name))
+    except RecursionError:
         return None
 
 
-def read_yaml(path: Path) -> Any:
+def read_yaml(folder: Path, name: str) -> Any:
     """A file's content without the secrets in it; None where there is none, or it is no YAML."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            return None
-        return redacted(yamls.load(path.read_text(encoding="utf-8")))
+        return _shown(yamls.load(plain_files.read(folder, name, _MOST_BYTES).decode()))
     except (OSError, ValueError):
         return None
+
+
+def members_of(folder: Path) -> list[Path]:
+    """The folders of a sweep's members; one that is elsewhere, behind a link, is none."""
+    return [path.parent for path in sorted(folder.glob(MEMBERS)) if plain_files.is_inside(folder, path)]
+
+
+def _shown(value: Any) -> Any:
+    """Plain data without secrets, with texts of a length and of characters that people can read."""
+
+    def clean(item: Any) -> Any:
+        if isinstance(item, str):
+            return cut(printable(item))
+        if isinstance(item, dict):
+            return {clean(key): clean(entry) for key, entry in item.items()}
+        return [clean(entry) for entry in item] if isinstance(item, list) else item
+
+    return clean(redacted(value))
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def content(sweep: Sweep) -> dict[str, Any]:
     reached = [member for member in ranked if sweep.rank(member) is not None]
     varied = sweep.varied[:_MOST_AXES]
     return {
+        "doubts": sweep.doubts,
         "name": sweep.name,
         "folder": sweep.folder.name,
         "status": _status(ranked),
@@ -35,8 +36,8 @@ def content(sweep: Sweep) -> dict[str, Any]:
         "members": [_row(sweep, member, varied) for member in ranked[:MOST_ROWS]],
         "omitted": max(0, len(ranked) - MOST_ROWS),
         "counts": sorted(Counter(member.status for member in ranked).items()),
-        "parallel": _parallel(sweep, reached, varied),
-        "scatters": _scatters(sweep, reached, varied),
+        "parallel": sweep.doubts.unless("drawings", lambda: _parallel(sweep, reached, varied), None),
+        "scatters": sweep.doubts.unless("drawings", lambda: _scatters(sweep, reached, varied), []),
         "with_kwh": any(member.kwh is not None for member in ranked),
         "total": _total(ranked),
     }

@@ -47,6 +47,12 @@ def between(start: Any, end: Any) -> float | None:
     return None
 
 
+def seconds(value: Any) -> float | None:
+    """A moment or a length of time; None for what is none."""
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if known else None
+
+
 def clock(seconds: Any) -> str:
     """A moment, in universal time: the page says the same wherever it is built."""
     if not isinstance(seconds, int | float) or not 0 <= seconds < 1e11:

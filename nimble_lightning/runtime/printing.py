@@ -11,6 +11,7 @@ from typing import Any, TextIO, cast
 
 from nimble_lightning.ops.output import Expendable
 from nimble_lightning.ops.secrets import Redacted
+from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.runtime.folder import RunFolder
 
 # Warnings of libraries about what we do on purpose, or about themselves.
@@ -103,6 +104,13 @@ class _Current(logging.StreamHandler[TextIO]):
         """Others may not redirect it."""
 
 
+class _Printable(logging.Formatter):
+    """What is logged may quote an error, and that anything at all."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return cut(printable(super().format(record)))
+
+
 @contextmanager
 def _levels(level: str) -> Iterator[None]:
     """Ours at the asked level; Lightning's own remarks only when something is wrong, or when debugging."""
@@ -116,7 +124,7 @@ def _levels(level: str) -> Iterator[None]:
     loggers = [logging.getLogger(), *map(logging.getLogger, wanted)]
     before = [(logger, logger.level, logger.handlers, logger.propagate) for logger in loggers]
     handler = _Current()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Printable("%(message)s"))
     for logger in loggers:
         logger.handlers, logger.propagate = [], True
         logger.setLevel(wanted.get(logger.name, logger.level))

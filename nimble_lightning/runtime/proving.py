@@ -13,6 +13,7 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.arguments import Parser
+from nimble_lightning.ops.texts import printable
 from nimble_lightning.proof import OMS, Ed25519, Expected, Report, generate, verify
 from nimble_lightning.proof.canary import secrets_of
 from nimble_lightning.proof.keys import FROM_ENVIRONMENT, read_private, resolve
@@ -93,7 +94,7 @@ def _tell(report: Report, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(report.as_json(), indent=2, default=str))
     else:
-        print("\n".join(report.lines()), file=sys.stdout if report.verified else sys.stderr)
+        print(printable("\n".join(report.lines())), file=sys.stdout if report.verified else sys.stderr)
 
 
 def _unlock(asked: argparse.Namespace) -> tuple[Any, dict[str, bytes]]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.ops.texts import printable
 from nimble_lightning.runtime import exhibits, trackers
 from nimble_lightning.runtime.folder import RunFolder, write_json
 
@@ -76,7 +77,7 @@ def _failed(caption: str, error: Exception) -> dict[str, Any]:
 
 
 def _print(caption: str, text: str) -> None:
-    print(f"  {caption}: {text}" if caption else f"  {text}", flush=True)
+    print(printable(f"  {caption}: {text}" if caption else f"  {text}"), flush=True)
 
 
 def _results(user: UserTrainer) -> Iterator[tuple[str, Any]]:
