@@ -22,7 +22,7 @@ def chunks(path: Path, begin: int = 0, size: int = CHUNK) -> Iterator[list[bytes
         size: How many bytes to read at once.
     """
     with plain_files.open_plain(path) as file:
-        position = file.seek(0, os.SEEK_END)
+        end = position = file.seek(0, os.SEEK_END)
         rest = b""
         torn = True
         while position > begin:
@@ -36,7 +36,7 @@ def chunks(path: Path, begin: int = 0, size: int = CHUNK) -> Iterator[list[bytes
             # The first line may have begun in the chunk before; it may even be longer than a chunk.
             cut = 0 if start == begin else data.find(b"\n") + 1 or len(data)
             rest = data[:cut]
-            if len(rest) > _LONGEST:
+            if len(rest) > _LONGEST or (torn and end - position > _LONGEST):
                 # A hole in a file, which may be as long as any disk.
                 return
             if cut < len(data):
