@@ -88,14 +88,18 @@ def parse(words: list[str]) -> Request:
         metavar="URL",
         help="report each account there",
     )
-    parser.add_argument("--trust", action="store_true", help="without a URL: to where the run's own folder says")
+    parser.add_argument(
+        "--trust", action="store_true", help="without a URL: to where the run's own folder says"
+    )
     # What follows belongs to it only if it is an address.
     plain = [
         "--send=" if word == "--send" and "://" not in following else word
         for word, following in zip_longest(words, words[1:], fillvalue="")
     ]
     asked = parser.read(plain)
-    return Request(asked.places, asked.by, asked.form, asked.send is not None, asked.send or None, asked.trust)
+    return Request(
+        asked.places, asked.by, asked.form, asked.send is not None, asked.send or None, asked.trust
+    )
 
 
 def _group(asked: str) -> str:

@@ -10,6 +10,7 @@ from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.checkpoint.resolver import candidates
 from nimble_lightning.checkpoint.whole import manifests_of, read_manifest
 from nimble_lightning.errors import CheckpointError
+from nimble_lightning.ops import plain_files
 
 STEPS = "checkpoints/steps/"
 
@@ -17,7 +18,8 @@ STEPS = "checkpoints/steps/"
 def commits(folder: Path) -> dict[str, Manifest]:
     """The manifest of each checkpoint under `checkpoints/`, by the checkpoint's path, oldest first."""
     found = {}
-    for path in candidates(folder / "checkpoints"):
+    place = folder / "checkpoints"
+    for path in candidates(place) if plain_files.is_inside(folder, place) else ():
         places = manifests_of(path)
         if places:
             found[path.relative_to(folder).as_posix()] = read_manifest(places[0])

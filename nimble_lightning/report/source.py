@@ -100,7 +100,9 @@ class Source:
     @cached_property
     def errors(self) -> list[tuple[str, dict[str, Any]]]:
         """What ranks wrote down when they failed, with the file's name; oldest first."""
-        names = sorted(path.name for path in (self.folder / "errors").glob("attempt-*.json"))
+        place = self.folder / "errors"
+        paths = place.glob("attempt-*.json") if plain_files.is_inside(self.folder, place) else ()
+        names = sorted(path.name for path in paths)
         found = [(name, _mapping(read_json(self.folder, f"errors/{name}"))) for name in names]
         whole = [(name, error) for name, error in found if error]
         return sorted(whole, key=lambda item: words.seconds(item[1].get("time")) or 0.0)[-_MOST_ERRORS:]

@@ -133,7 +133,12 @@ def _block(folder: Path, trust: bool) -> dict[str, Any]:
     given = _mapping(_mapping(asked.get("callbacks")).get("notification"))
     urls = given.get("urls") or []
     entries = urls if isinstance(urls, list) else [urls]
-    return {"urls": [_by_name(folder, entry) for entry in entries], "events": given.get("events")}
+    events = given.get("events")
+    if not all(
+        map(_are_words, (events, *(part for e in entries if isinstance(e, dict) for part in e.values())))
+    ):
+        raise RequestError(f"{job.folder.job}: what is told to whom is more than lists of words.")
+    return {"urls": [_by_name(folder, entry) for entry in entries], "events": events}
 
 
 def _by_name(folder: Path, entry: Any) -> Any:
@@ -146,6 +151,14 @@ def _by_name(folder: Path, entry: Any) -> Any:
         )
     reference = f"secret:{found[1] or found[2]}"
     return {**entry, "url": reference} if isinstance(entry, dict) else reference
+
+
+def _are_words(value: Any) -> bool:
+    """Whether it is a word, a list of them, or such lists by name."""
+    lists = value.values() if isinstance(value, dict) else [value]
+    return all(
+        isinstance(w, str) for each in lists for w in (each if isinstance(each, list) else [each or ""])
+    )
 
 
 def _mapping(value: Any) -> dict[Any, Any]:

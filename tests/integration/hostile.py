@@ -147,6 +147,9 @@ cases(
         p.job(**_urls(f"secret:{p.folder / 'mine.yml'}")),
     ),
     addresses_of_another_kind=lambda p: p.job(callbacks={"notification": {"urls": 7, "events": {"a": 3}}}),
+    events_to_tell_of_another_kind=lambda p: p.job(
+        **_urls({"url": REFERENCE, "tags": 7}, events={"a": [[1]]})
+    ),
     templates_elsewhere=lambda p: p.job(**_urls(templates=str(p.outside / "inside"))),
     usage_reported_elsewhere=lambda p: p.job(
         callbacks={"usage_report": {"report_to": f"{p.evil}/{REFERENCE}".replace("json", "http")}}

@@ -39,6 +39,39 @@ MEMORY = 3 << 30
 # The product of all cases with all commands is for a quiet hour.
 FEW = ("report", "usage", "notify", "load", "verify")
 TOLD = ("notify elsewhere",)
+# Of each kind of thing that was not so, some; all are looked at where there is time.
+QUICK = (
+    "address_with_a_variable",
+    "address_as_default",
+    "address_in_a_private_file",
+    "picture_by_its_path",
+    "outbox_is_elsewhere",
+    "lock_is_a_link",
+    "facts_of_another_kind",
+    "trainer_is_a_function",
+    "trainer_comes_along",
+    "data_are_a_process",
+    "parameter_is_a_target",
+    "run_is_a_reference",
+    "settings_too_deep",
+    "settings_that_multiply",
+    "settings_are_a_link",
+    "best_is_elsewhere",
+    "checkpoints_are_elsewhere",
+    "record_is_a_pipe",
+    "record_of_another_kind",
+    "record_beyond_all_numbers",
+    "metrics_have_no_end",
+    "metrics_of_another_kind",
+    "account_of_another_kind",
+    "errors_are_elsewhere",
+    "error_of_another_kind",
+    "escapes_everywhere",
+    "page_to_be_is_a_link",
+    "statement_is_a_pipe",
+    "stranger_has_no_end",
+    "weights_are_a_program",
+)
 _PR_SET_CHILD_SUBREAPER = 36
 # Of inotify: opened, changed, moved, made or removed.
 _TOUCHED = 0x20 | 0x2 | 0xC0 | 0x100 | 0x200
@@ -318,23 +351,36 @@ def all_of(
 
 @pytest.fixture(scope="module")
 def outcomes(
-    honest: Run, requests: tuple[int, list[str]], tmp_path_factory: pytest.TempPathFactory
+    honest: Run,
+    requests: tuple[int, list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> dict[str, Outcome]:
-    return all_of(list(CASES), honest, requests, tmp_path_factory.mktemp("hostile"), every=False)
+    """Of the cases that are asked for, looked at one after the other by one process."""
+    asked = [item.name for item in request.session.items]
+    names = [name for name in CASES if any(each.endswith(f"[{name}]") for each in asked)]
+    return all_of(names, honest, requests, tmp_path_factory.mktemp("hostile"), every=False)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow) for n in CASES]
+)
 def test_a_folder_from_a_stranger_does_nothing(name: str, outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes[name]
     assert not faults(outcome), f"{outcome.ended}\n{outcome.said[-3000:]}"
 
 
+@pytest.fixture(scope="module")
+def thorough(
+    honest: Run, requests: tuple[int, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Outcome]:
+    return all_of(list(CASES), honest, requests, tmp_path_factory.mktemp("thorough"), every=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_whatever_is_done_with_it(
-    name: str, honest: Run, requests: tuple[int, list[str]], tmp_path: Path
-) -> None:
-    outcome = all_of([name], honest, requests, tmp_path, every=True)[name]
+def test_whatever_is_done_with_it(name: str, thorough: dict[str, Outcome]) -> None:
+    outcome = thorough[name]
     assert not faults(outcome), f"{outcome.ended}\n{outcome.said[-3000:]}"
 
 

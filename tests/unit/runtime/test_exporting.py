@@ -11,6 +11,7 @@ from torch import nn
 
 from nimble_lightning.export import about
 from nimble_lightning.export.models import Model
+from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.runtime.exporting import after_run, place, to_hub
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of_returned
 from nimble_lightning.runtime.exporting.facts import facts_of
@@ -118,3 +119,18 @@ def test_an_export_of_other_formats_that_fails_is_a_warning_with_the_command(
     after_run.finish(mine)
     assert "onnx were not exported" in caplog.text
     assert f"nimble-cli export {mine.folder.path} --to onnx --out {mine.folder.exported}" in caplog.text
+
+
+def test_nothing_that_a_link_leads_to_is_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(to_hub, "push_folder", lambda *words, **more: "pushed")
+    mine, private = job(tmp_path), tmp_path / "private"
+    private.write_text("private")
+    mine.folder.exported.mkdir()
+    (mine.folder.exported / "weights").write_text("weights")
+    about.write(mine.folder.exported, {}, [mine.folder.exported / "weights"], {})
+    assert to_hub.push(mine, mine.folder.exported, "me/mine") == "pushed"
+    for link in (mine.folder.exported / "more.txt", mine.folder.path / "statement.json.sig"):
+        link.symlink_to(private)
+        with pytest.raises(ExportError, match=rf"{link.name} is a link"):
+            to_hub.push(mine, mine.folder.exported, "me/mine")
+        link.unlink()

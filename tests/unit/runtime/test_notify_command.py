@@ -58,6 +58,12 @@ def test_any_other_address_is_refused_without_being_resolved(tmp_path: Path, url
         _block(folder(tmp_path, url), trust=False)
 
 
+@pytest.mark.parametrize("more", [{"events": 7}, {"events": {"a": 3}}, {"events": [["best"]]}])
+def test_events_of_another_kind_are_refused_in_words(tmp_path: Path, more: dict[str, Any]) -> None:
+    with pytest.raises(RequestError, match="lists of words"):
+        _block(folder(tmp_path, "secret:TEAM", **more), trust=False)
+
+
 def test_a_folder_that_is_trusted_has_its_references_resolved(tmp_path: Path) -> None:
     place = folder(tmp_path, "${oc.env:TEAM}/more", linger="5m")
     assert _block(place, trust=True) == {"urls": ["json://127.0.0.1:9/team/more"], "linger": "5m"}
