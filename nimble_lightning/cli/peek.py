@@ -49,7 +49,7 @@ class Target:
     def trained(self) -> Trained:
         """What its file tells of which settings it will obey."""
         if self.kind != "trainer" or not isinstance(self.node, ast.ClassDef):
-            return Trained(self.node.name, "module")
+            return Trained(self.node.name, "function" if self.kind == "function" else "module")
         train = _method_of(self.node, self.source, "train")
         own = self.defines("configure_optimizers", if_unread=False)
         if train is None or not _is_whole(train):

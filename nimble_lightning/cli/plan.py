@@ -83,6 +83,7 @@ def make_plan(request: Request, *, required: bool = True) -> Plan:
         _check_all(config, plain, signatures, touched)
         if required:
             schema.check_required(config, signatures)
+    _check_sweep_id(request, config)
     asked = _asked(request, config)
     for source in sources:
         source.trainer.trained().refuse(asked, config)
@@ -172,6 +173,14 @@ def _asked(request: Request, config: DictConfig) -> list[str]:
     typed = [o.key_or_group for o in overrides]
     plain: Any = OmegaConf.to_container(config, resolve=False)
     return [*typed, *differing(plain)] if _own_files(request) else typed
+
+
+def _check_sweep_id(request: Request, config: DictConfig) -> None:
+    if config.get("sweep_id") is not None and not request.multirun:
+        raise RequestError(
+            f"sweep_id={config.sweep_id} names a sweep, and this is one run\n"
+            f"Name it run_id={config.sweep_id}, or add -m"
+        )
 
 
 def _refuse_unread(config: DictConfig, request: Request, groups: Mapping[str, Sequence[str]]) -> None:

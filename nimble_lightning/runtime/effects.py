@@ -10,7 +10,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime.blocks import GROUPS
 
-Kind = Literal["steps", "whole", "module"]
+Kind = Literal["steps", "whole", "module", "function"]
 
 _OPTIMIZER = ("optim", "schedule")
 # Of the adapters, which stand between the four methods and Lightning.
@@ -34,7 +34,7 @@ class Trained:
     Attributes:
         name: Of the class or function.
         kind: "steps" for four methods on batches; "whole" where `train` is called once and trains by itself;
-            "module" for a LightningModule.
+            "module" for a LightningModule, "function" for what returns one with its data.
         own_optimizer: Whether it has a configure_optimizers.
         returns: Of a whole run, whether something comes back that might be a LightningModule to fit.
     """
@@ -61,9 +61,12 @@ class Trained:
 
     def _why_not(self, key: str) -> str:
         head = key.partition(".")[0]
-        if self.kind == "module" and head in _ADAPTED:
+        if self.kind != "module" and head == "datamodule":
+            return f"the data are what {self.name} brings; a LightningModule would take it"
+        if self.kind in ("module", "function") and head in _ADAPTED:
             instead = _INSTEAD.get(head, "its configure_optimizers decides")
-            return f"{self.name} is a LightningModule; {instead}"
+            is_one = "is" if self.kind == "module" else "returns"
+            return f"{self.name} {is_one} a LightningModule; {instead}"
         if self.kind == "steps" and head in _OPTIMIZER and self.own_optimizer:
             return (
                 f"{self.name}.configure_optimizers decides\n"

@@ -75,6 +75,8 @@ def value(key: str, *words: str) -> Any:
         ("mode=maxx", "did you mean 'max'?"),
         ("log.level=LOUD", "log.level: expected one of 'DEBUG'"),
         ("zebra=1", "+zebra=1"),
+        ("sweep_id=s", "Name it run_id=s, or add -m"),
+        ("datamodule=my_trainer.py", "holds no LightningDataModule"),
         ("params.lr=1,2", "asks for several runs; add -m"),
         ("params.lr=${oc.env:NIMBLE_TEST_NOT_SET}", "Environment variable 'NIMBLE_TEST_NOT_SET' not found"),
         ("experiment=nope", "experiment has no nope"),

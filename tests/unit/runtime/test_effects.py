@@ -35,6 +35,9 @@ def config(**settings: Any) -> dict[str, Any]:
         (ALONE, "callbacks.early_stopping", "trains by itself"),
         (ALONE, "logger", "trains by itself"),
         (ALONE, "monitor", "trains by itself"),
+        (STEPS, "datamodule", "the data are what Mine brings"),
+        (Trained("build", "function"), "datamodule", "the data are what build brings"),
+        (Trained("build", "function"), "optim", "build returns a LightningModule"),
         (MODULE, "optim", "its configure_optimizers decides"),
         (MODULE, "data.batch_size", "params.NAME reaches its constructor"),
         (MODULE, "clip.norm", "lightning.gradient_clip_val=1.0"),
@@ -47,6 +50,7 @@ def test_what_would_change_nothing_is_refused(trained: Trained, key: str, said: 
         model={"compile": True, "gradient_checkpointing": True},
         callbacks={"early_stopping": {"patience": 3}},
         monitor="accuracy",
+        datamodule="data.py",
         optim={"lr": 0.1},
     )
     with pytest.raises(RequestError, match=f"{key} would change nothing") as error:
@@ -73,6 +77,7 @@ def test_what_would_change_nothing_is_refused(trained: Trained, key: str, said: 
         (ALONE, "monitor"),
         (MODULE, "lightning.max_epochs"),
         (MODULE, "monitor"),
+        (MODULE, "datamodule"),
         (MODULE, "model.compile"),
         (MODULE, "callbacks.ema"),
     ],
