@@ -68,17 +68,17 @@ class Command:
 
     def processes(self) -> list[psutil.Process]:
         """All that run and have it from this command."""
-        return [p for p in psutil.process_iter() if _has(p, f"{CANARY}={self._canary}")]
+        return having(self._canary)
 
     def left(self) -> list[str]:
         """Processes and files that are there long after the end."""
         end = time.monotonic() + SECONDS
         while (found := self.processes()) and time.monotonic() < end:
             time.sleep(0.05)
-        told = [" ".join(_told(process)) for process in found]
+        words = [told(process) for process in found]
         for process in found:
             process.kill()
-        return [*told, *(path.name for path in self.place.iterdir())]
+        return [*words, *(path.name for path in self.place.iterdir())]
 
 
 def signal_to(processes: Sequence[psutil.Process], number: signal.Signals = signal.SIGKILL) -> None:
@@ -88,14 +88,14 @@ def signal_to(processes: Sequence[psutil.Process], number: signal.Signals = sign
 
 def running(command: Command, words: str) -> list[psutil.Process]:
     """Those of its processes that were started with these words."""
-    return [p for p in command.processes() if words in " ".join(_told(p))]
+    return [p for p in command.processes() if words in told(p)]
 
 
 def workers(command: Command) -> list[psutil.Process]:
     """The ranks themselves: children of those that stay beside them."""
     servers = {p.pid for p in running(command, "forkserver import main")}
-    parents = {p.pid for p in command.processes() if _ppid(p) in servers}
-    return [p for p in command.processes() if _ppid(p) in parents and p.name() != "sleep"]
+    parents = {p.pid for p in command.processes() if parent_of(p) in servers}
+    return [p for p in command.processes() if parent_of(p) in parents and p.name() != "sleep"]
 
 
 def trains() -> bool:
@@ -107,23 +107,29 @@ def status() -> str:
     return str(read_json(RunFolder(FOLDER).run).get("status"))
 
 
+def having(canary: str) -> list[psutil.Process]:
+    """All processes that run and were started with this in their environment, or forked from such."""
+    return [p for p in psutil.process_iter() if _has(p, f"{CANARY}={canary}")]
+
+
+def told(process: psutil.Process) -> str:
+    """Its command line."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def parent_of(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return 0
+
+
 def _has(process: psutil.Process, entry: str) -> bool:
     try:
         # Not `Process.environ`, which is empty for one that has ended; those do not run.
         return entry.encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
-
-
-def _told(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _ppid(process: psutil.Process) -> int:
-    try:
-        return process.ppid()
-    except psutil.Error:
-        return 0
