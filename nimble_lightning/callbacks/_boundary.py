@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import lightning as L
@@ -40,6 +41,33 @@ def go_straight_on(trainer: L.Trainer) -> None:
         loop.restarting = False
 
     loop.on_run_start = once  # type: ignore[method-assign]
+
+
+def end_again(trainer: L.Trainer, ended: Collection[int]) -> None:
+    """Have a fit that is resumed at its very end come to its end, where Lightning would leave it out.
+
+    What `on_train_end` does comes after the checkpoint that was resumed from, and may have failed.
+
+    Args:
+        trainer: Which is about to fit.
+        ended: Steps at which the training has come to its end before.
+    """
+    loop = trainer.fit_loop
+    run = loop.run
+
+    def end() -> None:
+        del loop.run
+        loop.setup_data()
+        step = trainer.global_step
+        if not (step and step not in ended and loop.max_batches and loop.skip):
+            run()
+            return
+        loop.reset()
+        loop.on_run_start()
+        loop.restarting = False
+        loop.on_run_end()
+
+    loop.run = end  # type: ignore[method-assign]
 
 
 def vote_alone(trainer: L.Trainer) -> None:

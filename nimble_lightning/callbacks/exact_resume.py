@@ -66,8 +66,12 @@ class ExactResume(L.Callback):
         self._restore()
 
     @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # A run resumed at its very end has no further batch, but there may be draws after it.
+        self._restore()
+
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # A run resumed at its very end has no further batch, but there may be draws after training.
         self._restore()
 
     @override

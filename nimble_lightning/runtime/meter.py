@@ -11,6 +11,7 @@ import lightning as L
 from typing_extensions import override
 
 from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ops.figures import number
 from nimble_lightning.ranks import everyones, share_of_data
 from nimble_lightning.runtime.agreement import require_same
 
@@ -30,6 +31,7 @@ class Meter(L.Callback):
         self._before = 0.0
         self._started: float | None = None
         self._samples = 0
+        self._train_loss: int | float | None = None
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -75,6 +77,19 @@ class Meter(L.Callback):
         own = checkpoint.setdefault("nimble", {})
         _, parts = share_of_data(trainer.strategy)
         own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * parts)
+        if (loss := self.train_loss(trainer)) is not None:
+            own["train_loss"] = loss
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._train_loss = checkpoint.get("nimble", {}).get("train_loss")
+
+    def train_loss(self, trainer: L.Trainer) -> int | float | None:
+        """What was logged by that name last; resumed at its very end, a run logs nothing any more."""
+        logged = trainer.callback_metrics.get("train_loss")
+        return self._train_loss if logged is None else number(logged)
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -17,14 +17,14 @@ from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.evaluation import figures, without_loggers
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.adapters.stop_iteration import watch_steps
-from nimble_lightning.ops.figures import number
+from nimble_lightning.callbacks._boundary import end_again
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.best import Judged, chosen_at_end, stopped_early
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.effects import Trained, unheard
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
-from nimble_lightning.runtime.folder import write_json
+from nimble_lightning.runtime.folder import read_json, write_json
 from nimble_lightning.runtime.gathering import gather
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job
@@ -159,12 +159,14 @@ class Training:
         watch_steps(trainer, parts.module)
         if not isinstance(parts.module, NimbleModule):
             log_by_optimizer_steps(trainer)
+        attempts = read_json(self.job.folder.run).get("attempts", [])
+        end_again(trainer, [a.get("last_step") for a in attempts if a.get("cause") == "finished"])
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates(trainer)}
         if isinstance(parts.module, NimbleModule):
             metrics["train_loss"] = parts.module.running.mean_loss
-        elif "train_loss" in trainer.callback_metrics:
-            metrics["train_loss"] = number(trainer.callback_metrics["train_loss"])
+        elif (loss := meter.train_loss(trainer)) is not None:
+            metrics["train_loss"] = loss
         best = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "") or None
         stopped = stopped_early(trainer)
         metrics.update(evaluate_best(trainer, parts, best))

@@ -73,10 +73,11 @@ def build(width: int = 4, kill_at: int = -1):
 """
 
 
-def run(source: str, trainer: str = "model.py", **params: object) -> nl.Result:
+def run(source: str, trainer: str = "model.py", run_id: str | None = None, **params: object) -> nl.Result:
     Path("model.py").write_text(source)
     return nl.run(
         trainer,
+        run_id=run_id,
         params=params,
         lightning={"max_epochs": 2, "accelerator": "cpu"},
         callbacks={"progress": None, "auto_retry": {"save_every_n_steps": 2}},
@@ -111,6 +112,28 @@ def test_killed_it_ends_with_the_figures_of_an_undisturbed_run() -> None:
         assert len(result.attempts) == (1 if kill_at < 0 else 2)
         metrics.append({k: v for k, v in result.metrics.items() if k.endswith("_loss")})
     assert metrics[0] == metrics[1]
+
+
+ENDING = """
+    def on_train_end(self):
+        with Path(self.trainer.default_root_dir, "ends").open("a+") as ends:
+            ends.write(f"{torch.rand(()).item()} ")
+            ends.seek(0)
+            if len(ends.read().split()) <= FAILS:
+                raise OSError("the file could not be written")
+        torch.nn.init.ones_(self.net[0].weight)
+"""
+
+
+def test_what_fails_after_the_last_step_is_done_again_and_no_success_without_it() -> None:
+    runs = {n: run(f"FAILS = {n}\n{MODULE}{ENDING}{DATA}", run_id=f"fails-{n}") for n in (0, 1, 9)}
+    assert [result.status for result in runs.values()] == ["finished", "finished", "failed"]
+    assert [len(result.attempts) for result in runs.values()] == [1, 2, 2]
+    assert "the file could not be written" in runs[9].message
+    ends = [(result.folder / "ends").read_text().split() for result in runs.values()]
+    assert ends[1] == ends[0] * 2, "with the random numbers it had"
+    losses = [{k: v for k, v in runs[n].metrics.items() if k.endswith("_loss")} for n in (0, 1)]
+    assert losses[0] == losses[1]
 
 
 def test_the_data_module_may_be_in_another_file(capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,6 +20,6 @@ class Samples(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Loaded(TinyTrainer):
-    def pre_process(self, **params: Any) -> None:
-        super().pre_process(**params)
+    def pre_process(self, *, step_seconds: float = 0.0) -> None:  # type: ignore[override]
+        super().pre_process(step_seconds=step_seconds)
         self.train_data = Samples(*self.train_data)
