@@ -12,7 +12,7 @@ from nimble_lightning.runtime.heartbeat import Heart, Phase
 
 
 class Pulse(L.Callback):
-    """One beat for each batch that is done; while saving, and before first batches, patience is asked for.
+    """One beat for each batch that is done; during a save, and before first batches, patience is asked for.
 
     Whenever Lightning starts something it puts a handler for SIGTERM in front of ours that begins a
     collective, and so waits for ranks which were not told; ours is put back.
@@ -21,6 +21,21 @@ class Pulse(L.Callback):
     def __init__(self, heart: Heart) -> None:
         self._heart = heart
         self._validated = False
+
+    @override
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        save = trainer.save_checkpoint
+
+        def patiently(*args: Any, **options: Any) -> None:
+            before = self._heart.phase
+            self._heart.beat(trainer.global_step, Phase.SAVING)
+            try:
+                save(*args, **options)
+            finally:
+                self._heart.beat(trainer.global_step, before)
+
+        if stage == "fit":
+            trainer.save_checkpoint = patiently  # type: ignore[method-assign]
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -67,19 +82,6 @@ class Pulse(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         self._heart.beat(trainer.global_step, Phase.ENDING)
-
-    @override
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self._heart.beat(trainer.global_step, Phase.SAVING)
-
-    @override
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if self._heart.phase == Phase.SAVING:
-            self._heart.beat(trainer.global_step, Phase.TRAINING)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
