@@ -25,7 +25,13 @@ def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> 
         flag = read_json(job.folder.finished)
         verdict = replayed.verdict(job) if replayed.wanted(job) else flag.get("verdict")
         record.finish(flag, verdict)
-        return Result.finished(job.folder.path, record.content)
+        ended = Result.finished(job.folder.path, record.content)
+        if result.cut_short(job.folder):
+            ended.message += f"; {result.NOT_SHOWN}" + (f" ({outcome.reason})" if outcome.reason else "")
+            if committed_step(job.folder):
+                ended.message += f". To have it shown: the same command again, with run_id={job.run_id}"
+            record.update(message=ended.message)
+        return ended
     if outcome.cause in ("stopped", "preempted"):
         reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
         return stopped(job, record, reason, result.TERMINATED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nimble_lightning.ops.failures import DISK_FULL
@@ -89,7 +89,9 @@ class Evidence:
 def judge(evidence: Evidence) -> Outcome:
     """Put the evidence together; what happened first counts, the rest are its consequences."""
     if evidence.finished:
-        return Outcome("finished")
+        # What came after that is no reason to do it again, but has to be told.
+        trouble = evidence.errors or evidence.exit_codes or evidence.hang or evidence.trouble
+        return Outcome("finished", judge(replace(evidence, finished=False)).reason if trouble else "")
     if evidence.trouble and evidence.server_lost:
         return _without_server(None, None)
     if evidence.trouble and not evidence.lost:

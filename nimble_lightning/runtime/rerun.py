@@ -19,7 +19,7 @@ from nimble_lightning.runtime.changes import Change, changes
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_text
 from nimble_lightning.runtime.job import Job, signature_wanted
 from nimble_lightning.runtime.record import Record
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runtime.result import NOT_SHOWN, Result, cut_short
 
 # What is done later with a run that has ended, in the order in which it is done.
 _DONE = {
@@ -140,19 +140,26 @@ def _rest_of_finished(
 ) -> Rest:
     """Of a run of which nothing is left to train."""
     later = [change for change in found if change.kind == "afterwards"]
-    if not later:
+    # Only a run with commits can be shown without being trained once more.
+    unshown = cut_short(job.folder) and bool(committed(job.folder.steps))
+    if not later and not unshown:
         ended_early = not trained.reaches(_Length.asked(then))
         parts = [f"The run {job.run_id} is finished already", *_unchanged(found, trained, ended_early)]
         parts += _code_changed(job, record)
         return Rest(Result.of(job.folder.path, record, f"{'; '.join(parts)}."))
-    groups = [name for name in _DONE if any(change.is_in(name) for change in later)]
+    groups = [
+        name
+        for name in _DONE
+        if any(change.is_in(name) for change in later) or (name == "show" and unshown)
+    ]
+    why = [*([_list(later)] if later else []), *([NOT_SHOWN] if unshown else [])]
     changed = _code_changed(job, record)
     if "signature" in groups:
         _refuse_to_sign(job, record, changed)
     # Provenance is noted where the model is; a run without commits would have to be trained for it once more.
     modelless = _WITHOUT_MODEL if committed(job.folder.steps) else (*_WITHOUT_MODEL, "signature")
     told = f"The run {job.run_id} is finished; now it is {_and([_DONE[name] for name in groups])}"
-    told = f"{told} ({_list(later)})"
+    told = f"{told} ({'; '.join(why)})"
     if (job.folder.path / STATEMENT).exists() and not signature_wanted(job.config):
         told += (
             "\nIts signature does not hold for that and is removed; to have it signed again: signature=..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any, Literal
 
 from nimble_lightning.errors import RunError
 from nimble_lightning.ops.figures import not_finite
+from nimble_lightning.runtime.folder import RunFolder
 
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
 
 FINISHED, FAILED, REFUSED, CRITERIA_NOT_MET, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
+# The last entry of show/index.json until all results are in it.
+NOT_SHOWN = "predict_and_show did not come to its end"
 # Of a run that did not come to its end.
 NOT_JUDGED: dict[str, Any] = {"passed": None, "summary": "not judged", "validator": None, "criteria": []}
 
@@ -112,3 +116,12 @@ class Result:
     @property
     def training_loss(self) -> float:
         return self.metrics.get("train_loss", float("nan"))
+
+
+def cut_short(folder: RunFolder) -> bool:
+    """Whether a finished run was ended before all its results were shown."""
+    try:
+        entries = json.loads((folder.show / "index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(entries, list) and {"caption": "", "error": NOT_SHOWN} in entries

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -14,10 +14,17 @@ from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.ops.texts import printable
 from nimble_lightning.runtime import exhibits, trackers
 from nimble_lightning.runtime.folder import RunFolder, write_json
+from nimble_lightning.runtime.result import NOT_SHOWN
 
 log = logging.getLogger(__name__)
 
 MOST = 20
+
+
+def begin(folder: RunFolder, entries: Sequence[dict[str, Any]] = ()) -> None:
+    """Have the index say, until it is whole, that there is more to come, however this process ends."""
+    folder.show.mkdir(mode=0o700, exist_ok=True)
+    write_json(folder.show / "index.json", [*entries, {"caption": "", "error": NOT_SHOWN}])
 
 
 def show(
@@ -45,9 +52,12 @@ def show(
         return
     if module is not None:
         module.eval()
-    folder.show.mkdir(mode=0o700, exist_ok=True)
+    entries: list[dict[str, Any]] = []
+    begin(folder)
     with torch.no_grad():
-        entries = list(_entries(_results(user), folder, most))
+        for entry in _entries(_results(user), folder, most):
+            entries.append(entry)
+            begin(folder, entries)
     write_json(folder.show / "index.json", entries)
     trackers.pass_on(entries, folder.show, loggers, step)
 

@@ -105,7 +105,7 @@ class Training:
             if parts.user is not None and parts.user.trains_by_itself:
                 metrics.update(whole_run.evaluated(parts.user))
             exporting.export(owner_of(parts), best, int(metrics["global_step"]))
-            self._finish(metrics, **facts)
+            self._finish(metrics, user=parts.user, **facts)
         except BaseException as error:
             if self.trainer is not None:
                 error.nimble_step = self.trainer.global_step  # type: ignore[attr-defined]
@@ -120,14 +120,17 @@ class Training:
         whole_run.refuse_spoilt(metrics, self.config)
         exporting.export(owner_of_returned(user.object, returned), None, None)
         objective = chosen_at_end(metrics, self.config["monitor"], self.config["mode"])
-        self._finish(metrics, best=None if objective is None else {**objective.as_json(), "step": None})
+        best = None if objective is None else {**objective.as_json(), "step": None}
+        self._finish(metrics, user=user, best=best)
         self._show(user, returned if isinstance(returned, torch.nn.Module) else None)
 
     def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
         """The run is finished by now, whatever comes of this."""
         whole = module is None or user.method("predict_and_show") is None or gather(module)
         if self.rank == 0 and not whole:
-            log.warning("predict_and_show was left out: no single process can use a model that is cut up")
+            left_out = "predict_and_show was left out: no single process can use a model that is cut up"
+            log.warning(left_out)
+            write_json(self.job.folder.show / "index.json", [{"caption": "", "error": left_out}])
         elif self.rank == 0:
             most = (self.config.get("show") or {}).get("keep", showing.MOST)
             loggers, step = (self.trainer.loggers, self.trainer.global_step) if self.trainer else ([], 0)
@@ -177,6 +180,7 @@ class Training:
         self,
         metrics: Mapping[str, float],
         *,
+        user: UserTrainer | None,
         best: Mapping[str, Any] | None,
         best_checkpoint: str | None = None,
         stopped_early: str = "",
@@ -185,6 +189,8 @@ class Training:
         verdict = self._judge.verdict(self.trainer, numbers)
         everyones(None)
         if self.rank == 0:
+            if user is not None and user.method("predict_and_show") is not None:
+                showing.begin(self.job.folder)
             facts: dict[str, Any] = {
                 "metrics": numbers,
                 "best": best,
