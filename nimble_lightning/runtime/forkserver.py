@@ -66,7 +66,6 @@ def changes() -> dict[str, str]:
 def inherit() -> None:
     """In a fork of the process whose child the server is: connect to it, but never wait for it."""
     server: Any = forkserver._forkserver
-    server._forkserver_pid = _pid() or os.getppid()
     forkserver.ensure_running = server.ensure_running = lambda: None
 
 

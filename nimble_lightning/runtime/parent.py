@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -55,6 +56,20 @@ def under_parent(work: Callable[[], None], supervisor: int) -> int:
             os.kill(child, signal.SIGKILL)
     _end_children(_GRACE_SECONDS if alive(supervisor) else 0.0)
     return os.waitstatus_to_exitcode(ended[1])
+
+
+def die_with(supervisor: int) -> None:
+    """From here on this process ends when it is told to, and soon after the supervisor."""
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+    threading.Thread(target=_watch, args=(supervisor,), name="nimble-parent", daemon=True).start()
+
+
+def _watch(supervisor: int) -> None:
+    while alive(supervisor):
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
 
 
 def end_like(code: int) -> NoReturn:

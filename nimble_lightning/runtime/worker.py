@@ -59,6 +59,8 @@ def main(
             error.nimble_step = None if last is None else last.step  # type: ignore[attr-defined]
             report(error, job, attempt, rank)
         parent.end_like(code)
+    # Torchelastic waits for the other ranks, and then for the supervisor.
+    parent.die_with(supervisor)
 
 
 def _work(

@@ -33,7 +33,8 @@ class Command:
         for file in self._said:
             file.touch()
         forkserver.start("")
-        server = servers._forkserver._forkserver_address  # type: ignore[attr-defined]
+        found = servers._forkserver
+        server = found._forkserver_address, found._forkserver_pid  # type: ignore[attr-defined]
         self._process = multiprocessing.get_context("forkserver").Process(
             target=_be, args=(words, {**os.environ, **variables}, self._said, server)
         )
@@ -79,7 +80,9 @@ def run(*words: str, **variables: str) -> CompletedProcess[str]:
     return Command(*words, **variables).end()
 
 
-def _be(words: Sequence[str], environment: Mapping[str, str], said: Sequence[Path], server: str) -> None:
+def _be(
+    words: Sequence[str], environment: Mapping[str, str], said: Sequence[Path], server: tuple[str, int]
+) -> None:
     """What a process that was forked from the server does to be a command."""
     os.setsid()
     # The server is deaf to both.
@@ -92,6 +95,6 @@ def _be(words: Sequence[str], environment: Mapping[str, str], said: Sequence[Pat
     sys.path.insert(0, os.getcwd())
     sys.argv = [nimble_lightning.__main__.__file__, *words]
     # Its workers are to come from there as well.
-    servers._forkserver._forkserver_address = server  # type: ignore[attr-defined]
+    vars(servers._forkserver).update(_forkserver_address=server[0], _forkserver_pid=server[1])
     forkserver.inherit()
     sys.exit(main())

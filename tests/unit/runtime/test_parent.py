@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nimble_lightning.runtime.parent import alive, under_parent
+from nimble_lightning.runtime.parent import alive, die_with, under_parent
 
 
 def test_a_process_is_alive_until_it_has_ended() -> None:
@@ -79,4 +80,19 @@ def test_a_worker_and_what_it_started_end_with_the_supervisor(tmp_path: Path) ->
 
     assert under(starts_more(tmp_path / "pids", then), supervisor.pid) == 9
     assert [pid for pid in map(int, (tmp_path / "pids").read_text().split()) if alive(pid)] == []
+    supervisor.wait()
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["it is told to", "its supervisor has ended"])
+def test_what_waits_for_others_afterwards_ends_when(told: bool) -> None:
+    supervisor, (ready, say) = subprocess.Popen(["sleep", "600"]), os.pipe()
+    if (pid := os.fork()) == 0:
+        under_parent(lambda: None, supervisor.pid)
+        die_with(supervisor.pid)
+        os.write(say, b".")
+        threading.Event().wait()
+    assert os.read(ready, 1)
+    (os.kill(pid, signal.SIGTERM) if told else supervisor.kill())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == (-signal.SIGTERM if told else 1)
+    supervisor.kill()
     supervisor.wait()
