@@ -148,9 +148,7 @@ def _rest_of_finished(
         parts += _code_changed(job, record)
         return Rest(Result.of(job.folder.path, record, f"{'; '.join(parts)}."))
     groups = [
-        name
-        for name in _DONE
-        if any(change.is_in(name) for change in later) or (name == "show" and unshown)
+        name for name in _DONE if any(change.is_in(name) for change in later) or (name == "show" and unshown)
     ]
     why = [*([_list(later)] if later else []), *([NOT_SHOWN] if unshown else [])]
     changed = _code_changed(job, record)
