@@ -78,6 +78,7 @@ def run(source: str, trainer: str = "model.py", run_id: str | None = None, **par
     return nl.run(
         trainer,
         run_id=run_id,
+        check=False,
         params=params,
         lightning={"max_epochs": 2, "accelerator": "cpu"},
         callbacks={"progress": None, "auto_retry": {"save_every_n_steps": 2}},
