@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from nimble_lightning.ops.secrets import redact
-from nimble_lightning.ops.texts import cut
+from nimble_lightning.ops.texts import MOST, cut
 
 _MOST_MESSAGE = 4000
 
@@ -20,9 +20,14 @@ def facts_of(error: BaseException, rank: int, step: int | None) -> dict[str, Any
     return {
         "type": type(error).__name__,
         "bases": [c.__name__ for c in type(error).__mro__],
-        "message": redact(cut(str(error), _MOST_MESSAGE)),
-        "traceback": redact(cut("".join(traceback.format_exception(error)))),
+        "message": _told(str(error), _MOST_MESSAGE),
+        "traceback": _told("".join(traceback.format_exception(error)), MOST),
         "rank": rank,
         "time": time.time(),
         "step": step,
     }
+
+
+def _told(text: str, most: int) -> str:
+    """Without secrets, and not too long; roughly cut before, so that no half of one is left at an edge."""
+    return cut(redact(cut(text, 4 * most)), most)

@@ -78,8 +78,8 @@ class Writer:
         body = self._render([f"{batch.kind}.{kind}.j2", f"message.{kind}.j2"], context)
         redact = secrets.Redactor()
         good = {"finished": True, "failed": False, "hung": False, "alarm": False}.get(batch.kind)
-        title = texts.cut(texts.printable(" ".join(title.split())), _MOST_TITLE)
-        return Message(redact(title), redact(texts.cut(texts.printable(body.strip()))), good)
+        title, body = (redact(texts.printable(text)) for text in (" ".join(title.split()), body.strip()))
+        return Message(texts.cut(title, _MOST_TITLE), texts.cut(body), good)
 
     def _render(self, names: list[str], context: Mapping[str, Any]) -> str:
         import jinja2

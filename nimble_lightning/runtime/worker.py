@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.failures import DISK_FULL, facts_of
+from nimble_lightning.ops.secrets import redact
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.runtime import forkserver, parent, printing
@@ -153,9 +154,9 @@ def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:
     write_json(job.folder.error_file(attempt, rank), facts)
     if isinstance(error, SystemExit) or facts["asked"] or is_consequence(facts["bases"], facts["message"]):
         return
-    said = printable(cut(f"{error}" if isinstance(error, NimbleError) else _last_lines(error)))
+    said = printable(cut(redact(f"{error}" if isinstance(error, NimbleError) else _last_lines(error))))
     if frames := users_part(error):
-        print(printable(cut(frames)), file=sys.stderr, flush=True)
+        print(printable(frames), file=sys.stderr, flush=True)
     # The supervisor says one line; a longer message is for here.
     if "\n" in said and not isinstance(error, NimbleError):
         print(said, file=sys.stderr, flush=True)
