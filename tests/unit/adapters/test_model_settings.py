@@ -213,6 +213,33 @@ def test_what_is_compiled_for_a_batch_does_not_depend_on_those_before_it() -> No
     assert all(type(size) is int for sizes in shapes for size in sizes)
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_batch_has_the_same_bits_whether_or_not_an_uneven_one_came_before_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Inductor sets it, and would leave it behind.
+    monkeypatch.setenv("_TORCHINDUCTOR_PYOBJECT_TENSOR_DATA_PTR", "")
+
+    def gradients(*sizes: int) -> list[Tensor]:
+        torch._dynamo.reset()
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.LayerNorm(64), nn.GELU(), nn.Linear(64, 10))
+        compile_modules(model)
+        for size in sizes:
+            model.zero_grad()
+            model(
+                torch.randn(size, 32, generator=torch.Generator().manual_seed(size))
+            ).square().mean().backward()
+        return [p.grad for p in model.parameters() if p.grad is not None]
+
+    # In this process, so that none is left behind.
+    with torch._inductor.config.patch(compile_threads=1):
+        resumed, undisturbed = gradients(16), gradients(16, 3, 16)
+    assert all(torch.equal(one, other) for one, other in zip(resumed, undisturbed, strict=True))
+
+
 def test_more_shapes_than_torch_compiles_are_spoken_of_once(caplog: pytest.LogCaptureFixture) -> None:
     model = Stack()
     compile_modules(model, {"backend": "eager"})
