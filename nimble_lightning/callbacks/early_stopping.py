@@ -88,7 +88,8 @@ class EarlyStopping(LightningsEarlyStopping):
         if (chosen := from_json(state_dict.get("objective"))) is not None:
             self._monitor.objective = chosen
             self._follow(chosen)
-        super().load_state_dict(state_dict)
+        # What is asked for now, not what was asked for when this was saved.
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
     @override
     def _run_early_stopping_check(self, trainer: L.Trainer) -> None:

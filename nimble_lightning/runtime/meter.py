@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from nimble_lightning.runtime.agreement import require_same
 
 log = logging.getLogger(__name__)
 
+_LIMITS = ("max_epochs", "max_steps", "max_time", "min_epochs", "min_steps")
+
 
 class Meter(L.Callback):
     """Sees that all ranks have the same run, counts its seconds and samples, and names it in its checkpoints.
@@ -28,6 +31,7 @@ class Meter(L.Callback):
         self._run_id = run_id
         self._attempt = attempt
         self._config = config
+        self._stops = False
         self._before = 0.0
         self._started: float | None = None
         self._samples = 0
@@ -37,6 +41,11 @@ class Meter(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             require_same(self._config)
+
+    @override
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._stops:
+            trainer.should_stop = True
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -79,17 +88,30 @@ class Meter(L.Callback):
         own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * parts)
         if (loss := self.train_loss(trainer)) is not None:
             own["train_loss"] = loss
+        if trainer.should_stop:
+            own["stops"] = self._lengths
 
     @override
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        self._train_loss = checkpoint.get("nimble", {}).get("train_loss")
+        """A run that was to end early is not trained further, unless it is asked to go on longer."""
+        own = checkpoint.get("nimble", {})
+        self._stops = own.get("run_id") == self._run_id and own.get("stops") == self._lengths
+        self._train_loss = own.get("train_loss")
 
     def train_loss(self, trainer: L.Trainer) -> int | float | None:
         """What was logged by that name last; resumed at its very end, a run logs nothing any more."""
         logged = trainer.callback_metrics.get("train_loss")
         return self._train_loss if logged is None else number(logged)
+
+    @property
+    def _lengths(self) -> str:
+        """What was asked about where a training ends."""
+        limits = {n: v for n, v in (self._config.get("lightning") or {}).items() if n in _LIMITS}
+        return json.dumps(
+            [limits, (self._config.get("callbacks") or {}).get("early_stopping")], sort_keys=True
+        )
 
     @override
     def state_dict(self) -> dict[str, Any]:

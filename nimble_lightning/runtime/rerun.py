@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, open_dict
 
-from nimble_lightning.checkpoint.retention import committed
+from nimble_lightning.checkpoint.retention import committed, delete
 from nimble_lightning.errors import RequestError
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
 from nimble_lightning.runtime import resuming
@@ -187,6 +187,8 @@ def reopened(job: Job, rest: Rest) -> Iterator[None]:
     before = {} if rest.trains else {file: file.read_text(encoding="utf-8") for file in files}
     with open_dict(job.config):
         job.config.update(rest.kept)
+    if rest.trains and read_json(job.folder.finished).get("mid_epoch"):
+        _forget_end(job.folder)
     reopen(job)
     if not rest.needs_model:
         write_text(job.folder.finished, before[job.folder.finished])
@@ -200,6 +202,13 @@ def reopened(job: Job, rest: Rest) -> Iterator[None]:
             record = Record(job.folder, job.run_id)
             record.finish(flag, flag["verdict"])
             record.update(message="")
+
+
+def _forget_end(folder: RunFolder) -> None:
+    """A training that ends within an epoch takes that epoch for over: it goes on from the commit before."""
+    for path, manifest in committed(folder.steps)[-1:]:
+        if manifest.step == read_json(folder.finished)["metrics"]["global_step"]:
+            delete(path)
 
 
 def _refuse_to_sign(job: Job, record: Mapping[str, Any], changed: Sequence[str]) -> None:

@@ -201,6 +201,7 @@ class Training:
             }
             if self.trainer is not None:
                 facts["epochs"] = self.trainer.current_epoch
+                facts["mid_epoch"] = not self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
             write_json(self.job.folder.finished, facts)
 
 

@@ -11,7 +11,6 @@ from forked import Command
 from killing import TRAINER, digests, faults, job
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.loggers import read_metrics
 from nimble_lightning.proof import generate, verify
 from nimble_lightning.runtime import Result, supervise
 from nimble_lightning.runtime.folder import read_json
@@ -36,16 +35,6 @@ def asked(tmp_path: Path) -> Asked:
     return run
 
 
-def curve(folder: Path) -> dict[int, float]:
-    rows = read_metrics(folder / "metrics.jsonl")
-    return {row["step"]: row["metrics"]["train_loss"] for row in rows if "train_loss" in row["metrics"]}
-
-
-def bits(folder: Path) -> dict[str, str]:
-    """All but what an earlier end has logged of its own."""
-    return {name: digest for name, digest in digests(folder).items() if name != "losses"}
-
-
 def figures(result: Result) -> dict[str, float]:
     timed = ("train_runtime", "train_steps_per_second", "train_samples_per_second")
     return {name: value for name, value in result.metrics.items() if name not in timed}
@@ -55,16 +44,23 @@ def test_a_finished_run_is_trained_further_to_the_bits_of_a_longer_one(asked: As
     whole, short = asked("whole", 5), asked("run", 2)
     longer = asked("run", 5)
     assert [attempt["first_step"] for attempt in longer.attempts] == [0, short.global_step]
-    assert bits(longer.folder) == bits(whole.folder)
+    assert digests(longer.folder) == digests(whole.folder)
     assert figures(longer) == figures(whole)
     assert longer.metrics["train_runtime"] > short.metrics["train_runtime"]
     assert longer.best_checkpoint is not None
     assert whole.best_checkpoint is not None
     assert longer.best_checkpoint.name == whole.best_checkpoint.name
-    assert curve(longer.folder) == curve(whole.folder)
     assert asked("run", 5).message == "The run test is finished already."
     with pytest.raises(RequestError, match="has trained .* in 5 epochs, which is more"):
         asked("run", 2)
+
+
+def test_one_that_ended_within_an_epoch_has_the_rest_of_it(asked: Asked) -> None:
+    whole, short = asked("whole", -1, "+lightning.max_steps=30"), asked("run", -1, "+lightning.max_steps=14")
+    longer = asked("run", -1, "+lightning.max_steps=30")
+    assert (short.global_step, longer.global_step) == (14, 30)
+    assert digests(longer.folder) == digests(whole.folder)
+    assert figures(longer) == figures(whole)
 
 
 def test_judged_once_more_a_run_has_the_figures_it_had(asked: Asked) -> None:
@@ -75,6 +71,30 @@ def test_judged_once_more_a_run_has_the_figures_it_had(asked: Asked) -> None:
     assert (judged.exit_code, judged.verdict["passed"]) == (3, False)
     assert [(a["first_step"], a["last_step"]) for a in judged.attempts][1] == (judged.global_step,) * 2
     assert asked("run", 2).exit_code == 3, "a verdict stays, though nobody asks for it now"
+
+
+def test_one_that_stopped_early_is_judged_as_it_is_and_goes_on_with_more_patience(asked: Asked) -> None:
+    stops = (
+        "callbacks=[default,ema,early_stopping]",
+        "callbacks.early_stopping.min_delta=1",
+        "++lightning.val_check_interval=1.0",
+    )
+    patient = "callbacks.early_stopping.patience=2"
+    before = asked("run", 9, *stops, "callbacks.early_stopping.patience=1")
+    judged = asked(
+        "run",
+        9,
+        *stops,
+        "callbacks.early_stopping.patience=1",
+        "validator=threshold",
+        'validator.criteria=["val_loss < 0"]',
+    )
+    assert (judged.metrics, judged.exit_code) == (before.metrics, 3)
+    assert "ended by itself" in asked("run", 10, *stops, "callbacks.early_stopping.patience=1").message
+    longer, whole = (asked(name, 9, *stops, patient) for name in ("run", "whole"))
+    assert before.global_step < longer.global_step
+    assert digests(longer.folder) == digests(whole.folder)
+    assert figures(longer) == figures(whole)
 
 
 def test_a_validator_that_cannot_judge_leaves_the_run_finished(asked: Asked) -> None:
@@ -94,7 +114,7 @@ def test_killed_while_it_is_trained_further_it_ends_with_the_same_bits(tmp_path:
     kill = faults(f"kill@step={first.global_step + 4},attempt=2")
     longer = supervise(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=4", *kill))
     assert [attempt["cause"] for attempt in longer.attempts] == ["finished", "killed", "finished"]
-    assert bits(longer.folder) == bits(whole.folder)
+    assert digests(longer.folder) == digests(whole.folder)
     assert figures(longer) == figures(whole)
 
 

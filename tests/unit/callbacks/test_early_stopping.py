@@ -82,3 +82,9 @@ def test_a_resumed_one_goes_on_counting() -> None:
         "max",
         3.0,
     )
+
+
+def test_a_resumed_one_has_the_patience_that_is_asked_for_now() -> None:
+    stopping = EarlyStopping(patience=9)
+    stopping.load_state_dict(EarlyStopping(patience=1).state_dict())
+    assert stopping.patience == 9
