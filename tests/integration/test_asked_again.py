@@ -121,7 +121,7 @@ def test_killed_while_it_is_trained_further_it_ends_with_the_same_bits(tmp_path:
 def test_the_command_refuses_other_settings_and_signs_a_finished_run(trainer_words: list[str]) -> None:
     Command(*trainer_words).end_with(0)
     told = Command(*trainer_words, "seed=3").end_with(2)
-    assert told.startswith("The run first has other settings:\n  seed: 0 then, 3 now\nAsk as before")
+    assert "The run first has other settings:\n  seed: 0 then, 3 now\nAsk as before" in told
     generate(Path("key.pem"), kind="ed25519")
     signed = Command(*trainer_words, "signature=ed25519", "signature.key=key.pem").end_with(0)
     assert "is finished; now it is signed (signature: none then, Ed25519 now)" in signed
