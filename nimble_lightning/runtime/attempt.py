@@ -49,6 +49,7 @@ class Attempt:
         self.ranks = range(meeting.rank * workers, (meeting.rank + 1) * workers)
         self.hang: Hang | None = None
         self.gone: dict[int, float] = {}
+        self._beats: dict[int, Beat] = {}
         self._exit_codes: dict[int, int] = {}
         self._trouble: str | None = None
         self._job = job
@@ -66,9 +67,10 @@ class Attempt:
         return not self._thread.is_alive()
 
     def beats(self) -> dict[int, Beat]:
-        """Each started rank's last sign of life."""
+        """Each started rank's last sign of life, which is known though its file is not there any more."""
         files = {rank: self._job.folder.heartbeat(self.number, rank) for rank in self.ranks}
-        return {rank: beat for rank, file in files.items() if (beat := read(file)) is not None}
+        self._beats |= {rank: beat for rank, file in files.items() if (beat := read(file)) is not None}
+        return dict(self._beats)
 
     def look(self) -> dict[int, Beat]:
         """The beats of the ranks that are alive; remembers when one was first missed."""

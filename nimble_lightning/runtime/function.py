@@ -71,7 +71,8 @@ def run(
     except Exception as error:  # it ran in this process
         if check:
             raise
-        result = Result.of(job.folder.path, read_json(job.folder.run), f"failed: {error}")
+        record = {"status": "failed", **read_json(job.folder.run)}
+        result = Result.of(job.folder.path, record, f"failed: {error}")
         result.exit_code = FAILED
     return result.check() if check else result
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.runtime import (
     concluding,
     devices,
@@ -98,6 +98,13 @@ class Supervisor:
         self.tending = Tending(job.folder, settings, self.stop)
 
     def run(self) -> Result:
+        try:
+            return self._run()
+        except OSError:
+            self._require_folder()
+            raise
+
+    def _run(self) -> Result:
         with self.stop.listening():
             forkserver.start(str(self.job.config.trainer))
             self._tell("started", resumed=bool(self.record.attempts))
@@ -143,6 +150,7 @@ class Supervisor:
         forkserver.start(str(self.job.config.trainer))
         attempt = Attempt(self.job, number, workers, resume_from, meeting)
         self.tending.until_it_ends(attempt, self.company.look)
+        self._require_folder()
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause != "finished":
             outcome = replace(outcome, cause=self.stop.cause, reason=self.stop.reason)
@@ -157,6 +165,13 @@ class Supervisor:
             # The others hear of it afterwards: up to then each of them can still be told of an end.
             self.company.look({})
             time.sleep(min(LOOK_SECONDS, seconds))
+
+    def _require_folder(self) -> None:
+        if self.tending.moved():
+            raise NimbleError(
+                f"The run folder {self.job.folder.path} was moved or deleted while its run went on, which "
+                "ended it.\nMove it back, and the same command goes on from its last checkpoint."
+            )
 
     # --- words --------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -33,8 +34,13 @@ class Tending:
 
     def __init__(self, folder: RunFolder, settings: Mapping[str, Any] | None, stop: Stop) -> None:
         self._folder = folder
+        self._identity = _identity(folder)
         self.stop = stop
         self._watchdog = Watchdog(None if settings is None else settings.get("hang_seconds", "auto"))
+
+    def moved(self) -> bool:
+        """Whether the folder is not there any more, or another one is in its place."""
+        return _identity(self._folder) != self._identity
 
     def until_it_ends(self, attempt: Attempt, look: Look) -> None:
         """Start the workers and stay with them.
@@ -48,7 +54,9 @@ class Tending:
         while not attempt.wait(LOOK_SECONDS):
             beats = attempt.look()
             wish = look(beats)
-            if self.stop.wanted():
+            if self.moved():
+                attempt.signal(signal.SIGKILL)
+            elif self.stop.wanted():
                 # Again and again: a worker that is only starting hears the first call no better than none.
                 attempt.signal(signal.SIGKILL if self.stop.impatient(beats) else signal.SIGTERM)
             elif wish is not None:
@@ -56,3 +64,11 @@ class Tending:
             elif (hang := self._watchdog.look(beats, time.monotonic())) is not None:
                 attempt.hang = stacks.explain(hang, attempt, self._folder)
                 attempt.signal(signal.SIGKILL)
+
+
+def _identity(folder: RunFolder) -> tuple[int, int] | None:
+    try:
+        found = os.stat(folder.path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import threading
 from multiprocessing import forkserver
@@ -73,6 +74,21 @@ def test_a_killed_server_of_workers_is_nothing_a_run_did(ranks: int) -> None:
     assert result.status == "finished"
     assert causes(result) == ["killed", "finished"]
     assert "the server that workers are forked from was killed" in result.attempts[0]["reason"]
+    assert result.attempts[1]["first_step"] >= 5
+
+
+def test_a_folder_that_is_moved_away_ends_its_run_in_words_and_the_run_goes_on_when_it_is_back() -> None:
+    folder = Path("outputs/faulty/some")
+    thread = when(lambda beat: beat.step >= 7, lambda found: folder.rename("moved"))
+    first = train(pause=0.1)
+    assert first.status == "failed"
+    assert "was moved or deleted while its run went on" in first.message
+    thread.join()
+    # What a worker was about to write when it was ended.
+    shutil.rmtree(folder, ignore_errors=True)
+    Path("moved").rename(folder)
+    result = train(pause=0.1)
+    assert result.status == "finished"
     assert result.attempts[1]["first_step"] >= 5
 
 
