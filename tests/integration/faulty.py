@@ -18,6 +18,8 @@ from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.result import Result
 
 NAME = "faulty"
+# Calls until the misfortune; no attribute, which the next attempt would go on with.
+COUNTDOWN = [0]
 
 
 class Faulty(NimbleTrainer):
@@ -39,7 +41,7 @@ class Faulty(NimbleTrainer):
         self.train_data, self.eval_data = (x, x.sum(1, keepdim=True)), (x[:160], x[:160].sum(1, keepdim=True))
         self.model, self.lr, self.pause = torch.nn.Linear(4, 1), 0.01, pause
         mine = int(os.environ.get("RANK", 0)) == rank
-        self.countdown = at if fault and mine and self.tries() <= attempts else 0
+        COUNTDOWN[0] = at if fault and mine and self.tries() <= attempts else 0
         self.fault = fault
 
     def tries(self) -> int:
@@ -49,8 +51,8 @@ class Faulty(NimbleTrainer):
             return file.tell()
 
     def train(self, batch):
-        self.countdown -= 1
-        if self.countdown == 0:
+        COUNTDOWN[0] -= 1
+        if COUNTDOWN[0] == 0:
             FAULTS[self.fault]()
         self.rest()
         x, y = batch
