@@ -35,6 +35,8 @@ from nimble_lightning.runtime import forkserver
 TRAINER = Path(__file__).with_name("exported.py")
 # Of one command, on a machine where others work as well.
 SECONDS = 60
+# Of an export, which is checked by processes of its own.
+EXPORT_SECONDS = 300
 MEMORY = 3 << 30
 # The product of all cases with all commands is for a quiet hour.
 FEW = ("report", "usage", "notify", "load", "verify")
@@ -212,7 +214,7 @@ def looked_at(
     outside = {place.outside / part: name for name, (place, _) in looks.items() for part in ("", "inside")}
     with watched(outside) as opened, forkserver.without_main():
         process.start()
-        process.join(sum(SECONDS * len(wanted) for _, wanted in looks.values()) + 60)
+        process.join(sum(EXPORT_SECONDS + SECONDS * len(wanted) for _, wanted in looks.values()))
         process.kill()
         process.join()
     outcomes = {}
@@ -271,7 +273,7 @@ def _look_at(look: Look) -> None:
     ended = {}
     every = commands(look.folder, look.key, look.mine)
     for name in look.commands:
-        signal.alarm(SECONDS)
+        signal.alarm(EXPORT_SECONDS if name.startswith("export") else SECONDS)
         try:
             ended[name] = str(every[name]())
         except _TooLong:
