@@ -109,7 +109,6 @@ def _member(source: Source) -> Member:
     run, job = source.run, source.job
     given = run.get("metrics")
     metrics = given if isinstance(given, Mapping) else {}
-    started, ended = run.get("started"), run.get("ended")
     kwh = account.energy(source.usage)
     told = settings.told(job)
     return Member(
@@ -123,7 +122,7 @@ def _member(source: Source) -> Member:
             for name, value in metrics.items()
             if isinstance(value, int | float) and name != "global_step" and not str(name).startswith("train_")
         },
-        seconds=words.between(started, ended),
+        seconds=source.seconds if run.get("ended") is not None else None,
         kwh=kwh.value if kwh is not None else None,
         has_page=(source.folder / PAGE).exists(),
     )

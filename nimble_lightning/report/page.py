@@ -44,7 +44,7 @@ def content(source: Source) -> dict[str, Any]:
     run, job = source.run, source.job
     doubts = Doubts()
     curves = doubts.unless("curves", lambda: _curves(source), {})
-    attempts = [entry for entry in _list(run.get("attempts")) if isinstance(entry, Mapping)]
+    attempts = source.attempts
     began = _began(run, attempts)
     events = doubts.unless("events", lambda: marks.of_steps(attempts, source.events), [])
     charts, listed = doubts.unless("curves", lambda: panels.plots(curves, events), ([], []))
@@ -125,8 +125,8 @@ def _headlines(source: Source, curves: Mapping[str, Curve]) -> list[Headline]:
         found.append(
             Headline("steps", words.number(step), f"{words.number(rate, 3)} samples/s" if rate else "")
         )
-    if (seconds := words.between(run.get("started"), run.get("ended"))) is not None:
-        found.append(Headline("duration", words.duration(seconds), words.clock(run["started"])))
+    if run.get("ended") is not None and (seconds := source.seconds) is not None:
+        found.append(Headline("duration", words.duration(seconds), words.clock(run.get("started"))))
     for figure in (account.energy(usage), account.cost(usage), account.to_go(usage)):
         if figure is not None:
             found.append(Headline(figure.name, figure.text, figure.kind))

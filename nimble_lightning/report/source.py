@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -54,6 +54,19 @@ class Source:
     def run(self) -> dict[str, Any]:
         """run.json"""
         return _mapping(read_json(self.folder, RECORD))
+
+    @property
+    def attempts(self) -> list[Mapping[str, Any]]:
+        """What run.json says of each start."""
+        listed = self.run.get("attempts")
+        return [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list) else []
+
+    @property
+    def seconds(self) -> float | None:
+        """What the attempts took: a run that is trained further a day later has not taken a day."""
+        took = [words.between(attempt.get("start"), attempt.get("end")) for attempt in self.attempts]
+        known = [seconds for seconds in took if seconds is not None]
+        return sum(known) if known else words.between(self.run.get("started"), self.run.get("ended"))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:

@@ -67,6 +67,13 @@ def test_a_run_has_its_figures_curves_settings_and_commands() -> None:
     assert any(word.startswith(resume) and word.endswith("run_id=first") for word in found.words)
 
 
+def test_a_run_that_is_trained_further_a_day_later_has_not_taken_a_day() -> None:
+    began = cases.BEGAN
+    parts = [{"start": began, "end": began + 60}, {"start": began + 90_000, "end": began + 90_030}]
+    found = page(cases.run(Path("digits/first"), attempts=parts, ended=began + 90_030))
+    assert "1 min 30 s" in found.words
+
+
 def test_everything_else_is_there_when_its_source_is() -> None:
     folder = cases.retried(Path("digits/first"))
     cases.write(folder / "show" / "index.json", [{"caption": "read as 7", "file": "1.txt", "kind": "text"}])
