@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from line import Line, fitted
 
 from nimble_lightning.adapters import Clip, DataSettings, Settings
@@ -26,13 +27,20 @@ def test_the_trainers_own_clipping_and_accumulation_are_honoured_and_given_back(
     assert lightning.accumulate_grad_batches == 2
 
 
+@pytest.mark.parametrize("scale", [None, 64.0])
 @pytest.mark.parametrize(("clip", "largest"), [(Clip(norm=0.25), 0.25), (Clip(value=0.125), 0.125)])
-def test_gradients_are_clipped_before_the_step(clip: Clip, largest: float) -> None:
+def test_gradients_are_unscaled_then_clipped_before_the_step(
+    clip: Clip, largest: float, scale: float | None
+) -> None:
     class Sgd(Line):
         def configure_optimizers(self) -> Any:
             return torch.optim.SGD(self.model.parameters(), lr=1.0)
 
-    module, _ = fitted(Sgd(), Settings(clip=clip, data=DataSettings(batch_size=12)), max_steps=1)
+    options: dict[str, Any] = {"max_steps": 1}
+    if scale is not None:
+        scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+        options["plugins"] = MixedPrecision("16-mixed", "cpu", scaler)
+    module, _ = fitted(Sgd(), Settings(clip=clip, data=DataSettings(batch_size=12)), **options)
     assert abs(float(module.model.weight.detach())) == pytest.approx(largest)
 
 

@@ -78,6 +78,12 @@ def test_the_logged_learning_rate_is_the_one_that_was_used() -> None:
     ]
 
 
+def test_a_schedule_counts_the_incomplete_window_at_the_end_of_an_epoch() -> None:
+    settings = Settings(DataSettings(batch_size=4), optim=SGD, schedule=LINEAR)
+    rows, _ = logged(Line(), settings, accumulate_grad_batches=2, max_epochs=2)
+    assert [rate for _, rate in rows.of("lr")] == [0.5, 0.375, 0.25, 0.125]
+
+
 def test_every_group_with_a_learning_rate_of_its_own_shows_it() -> None:
     class Groups(Line):
         def configure_optimizers(self) -> torch.optim.Optimizer:

@@ -69,6 +69,13 @@ def test_gradients_do_not_depend_on_the_size_of_the_pieces(n: int, size: int) ->
     assert _equal(_run(_step(model, _squares(model), size), model, [_data(n)]), _expected(_data(n)))
 
 
+def test_the_loss_of_a_batch_is_that_of_the_uncut_one() -> None:
+    model, batch = _model(), _data(7)
+    done, _ = _step(model, _squares(model), size=3).run(batch, True, model.zero_grad)
+    assert done.items == 7
+    assert float(done.loss) == pytest.approx(float(_squares(model)(batch).detach()), rel=1e-9)
+
+
 @settings(deadline=None)
 @given(cuts=st.lists(st.integers(1, 6), min_size=1, max_size=5), size=st.none() | st.integers(1, 4))
 def test_accumulated_batches_of_any_sizes_equal_one_batch(cuts: list[int], size: int | None) -> None:
