@@ -48,3 +48,20 @@ def test_an_error_says_which_data_it_is_about() -> None:
         data.val_dataloader()
     with pytest.raises(TrainerError, match=r"test data: 'test\.csv' cannot be used"):
         data.test_dataloader()
+
+
+class Numbered:
+    def pre_process(self) -> None:
+        self.train_data = self.eval_data = self.test_data = torch.arange(32)
+
+    def train(self, batch: Any) -> Any:
+        return batch
+
+
+def test_training_data_alone_is_shuffled() -> None:
+    data = NimbleData(UserTrainer(Numbered, {}), Settings())
+    data.setup("fit")
+    loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
+    trained, *others = (torch.cat(list(loader)).tolist() for loader in loaders)
+    assert others == [list(range(32))] * 2
+    assert trained != sorted(trained) == list(range(32))

@@ -76,6 +76,14 @@ def test_a_stream_is_cut_like_data_of_known_length(length: int, batch: int, worl
         assert train(rank) == known
 
 
+def test_ranks_draw_other_random_numbers_for_their_shares() -> None:
+    first, second = (
+        {batch[-1] for batch in train(rank)}
+        for rank in over_ranks(lambda: generate, 2, collate=lambda rows: [*rows, random.random()])
+    )
+    assert len(first | second) == len(first) + len(second) == 6
+
+
 def test_every_epoch_is_announced_to_the_stream() -> None:
     ours = loader(NoisyStream())
     epochs = [train(ours) for _ in range(2)]
