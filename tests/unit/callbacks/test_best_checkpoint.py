@@ -146,6 +146,12 @@ def test_the_best_is_the_best_of_what_was_logged(
     assert float(best.best_model_score or 0.0) == VALUES[step - 1]
 
 
+def test_the_step_is_that_of_the_best_where_several_are_kept(tmp_path: Path) -> None:
+    best = watched(tmp_path, Logs("accuracy", VALUES), BestCheckpoint(save_top_k=3))
+    assert (best.best_step, Path(best.best_model_path).name) == (3, "best-00000003.ckpt")
+    assert names(tmp_path) == [f"best-{step:08d}.ckpt" for step in (1, 3, 4)]
+
+
 def test_a_torchmetrics_object_says_which_way_is_better(tmp_path: Path) -> None:
     best = watched(tmp_path, Logs("score", VALUES, torchmetrics.MeanSquaredError()), BestCheckpoint())
     assert best.best_step == 2
@@ -188,6 +194,18 @@ def test_a_figure_of_the_training_is_followed_when_it_is_asked_for(tmp_path: Pat
     best = watched(tmp_path, Logs("accuracy", VALUES), BestCheckpoint("train/loss"))
     assert str(best.objective) == "train/loss, lower is better (by its name)"
     assert best.best_step is not None
+
+
+def test_the_check_before_training_settles_nothing(tmp_path: Path) -> None:
+    class Late(Logs):
+        def on_validation_epoch_end(self) -> None:
+            super().on_validation_epoch_end()
+            if not self.trainer.sanity_checking:
+                self.log("val_loss", float(VALUES[self.trainer.current_epoch]))
+
+    best = watched(tmp_path, Late("accuracy", VALUES), BestCheckpoint())
+    assert str(best.objective) == "val_loss, lower is better (by its name)"
+    assert best.best_step == 2
 
 
 def test_what_was_chosen_comes_back_with_the_checkpoint(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from rich.console import Console
 from torch.utils.data import DataLoader, IterableDataset
 
+from nimble_lightning import callbacks
 from nimble_lightning.callbacks import Progress
 from nimble_lightning.ops import progress_display
 
@@ -203,6 +204,18 @@ class Two(Model):
 
     def configure_optimizers(self):
         return [torch.optim.SGD(self.layer.parameters(), lr=0.1) for _ in range(2)]
+
+
+def test_a_step_has_the_samples_of_all_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+
+    class Kept(progress_display.PlainLines):
+        def show(self, position, milestone=False):
+            shown.append(position)
+
+    monkeypatch.setattr(callbacks.progress, "display", lambda console, _, longest: Kept(console, longest))
+    fit(Progress(), limit_train_batches=6, accumulate_grad_batches=3)
+    assert shown[-1].samples_per_step == 3
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,15 @@ def test_with_auto_retry_a_used_up_budget_is_its_reason_to_stop() -> None:
     assert saved.stat().st_size > 0
 
 
+def test_what_is_left_is_told_in_batches_whichever_limit_comes_first() -> None:
+    options = {"limit_train_batches": 10, "accumulate_grad_batches": 2}
+    for limits, total in (({"max_steps": 3}, 6), ({"max_epochs": 1, "max_steps": 9}, 10)):
+        fit(UsageReport(), **options, **limits)
+        (piece,) = Path("usage").glob("*.json")
+        assert json.loads(piece.read_text())["total"] == total
+        piece.unlink()
+
+
 def test_a_report_goes_where_it_was_asked_for(httpserver: HTTPServer) -> None:
     httpserver.expect_request("/runs", method="POST").respond_with_data("")
     fit(UsageReport(report_to=httpserver.url_for("/runs")))

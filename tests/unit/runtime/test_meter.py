@@ -1,0 +1,20 @@
+"""What a run took and what went through it, over all attempts and ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import pytest
+
+from nimble_lightning.runtime import meter
+
+
+def test_samples_a_second_are_those_of_all_ranks_each_share_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def everyones(own: Any) -> list[Any]:
+        return [own, (1, 30), (1, 30)]
+
+    monkeypatch.setattr(meter, "everyones", everyones)
+    metered = meter.Meter("a", 1, {})
+    metered.load_state_dict({"seconds": 2.0, "samples": 10})
+    assert metered.rates(L.Trainer(accelerator="cpu", logger=False))["train_samples_per_second"] == 20.0
