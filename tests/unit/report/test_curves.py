@@ -50,6 +50,10 @@ def test_they_are_what_the_history_is(given_rows: list[Any], in_order: bool, siz
     if not in_order:
         # Attempts that are mixed in the file are drawn one after the other.
         drawn, right = ({name: sorted(of) for name, of in all_.items()} for all_ in (drawn, right))
+    else:
+        assert {name: curve.last for name, curve in found.items()} == {
+            n: of[-1][1] for n, of in right.items()
+        }
     assert drawn == right
 
 

@@ -234,12 +234,20 @@ def test_a_sweep_is_sorted_by_what_its_members_reached() -> None:
     found = Reader(build_sweep(sweep(Path("sweep"))).read_text())
     links = [attributes["href"] for tag, attributes in found.elements if tag == "a"]
     assert links == ["1/report.html", "0/report.html", "2/report.html"]
-    assert {"failed", "oh", "best accuracy", "0.9", "member 1"} <= set(found.words)
-    assert "lr" in found.words
-    assert (
-        len([1 for tag, attributes in found.elements if attributes.get("class", "").startswith("member ")])
-        == 2
-    )  # type: ignore[union-attr]
+    assert {"failed", "oh"} <= set(found.words)
+    words = [word for word in found.words if word]
+    headline = words.index("best accuracy")
+    assert words[headline : headline + 6] == ["best accuracy", "0.9", "member 1", "lr", "0.01", "of the best"]
+    dots = [str(attributes.get("class")) for _, attributes in found.elements]
+    assert [dot for dot in dots if dot.startswith("member ")] == ["member q0", "member q4"]
+
+
+@pytest.mark.parametrize(("way", "best"), [("minimize", "0"), ("maximize", "1")])
+def test_a_sweep_is_judged_as_it_was_summed_up(way: str, best: str) -> None:
+    folder = sweep(Path("sweep"))
+    cases.write(folder / "sweep.json", {"objectives": {"accuracy": way}, "reason": "as asked"})
+    found = Reader(build_sweep(folder).read_text())
+    assert f"member {best}" in found.words
 
 
 def test_a_smaller_loss_is_better() -> None:
