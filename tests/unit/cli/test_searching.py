@@ -1,12 +1,16 @@
-"""Trials go to launchers that know nothing of them in batches whose numbers follow each other."""
+"""Trials go to launchers in batches whose numbers follow each other; studies hear of finite figures alone."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from nimble_lightning.cli.searching import _together
+from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.cli.searching import Search, _together
 
 
 def batches(numbers: list[int], most: int) -> list[list[int]]:
@@ -36,3 +40,14 @@ def test_nobody_is_asked_for_more_before_a_whole_batch_has_been_run() -> None:
 
     batch = next(_together(ask(), 2))
     assert [number for number, _ in batch] == asked == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("reached", "code", "told"), [(0.5, 0, [0.5]), (math.inf, 0, None), (math.nan, 0, None), (0.5, 1, None)]
+)
+def test_a_study_is_told_finite_figures_alone(
+    reached: float, code: int, told: list[float] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"metrics": {"cost": reached}}))
+    search = Search(objectives={"cost": "minimize"})
+    assert search._values(Outcome(0, (), "finished", code, tmp_path)) == told
