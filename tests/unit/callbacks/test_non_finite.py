@@ -105,6 +105,21 @@ def test_running_statistics_stay_clean_too(policy: Any) -> None:
     assert guard.passed_over == 1
 
 
+def test_a_gradient_of_any_group_of_parameters_counts() -> None:
+    class Groups(Model):
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return torch.optim.SGD([{"params": [self.layer.bias]}, {"params": [self.layer.weight]}], lr=0.1)
+
+        def on_after_backward(self) -> None:
+            if self.trainer.fit_loop.total_batch_idx == 2:
+                self.layer.weight.grad.fill_(math.nan)
+
+    model, guard = Groups({}), NonFinite(policy="skip")
+    fit(model, guard, limit_train_batches=4)
+    assert guard.passed_over == 1
+    assert bool(model.layer.weight.isfinite().all())
+
+
 def test_rollback_goes_back_to_the_last_save_and_on_with_the_next_batch(tmp_path: Path) -> None:
     model = Model({9: float("nan")})
     fit(model, NonFinite("rollback"), SaveAt(6, tmp_path / "some.ckpt"))
