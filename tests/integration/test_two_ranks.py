@@ -30,14 +30,18 @@ class Regression(NimbleTrainer):
     """A linear model under SGD, so that weights after a step show its gradient. Some ranks may be short of
     memory."""
 
-    def pre_process(self, *, samples: int, most: tuple[int, ...] = (), tokens: bool = False) -> None:
+    def pre_process(
+        self, *, samples: int, most: tuple[int, ...] = (), tokens: bool = False, spare: bool = False
+    ) -> None:
         draw = torch.Generator().manual_seed(0)
         x = torch.randn(samples, 3, generator=draw, dtype=torch.float64)
         self.train_data = (x, x.sum(1, keepdim=True), torch.arange(samples))
         self.model = torch.nn.Linear(3, 1).double()
         torch.nn.init.constant_(self.model.weight, 0.5)
         torch.nn.init.zeros_(self.model.bias)
-        self.most, self.tokens = most, tokens
+        if spare:
+            self.model.spare = torch.nn.Parameter(torch.ones(1).double())
+        self.most, self.tokens, self.decay = most, tokens, 0.1 * spare
         self.rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
 
     def train(self, batch: Any) -> Any:
@@ -51,7 +55,7 @@ class Regression(NimbleTrainer):
         return (errors * weight).sum() / weight.sum(), weight.sum()
 
     def configure_optimizers(self) -> Any:
-        return torch.optim.SGD(self.model.parameters(), lr=0.05)
+        return torch.optim.SGD(self.model.parameters(), lr=0.05, weight_decay=self.decay)
 
 
 def weights(
@@ -120,6 +124,12 @@ def test_accumulated_batches_equal_one_large_batch(ranks: TwoRanks, tokens: bool
     one, two = both(ranks, 40, 5, accumulate=2, tokens=tokens)
     assert two[0] == pytest.approx(one[0], abs=1e-9)
     assert two[1] == one[1] == 2
+
+
+def test_what_no_rank_has_used_does_not_decay(ranks: TwoRanks) -> None:
+    one, two = both(ranks, 20, 5, spare=True)
+    assert two[0] == pytest.approx(one[0], abs=1e-9)
+    assert 1.0 in two[0]
 
 
 @pytest.mark.parametrize("most", [(2, 100), (100, 2), (1, 3)])

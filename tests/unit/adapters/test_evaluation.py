@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -231,6 +232,13 @@ def test_figures_that_differ_between_ranks_are_refused_and_rounding_is_not(
     for other in (0.30001, math.nan, math.inf):
         with pytest.raises(TrainerError, match="corr is 0.3 on rank 0 .* that rank's own samples"):
             on_two_ranks(0.3, other)
+
+
+def test_final_figures_are_as_exact_as_they_were_logged() -> None:
+    logged = {"near": torch.tensor(0.9, dtype=torch.float64), "loss": torch.tensor(0.1)}
+    rows = [{name: float(value.float()) for name, value in logged.items()}]
+    trainer: Any = SimpleNamespace(callback_metrics=logged)
+    assert evaluation.figures(trainer, rows) == {"near": 0.9, "loss": 0.1}
 
 
 def test_torchmetrics_objects_say_which_of_their_figures_are_better_higher() -> None:
