@@ -130,7 +130,10 @@ def test_trainers_that_do_everything_themselves_are_judged_by_their_figures() ->
     nothing = trained(ByItself, validator="baseline")
     assert (nothing.verdict["passed"], nothing.exit_code) == (None, 0)
     assert "nothing to compare with" in nothing.verdict["summary"]
-    better = trained(ByItselfBetter, validator="baseline")
+    unknown = trained(ByItselfBetter, validator="baseline")
+    assert unknown.verdict["passed"] is False
+    assert "Whether slope is better lower or higher is not known; Add mode=min or mode=max" in unknown.message
+    better = trained(ByItselfBetter, validator={"_target_": f"{OURS}Baseline", "mode": "max"})
     assert better.verdict["passed"] is True
     assert "slope better than baseline() by 1" in better.message
 
