@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LEAVES = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
+_LEAVES = (type(None), bool, int, float, complex, str, torch.dtype, torch.device, torch.Size)
 _FACTORIES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, list, dict, set, str, deque)}
 _BITS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 MOST_WRITTEN = 1_000_000
@@ -56,6 +56,9 @@ class Writer:
             raise Unsavable("secret")
         if kind in _LEAVES:
             return value
+        if kind is bytes:
+            # As text: torch refuses to load bytes that are empty.
+            return ["bytes", value.decode("latin1")]
         if (place := self._place(value)) is not None:
             return ["at", place]
         if (frozen := _frozen(value, self.write)) is not None:
@@ -135,7 +138,7 @@ def _frozen(value: Any, write: Callable[[Any], Any]) -> list[Any] | None:
         return ["enum", _name_of(kind), value.name]
     if issubclass(kind, tuple) and hasattr(kind, "_fields"):
         return ["named", _name_of(kind), [write(item) for item in value]]
-    if issubclass(kind, np.generic) and kind is not np.void and not value.dtype.hasobject:
+    if issubclass(kind, np.generic) and kind is not np.void and value.nbytes and not value.dtype.hasobject:
         return ["scalar", value.dtype.str, value.tobytes()]
     if issubclass(kind, PurePath):
         return ["path", str(value)]
@@ -156,6 +159,7 @@ def _frozen(value: Any, write: Callable[[Any], Any]) -> list[Any] | None:
 _THAWED: dict[str, Callable[..., Any]] = {
     "tuple": lambda read, items: tuple(map(read, items)),
     "frozenset": lambda read, items: frozenset(map(read, items)),
+    "bytes": lambda read, text: text.encode("latin1"),
     "enum": lambda read, name, member: _found(name, enum.Enum)[member],
     "named": lambda read, name, items: tuple.__new__(_found(name, tuple), list(map(read, items))),
     "scalar": lambda read, dtype, data: np.frombuffer(data, np.dtype(dtype))[0],
@@ -223,8 +227,8 @@ def _fill_set(value: set[Any], content: Any, read: Callable[[Any], Any]) -> None
     value.update(items)
 
 
-def _fill_bytes(value: bytearray, content: bytes, read: Callable[[Any], Any]) -> None:
-    value[:] = content
+def _fill_bytes(value: bytearray, content: str, read: Callable[[Any], Any]) -> None:
+    value[:] = content.encode("latin1")
 
 
 def _queue(value: deque[Any], write: Callable[[Any], Any]) -> dict[str, Any]:
@@ -365,7 +369,7 @@ KINDS: dict[type, Kind] = {
         _defaults, _make_defaults, lambda value, content, read: _fill_dict(value, content["items"], read)
     ),
     set: Kind(_items, lambda content: set(), _fill_set),
-    bytearray: Kind(lambda value, write: bytes(value), lambda content: bytearray(), _fill_bytes),
+    bytearray: Kind(lambda value, write: value.decode("latin1"), lambda content: bytearray(), _fill_bytes),
     collections.deque: Kind(_queue, lambda content: deque(maxlen=content["most"]), _fill_queue),
     Tensor: Kind(_tensor, _make_tensor, _fill_tensor),
     torch.nn.Parameter: Kind(

@@ -9,6 +9,9 @@ from typing import Any
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ranks import everyones
 
+# Which keys were typed: a rank that leaves out a default asks for the same.
+_WORDS = "asked"
+
 
 def require_same(config: Mapping[str, Any]) -> None:
     """Compare the resolved configuration of all ranks; every rank must call this.
@@ -26,7 +29,7 @@ def require_same(config: Mapping[str, Any]) -> None:
 
 def digests(config: Mapping[str, Any]) -> dict[str, str]:
     """What can be shown of each value of a configuration, by its dotted name."""
-    return {key: _digest(value) for key, value in _leaves(config)}
+    return {key: _digest(value) for key, value in _leaves(config) if key != _WORDS}
 
 
 def refuse_difference(found: Sequence[Mapping[str, str]]) -> None:

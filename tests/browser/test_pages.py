@@ -75,6 +75,7 @@ RECORD = {
 }
 JOB = f"""\
 trainer: /x.py:X
+monitor: accuracy
 name: {json.dumps(HOSTILE)}
 params:
   lr: 0.001

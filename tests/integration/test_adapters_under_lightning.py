@@ -134,7 +134,7 @@ def test_the_best_checkpoint_chooses_metric_and_direction(metric: str, mode: str
         def evaluate(self, batch: Any) -> Any:
             return {"near": super().evaluate(batch)["near"]}
 
-    best = BestCheckpoint()
+    best = BestCheckpoint(mode=None if metric == "val_loss" else "max")
     fitted(
         Line() if metric == "val_loss" else OnlyNear(),
         callbacks=[best],
