@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader, IterableDataset
 
+from nimble_lightning.ops.signals import obeyed
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.pulse import Pulse
 
@@ -61,7 +62,9 @@ def test_a_save_ends_with_itself_and_not_with_the_next_batch(tmp_path: Path) -> 
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, DataLoader(train, batch_size=1), DataLoader(val, batch_size=1))
+    # As a worker does, but for this test only.
+    with obeyed([]):
+        trainer.fit(model, DataLoader(train, batch_size=1), DataLoader(val, batch_size=1))
     assert len(model.saving) > 12
     assert set(model.saving) == {Phase.SAVING}
     assert Phase.SAVING not in train.seen + val.seen
