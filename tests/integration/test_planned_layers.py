@@ -103,6 +103,8 @@ def over(data: int, layers: int, nodes: int = 1) -> list[str]:
 @pytest.mark.parametrize("kind", [CutLayers, CutSequence])
 def test_two_ranks_hold_and_send_what_was_planned(ranks: TwoRanks, plan: Any, kind: type[CutLayers]) -> None:
     real, other = ranks.run(measured, kind)
+    # When the buffer of a collective is given back is up to torch's threads.
+    peaks = real.pop("peak"), other.pop("peak")
     assert real == other
     adam = ("optim._target_=torch.optim.AdamW", "+optim.foreach=false")
     code, said = plan(*over(1, 2), *adam, trainer=f"cut.py:{kind.__name__}")
@@ -112,7 +114,7 @@ def test_two_ranks_hold_and_send_what_was_planned(ranks: TwoRanks, plan: Any, ki
         assert whole["memory"][what] == real[what]
     # With a second piece to come all gradients of the first are there.
     assert halves["memory"]["gradients"] == real["gradients"]
-    assert whole["peak"] == pytest.approx(real["peak"], rel=0.03)
+    assert peaks == pytest.approx((whole["peak"], whole["peak"]), rel=0.03)
     size, met = SAMPLES * WORDS * WIDTH * 8, real["met"]
     cut = met.get("all_gather_into_tensor", 0) + met.get("reduce_scatter_tensor", 0)
     assert whole["sent"]["activations"] == met.get("all_reduce", 0) * size + cut * size // 2 > 0
