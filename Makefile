@@ -28,7 +28,7 @@ test: $(READY)  ## Run the tests (WORKERS=2 at once)
 check: $(READY)  ## Lint, check types, and check which part imports which
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/contract/test_imports.py
+	$(BIN)/python -m pytest -q tests/contract/test_imports.py tests/contract/test_import_circles.py
 
 wheel: $(READY)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation
