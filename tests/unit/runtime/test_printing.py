@@ -40,8 +40,8 @@ def test_who_is_heard_on_the_terminal(
 def test_replicas_log_at_their_own_level(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     with to_log(folder, 1, 1, {"level": "INFO", "replica_level": "ERROR"}):
-        logging.getLogger("nimble_lightning.x").info("a remark")
-        logging.getLogger("nimble_lightning.x").error("a failure")
+        logging.getLogger("nimble_lightning.nope").info("a remark")
+        logging.getLogger("nimble_lightning.nope").error("a failure")
     assert folder.replica_log(1).read_text() == "a failure\n"
 
 
