@@ -31,6 +31,7 @@ LAYERS = {
     "ranks": 1,
     "ops": 1,
     "errors": 0,
+    "settings": 0,
     "trainer": 0,
     "_lazy": 0,
     "_version": 0,
@@ -84,7 +85,7 @@ def test_callbacks_know_neither_each_other_nor_hydra_nor_the_runtime(path: Path)
 def test_the_lowest_parts_know_none_of_ours(part: str) -> None:
     for path in MODULES:
         if part_of(path) == part:
-            assert ours(path) <= {part, "errors"} if part == "ops" else not ours(path), path
+            assert ours(path) <= {part, "errors", "settings"} if part == "ops" else not ours(path), path
 
 
 def test_pure_cores_know_no_lightning() -> None:
