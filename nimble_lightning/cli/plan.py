@@ -16,7 +16,7 @@ from nimble_lightning.cli.hints import nearest
 from nimble_lightning.cli.peek import Target, beside, peek
 from nimble_lightning.cli.request import Request, candidates, read_override
 from nimble_lightning.cli.rewriting import rewrite
-from nimble_lightning.cli.settings import SETTINGS
+from nimble_lightning.cli.sections import TOP, signature_of
 from nimble_lightning.cli.signature import Signature
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.effects import differing
@@ -185,7 +185,7 @@ def _check_sweep_id(request: Request, config: DictConfig) -> None:
 
 def _refuse_unread(config: DictConfig, request: Request, groups: Mapping[str, Sequence[str]]) -> None:
     """Files may bring values that others refer to; one that nothing reads is a slip of the pen."""
-    known = [*SETTINGS[""], *groups]
+    known = [*signature_of(TOP).parameters, *groups]
     asked = {o.key_or_group.partition(".")[0] for o in request.overrides}
     text = OmegaConf.to_yaml(config, resolve=False)
     for key in map(str, list(config)):

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, open_dict
 from nimble_lightning.cli.composing import Composer, as_value
 from nimble_lightning.cli.hints import names_of, unknown_key
 from nimble_lightning.cli.request import candidates
-from nimble_lightning.cli.settings import SETTINGS
+from nimble_lightning.cli.sections import NAMES, TOP, takes_any_key
 from nimble_lightning.cli.signature import of_target
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.blocks import GROUPS, no_member
@@ -92,7 +92,7 @@ def _require(override: Override, config: DictConfig, composer: Composer, other_k
     for group, options in composer.groups.items():
         known += [f"{group}.{option}" for option in options if group in GROUPS]
     raise RequestError(
-        unknown_key(key, override.get_value_string(), known, composer.groups, closed={*SETTINGS} - {""})
+        unknown_key(key, override.get_value_string(), known, composer.groups, closed={*NAMES} - {TOP})
     )
 
 
@@ -125,8 +125,7 @@ def _may_be_given(key: str, config: DictConfig) -> bool:
             return False
         node = node._get_node(part)
         section = ".".join(parents[:depth])
-        takes = SETTINGS.get(section, {}).get(part, "")
-        if depth and "dict" in takes:
+        if depth and takes_any_key(section, part):
             return True
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return False

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.cli.hints import nearest
+from nimble_lightning.cli.lightning_arguments import ELSEWHERE, NARROWER
 from nimble_lightning.cli.scalars import Mismatch
-from nimble_lightning.cli.settings import ELSEWHERE, NARROWER, SETTINGS
+from nimble_lightning.cli.sections import NAMES, TOP, signature_of
 from nimble_lightning.cli.signature import Parameter, Signature, from_text, of_target
 from nimble_lightning.cli.values import conform, like
 from nimble_lightning.errors import RequestError
@@ -31,8 +32,8 @@ def check(config: DictConfig, params: Iterable[Signature], touched: Iterable[str
         touched: Keys that are not as shipped. Only `_target_` blocks with one of them are read; None: all.
     """
     complete_blocks(config)
-    for section in SETTINGS:
-        block = OmegaConf.select(config, section) if section else config
+    for section in NAMES:
+        block = config if section == TOP else OmegaConf.select(config, section)
         if isinstance(block, DictConfig):
             _check_settings(block, section)
     lightning = OmegaConf.select(config, "lightning")
@@ -124,12 +125,12 @@ def trainer_arguments() -> list[str]:
 
 
 def _check_settings(block: DictConfig, section: str) -> None:
-    signature = from_text(SETTINGS[section], section)
-    for key, kind in SETTINGS[section].items():
+    signature = signature_of(section)
+    for key in signature.parameters:
         # What is in a section is checked with the section; its references may well be for something else.
-        if key in block and not (kind == "dict" and isinstance(block._get_node(key), DictConfig)):
+        if key in block and not (section == TOP and isinstance(block._get_node(key), DictConfig)):
             _check_value(block, key, f"{section}.{key}" if section else key, signature)
-    if section:
+    if section != TOP:
         _refuse_strangers(block, signature, section)
 
 

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from nimble_lightning.cli.plan import make_plan
 from nimble_lightning.cli.request import parse
 from nimble_lightning.cli.schema import check, check_target
-from nimble_lightning.cli.settings import SETTINGS
 from nimble_lightning.cli.signature import of_target
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -70,20 +69,6 @@ def test_every_choice_composes_and_passes_the_checks_of_the_command_line(group: 
     monitored = ["monitor=val_loss", "mode=min", "run_id=x", "name=y"]
     plan = make_plan(parse([f"{group}={choice}", *monitored]))
     check(plan.config, [])
-
-
-@pytest.mark.parametrize("section", SETTINGS)
-def test_every_setting_has_a_type_and_every_type_a_setting(section: str) -> None:
-    files = [(CONF / "config.yaml"), *(CONF / section).glob("*.yaml")] if section else [CONF / "config.yaml"]
-    contents = [yaml.safe_load(path.read_text()) for path in files]
-    parts = [contents[0] if not section else contents[0].get(section) or {}, *contents[1:]]
-    assert set().union(*parts) - {"defaults", "hydra"} == set(SETTINGS[section])
-
-
-def test_the_data_section_takes_what_the_adapters_take() -> None:
-    signature = of_target("nimble_lightning.adapters.settings.DataSettings")
-    assert signature is not None
-    assert set(signature.parameters) == set(SETTINGS["data"])
 
 
 def test_callbacks_that_are_on_by_default_exist_and_the_rest_is_off() -> None:

@@ -1,0 +1,115 @@
+"""The classes of settings say what the shipped configuration says: the same keys, the same defaults."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import MISSING, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from nimble_lightning.cli.sections import NAMES, TOP, signature_of
+from nimble_lightning.cli.signature import of_target
+from nimble_lightning.settings import LAUNCHERS, SECTIONS, CallbackSettings, Launch, RunSettings
+from nimble_lightning.settings.callbacks import (
+    HubPushSettings,
+    NotificationSettings,
+    RetrySettings,
+    UsageSettings,
+)
+
+CONF = Path(__file__).parents[2] / "conf"
+# Groups: what is chosen of them is the default.
+CHOSEN = {"callbacks", "launch", "logger", "optim", "schedule", "signature", "validator"}
+# Goes to Lightning as it stands; a default is a default of Lightning's.
+OPEN = {"lightning"}
+CALLBACKS = {
+    "auto_retry": RetrySettings,
+    "hub_push": HubPushSettings,
+    "notification": NotificationSettings,
+    "usage_report": UsageSettings,
+}
+
+
+@cache
+def shipped() -> dict[str, Any]:
+    with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
+        return OmegaConf.to_container(compose("config"), resolve=True)  # type: ignore[return-value]
+
+
+def file_of(group: str, choice: str) -> dict[str, Any]:
+    content = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text(encoding="utf-8"))
+    return dict(content.get(choice, content) if group == "callbacks" else content)
+
+
+def defaults_of(kind: type[Any]) -> dict[str, Any]:
+    made = {f.name: f.default_factory() for f in fields(kind) if f.default_factory is not MISSING}
+    plain = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+    return {name: _as_yaml(value) for name, value in {**plain, **made}.items()}
+
+
+def _as_yaml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+
+
+def test_every_key_has_a_field_and_every_field_a_key() -> None:
+    assert {f.name for f in fields(RunSettings)} == set(shipped())
+
+
+@pytest.mark.parametrize("key", sorted({f.name for f in fields(RunSettings)} - {*SECTIONS} - CHOSEN - OPEN))
+def test_a_setting_has_the_default_that_is_shipped(key: str) -> None:
+    assert defaults_of(RunSettings)[key] == shipped()[key]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_has_the_keys_and_defaults_that_are_shipped(section: str) -> None:
+    assert defaults_of(SECTIONS[section]) == shipped()[section]
+    assert defaults_of(RunSettings)[section] == SECTIONS[section]()
+
+
+@pytest.mark.parametrize("choice", sorted(path.stem for path in (CONF / "launch").glob("*.yaml")))
+def test_a_launcher_has_the_keys_and_defaults_of_its_file(choice: str) -> None:
+    file = file_of("launch", choice)
+    assert defaults_of(LAUNCHERS[file["name"]]) == file
+
+
+def test_there_is_a_file_for_each_launcher_and_the_union_has_them_all() -> None:
+    assert {path.stem for path in (CONF / "launch").glob("*.yaml")} == {*LAUNCHERS}
+    assert {*LAUNCHERS.values()} == {*Launch.__args__}
+    assert RunSettings().launch == RunSettings.from_config(shipped()).launch
+
+
+@pytest.mark.parametrize("name", CALLBACKS)
+def test_what_supervisors_know_of_a_callback_it_takes_with_the_same_default(name: str) -> None:
+    file = file_of("callbacks", name)
+    signature = of_target(file["_target_"])
+    assert signature is not None
+    of_the_class = {name: p.default for name, p in signature.parameters.items()}
+    for key, default in defaults_of(CALLBACKS[name]).items():
+        assert ast.literal_eval(of_the_class[key] or "") == default
+        if not isinstance(file[key], dict):
+            assert file[key] == default
+
+
+def test_each_part_of_the_callbacks_is_one_of_theirs() -> None:
+    assert {f.name for f in fields(CallbackSettings)} - {"blocks"} == {*CALLBACKS}
+
+
+def test_the_command_line_checks_all_of_them() -> None:
+    assert set(signature_of(TOP).parameters) == set(shipped())
+    for section in SECTIONS:
+        assert set(signature_of(section).parameters) == set(shipped()[section])
+    of_files = {key for choice in LAUNCHERS for key in file_of("launch", choice)}
+    assert set(signature_of("launch").parameters) == of_files
+    assert set(NAMES) == {TOP, "launch", *SECTIONS}
+
+
+@pytest.mark.parametrize("kind", [RunSettings, *SECTIONS.values(), *LAUNCHERS.values(), *CALLBACKS.values()])
+def test_settings_cannot_be_changed_and_are_given_by_name(kind: type[Any]) -> None:
+    assert kind.__dataclass_params__.frozen
+    assert all(f.kw_only for f in fields(kind))
