@@ -27,8 +27,9 @@ test: $(READY)  ## Run the tests (WORKERS=2 at once)
 
 check: $(READY)  ## Lint, check types, and check which part imports which
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/contract/test_imports.py tests/contract/test_import_circles.py
+	$(BIN)/python -m pytest -q $(addprefix tests/contract/test_,imports.py import_circles.py dotted_names.py)
 
 wheel: $(READY)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation

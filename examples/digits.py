@@ -18,6 +18,8 @@ from nimble_lightning import NimbleTrainer
 
 
 class Digits(NimbleTrainer):
+    """A small convolutional network that reads digits of 8 x 8 pixels."""
+
     def pre_process(self, *, channels: int = 32, dropout: float = 0.2, lr: float = 3e-3):
         self.lr = lr
         pixels, labels = load_digits(return_X_y=True)

@@ -23,6 +23,8 @@ FOLDER = Path("outputs/existing_project")
 
 
 class Regression(L.LightningModule):
+    """A LightningModule as any project has one."""
+
     def __init__(self):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(4, 32), nn.Tanh(), nn.Linear(32, 1))
@@ -44,11 +46,13 @@ class Regression(L.LightningModule):
 
 
 def waves():
+    """Points of a sine to fit, split into those to train on and those to evaluate."""
     x = torch.rand(2048, 4, generator=torch.Generator().manual_seed(0))
     return random_split(TensorDataset(x, torch.sin(3 * x).sum(-1)), [1792, 256])
 
 
 def main():
+    """Train with a plain Lightning Trainer and four of our callbacks."""
     L.seed_everything(0)
     train, val = waves()
     trainer = L.Trainer(

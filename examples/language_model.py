@@ -24,6 +24,8 @@ IGNORED = -100
 
 
 class CharacterModel(NimbleTrainer):
+    """A small GPT-2 that writes Python functions character by character."""
+
     def pre_process(
         self, *, layers: int = 2, width: int = 64, longest: int = 96, functions: int = 1200, lr: float = 3e-3
     ):

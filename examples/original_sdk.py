@@ -12,6 +12,8 @@ from torch import nn
 
 
 class IrisTrainer(NimbleTrainer):
+    """A trainer written for the original NimbleSDK: `train` is the whole loop."""
+
     def pre_process(self, **kwargs):
         features, species = load_iris(return_X_y=True)
         x = torch.tensor(features, dtype=torch.float32)

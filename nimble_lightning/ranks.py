@@ -11,6 +11,7 @@ T = TypeVar("T")
 
 
 def world_size() -> int:
+    """The number of ranks that train together; 1 without torch.distributed."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

@@ -12,18 +12,15 @@ class NimbleTrainer:
     """Four methods make a run.
 
     `pre_process` prepares data and model, `train` turns a batch into a loss, `evaluate` turns a batch into
-    metrics,
-    `predict_and_show` yields a few results for people. Any `torch.nn.Module` kept as an attribute is moved to
-    the device,
-    trained and checkpointed.
+    metrics, `predict_and_show` yields a few results for people. Any `torch.nn.Module` kept as an attribute is
+    moved to the device, trained and checkpointed.
 
     Models train in training mode, though `from_pretrained` gives them in eval mode. To keep a part in eval
     mode, freeze it as well: `part.eval().requires_grad_(False)`.
 
     Optional methods, looked up by name and only if you define them: `configure_optimizers`,
-    `configure_model`,
-    `train_dataloader`, `eval_dataloader`, `test_dataloader`, `holdout_dataloader`, `collate`,
-    `compute_loss`, `compute_metrics`, `test`, `predict`, `baseline`.
+    `configure_model`, `train_dataloader`, `eval_dataloader`, `test_dataloader`, `holdout_dataloader`,
+    `collate`, `compute_loss`, `compute_metrics`, `test`, `predict`, `baseline`.
 
     Example::
 
@@ -48,21 +45,31 @@ class NimbleTrainer:
         """Download, tokenise, build the datasets and the model. Its keywords are the run's parameters."""
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """`train(self, batch)` returns the mean loss of a batch, or `loss, num_items`, or what a Hugging
-        Face model returned. `train(self, **kwargs)` is called once and trains by itself."""
+        """The loss of a batch, or a whole training loop of your own.
+
+        `train(self, batch)` returns the mean loss of a batch, or `loss, num_items`, or what a Hugging Face
+        model returned. `train(self, **kwargs)` is called once and trains by itself.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no train(self, batch)")
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
-        """`evaluate(self, batch)` returns metrics by name: a value per sample, a mean over the batch, or a
-        torchmetrics object."""
+        """The metrics of a batch, by name.
+
+        Each is a value per sample, a mean over the batch, or a torchmetrics object.
+        """
 
     def predict_and_show(self, *args: Any, **kwargs: Any) -> Any:
-        """Yield a few human-readable results, each alone or as `caption, result`; the best weights are
-        loaded."""
+        """Yield a few human-readable results, each alone or as `caption, result`.
+
+        The best weights are loaded.
+        """
 
     def log(self, name: str, value: Any) -> None:
-        """Record a number: in `train` its mean since the line before, in `evaluate`, as `val_NAME`, its mean
-        over all samples."""
+        """Record a number.
+
+        In `train` its mean since the previous record is logged; in `evaluate`, as `val_NAME`, its mean over
+        all samples.
+        """
         if self._sink is not None:
             self._sink(name, value)
 

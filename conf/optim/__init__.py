@@ -1,0 +1,1 @@
+"""The optimizers to choose from: `optim=adamw`."""

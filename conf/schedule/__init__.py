@@ -1,0 +1,1 @@
+"""The learning-rate schedules to choose from: `schedule=cosine`."""

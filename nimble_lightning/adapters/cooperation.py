@@ -146,8 +146,10 @@ class _CutUpOnce:
 
 
 class _Quietly(_ForwardRedirection):
-    """Through DDP's forward, without its reducer; running statistics still come from the first rank, or no
-    checkpoint would be that of all."""
+    """Run DDP's forward without its reducer.
+
+    Running statistics still come from the first rank, or no checkpoint would be that of all.
+    """
 
     @override
     def on_after_outer_forward(self, wrapper_module: nn.Module, original_module: L.LightningModule) -> None:

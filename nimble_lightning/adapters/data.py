@@ -25,8 +25,7 @@ class NimbleData(L.LightningDataModule):
     """Loaders over what `pre_process` left on the trainer.
 
     `train_data` is trained on, `eval_data` (or `val_data`) evaluated, `test_data` tested; a trainer may
-    define
-    `train_dataloader`, `eval_dataloader`, `test_dataloader` instead.
+    define `train_dataloader`, `eval_dataloader`, `test_dataloader` instead.
     """
 
     def __init__(self, user: UserTrainer, settings: Settings) -> None:

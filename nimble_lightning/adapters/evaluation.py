@@ -160,8 +160,10 @@ class Means:
 def parts_of(
     output: Any, batch: Any, samples: int, label_count: LabelCount
 ) -> Iterator[tuple[Any, float | None]]:
-    """What `evaluate` returned, and how many items its means are over where those are not samples: the tokens
-    of a model that says its own loss."""
+    """Take what `evaluate` returned, and how many items its means are over.
+
+    Items are the samples, unless the model computes its own loss: then they are tokens.
+    """
     if not _is_model_output(output):
         yield output, None
         return
@@ -226,8 +228,10 @@ def same_on_all_ranks(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def figures(trainer: L.Trainer, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """What `validate` or `test` returned, as exact as it was logged: Lightning's rows no longer tell. Every
-    rank must call this."""
+    """The metrics of `validate` or `test`, as exact as they were logged.
+
+    Lightning's own rows are less exact. Every rank must call this.
+    """
     kept = trainer.callback_metrics
     found = {name: number(kept.get(name, value)) for row in rows for name, value in row.items()}
     others = everyones(found)[1:]
@@ -255,8 +259,11 @@ def _alike(one: float | None, other: float | None) -> bool:
 
 
 def _sum_of_mean(mean: Tensor, items: float, wide: torch.dtype) -> Tensor:
-    """The sum that a mean was made from. A whole number comes back exactly, as that of right answers: 9 of 10
-    in float32 are 0.8999999761581421."""
+    """The sum that a mean was made from.
+
+    A whole number comes back exactly, such as a count of right answers: 9 of 10 in float32 are
+    0.8999999761581421.
+    """
     total = mean.to(wide) * items
     if mean.dtype not in (torch.float32, torch.float64):
         return total
@@ -284,8 +291,10 @@ def _as_tensor(name: str, value: Any) -> Tensor:
 
 
 def _take_over(metric: Kept, before: Kept) -> None:
-    """Put together what are sums, extremes or lists. Torchmetrics would also do what it cannot, such as means
-    of which it does not know how many there were."""
+    """Reduce sums, extremes and lists over the ranks.
+
+    Torchmetrics would also reduce what it cannot, such as a mean without knowing over how many.
+    """
     if isinstance(metric, MetricCollection) or isinstance(before, MetricCollection):
         raise TypeError("a collection shares states")
     if not _MERGED.issuperset(metric._reductions.values()):

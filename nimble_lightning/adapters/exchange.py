@@ -57,8 +57,10 @@ class Alone:
 
 
 class AddedUp(Alone):
-    """Every rank has the whole model, and gradients are added up by us, after all ranks have succeeded: one
-    that ran out of memory never leaves the others waiting, so all can try again."""
+    """Every rank has the whole model; gradients are summed by us once all ranks have succeeded.
+
+    A rank that ran out of memory never leaves the others waiting, so all can try again.
+    """
 
     bucket_mib = gradients.BUCKET_MIB
     _some_missing = False
@@ -103,8 +105,11 @@ class Averaged(Alone):
 
 
 class KeptAside(Averaged):
-    """In FSDP's forward pass a whole parameter has the gradient of its part, which no model can be compiled
-    with: what earlier pieces left is kept elsewhere until all have gone backward."""
+    """FSDP: the gradients of earlier pieces are kept aside until all pieces have gone backward.
+
+    In the forward pass a whole parameter would have the gradient of its shard, with which no model can be
+    compiled.
+    """
 
     def __init__(self, *of_alone: Any) -> None:
         super().__init__(*of_alone)

@@ -32,8 +32,10 @@ def most(value: int, device: torch.device) -> int:
 
 
 def add_up(parameters: Sequence[nn.Parameter], bucket_mib: float = BUCKET_MIB) -> None:
-    """Sum gradients over ranks in buckets that travel while the next one is packed. A missing gradient counts
-    as zero."""
+    """Sum gradients over ranks in buckets that travel while the next one is packed.
+
+    A missing gradient counts as zero.
+    """
     waiting: list[tuple[dist.Work, Tensor, list[Tensor]]] = []
     for bucket in _buckets(parameters, bucket_mib * 2**20):
         flat = torch._utils._flatten_dense_tensors(bucket)
@@ -75,6 +77,7 @@ def set_aside(parameters: Iterable[nn.Parameter]) -> list[tuple[nn.Parameter, Te
 
 
 def put_back(taken: list[tuple[nn.Parameter, Tensor]]) -> None:
+    """Add the gradients that were taken away to those that have come since."""
     for p, earlier in taken:
         p.grad = earlier if p.grad is None else p.grad.add_(earlier)
 

@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class HookState:
-    """PowerSGD's: the errors it has yet to make up for, other ones on each rank, and its approximations, the
-    same on all."""
+    """The state of PowerSGD: its errors, different on each rank, and its approximations, the same on all."""
 
     def __init__(self, state: Any, strategy: DDPStrategy) -> None:
         self._state = state if isinstance(state, PowerSGDState) else None

@@ -12,8 +12,10 @@ _HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_
 
 
 class Hooks:
-    """Who listens is looked up once a fit; asking at every step would cost more than most steps of a small
-    model."""
+    """The listeners of an optimizer step, looked up once a fit.
+
+    Asking at every step would cost more than most steps of a small model.
+    """
 
     def __init__(self, module: L.LightningModule) -> None:
         self._trainer = module.trainer

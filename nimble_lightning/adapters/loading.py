@@ -43,8 +43,10 @@ def from_file(path: Path) -> types.ModuleType:
 
 @contextmanager
 def original_sdk() -> Iterator[None]:
-    """Let `from NimbleSDK import NimbleTrainer` mean our class while a user's file is loaded, unless the real
-    one is there."""
+    """Let `from NimbleSDK import NimbleTrainer` mean our class while a user's file is loaded.
+
+    Where the real NimbleSDK is installed, it is left alone.
+    """
     if "NimbleSDK" in sys.modules or importlib.util.find_spec("NimbleSDK") is not None:
         yield
         return
@@ -76,8 +78,10 @@ def _is_elsewhere(path: Path) -> bool:
 
 
 def _let_import(folder: Path) -> None:
-    """Neighbours can be imported, as from a script: before anything installed, unless one of them has the
-    name of something that is in use."""
+    """Let a user's file import its neighbours, as a script can.
+
+    They come before anything installed, unless one has the name of a module that is in use.
+    """
     if str(folder) in sys.path:
         return
     names = {path.stem for path in folder.glob("*.py")} | {

@@ -1,5 +1,7 @@
-"""The user's trainer as a LightningModule: `train` -> `training_step`, `evaluate` -> `validation_step` and
-`test_step`."""
+"""The user's trainer as a LightningModule.
+
+`train` becomes `training_step`; `evaluate` becomes `validation_step` and `test_step`.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,10 @@ from nimble_lightning.ranks import group_of_shares
 
 
 class NimbleModule(ThinModule):
-    """One training step is one optimizer step over one global batch; metrics keep the names `evaluate` gave
-    them."""
+    """One training step is one optimizer step over one global batch.
+
+    Metrics keep the names that `evaluate` gave them.
+    """
 
     def __init__(self, user: UserTrainer, settings: Settings) -> None:
         super().__init__()
@@ -55,8 +59,7 @@ class NimbleModule(ThinModule):
         copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
         return copied
 
-    # --- setting up
-    # -------------------------------------------------------------------------------------------------
+    # --- setting up -----------------------------------------------------------------------------------------
 
     @override
     def configure_callbacks(self) -> list[L.Callback]:
@@ -108,8 +111,7 @@ class NimbleModule(ThinModule):
             for module in self._adopted.values():
                 compile_modules(module, self.settings.compile)
 
-    # --- training
-    # ---------------------------------------------------------------------------------------------------
+    # --- training -------------------------------------------------------------------------------------------
 
     @override
     def on_train_start(self) -> None:
@@ -136,8 +138,7 @@ class NimbleModule(ThinModule):
     def on_fit_end(self) -> None:
         self.stepping.end(self.trainer)
 
-    # --- evaluation
-    # -------------------------------------------------------------------------------------------------
+    # --- evaluation -----------------------------------------------------------------------------------------
 
     @override
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -233,8 +234,7 @@ class NimbleModule(ThinModule):
         else:
             self._logged.append((name, value.detach() if isinstance(value, Tensor) else value))
 
-    # --- checkpoints
-    # ------------------------------------------------------------------------------------------------
+    # --- checkpoints ----------------------------------------------------------------------------------------
 
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ class Configured:
 
 
 def configure(user: UserTrainer, settings: Settings, trainer: L.Trainer, accumulate: int) -> Configured:
+    """The optimizer and schedule of a run: those the user configures, or those its settings name."""
     own = user.method("configure_optimizers")
     if own is not None:
         return _own(own(), f"{user.name}.configure_optimizers", settings.monitor)
@@ -104,8 +105,7 @@ def _own(configured: Any, method: str, monitor: str | None) -> Configured:
 
 
 def require_one_pass(optimizer: Any, where: str) -> None:
-    """Refuse an optimizer that asks for the loss of a batch again and again, as there is one pass for each
-    step."""
+    """Refuse an optimizer that needs the loss of a batch several times: each step has one pass."""
     closure = inspect.signature(type(optimizer).step).parameters.get("closure")
     if closure is not None and closure.default is closure.empty:
         raise TrainerError(

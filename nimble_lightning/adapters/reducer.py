@@ -1,5 +1,6 @@
-"""DDP's own reducer, for what only it can do: communication hooks, a static graph, and gradients that travel
-while the backward pass goes on.
+"""DDP's own reducer, for what only it can do.
+
+That is communication hooks, a static graph, and gradients that travel while the backward pass goes on.
 
 Pieces go backward as ever, the last one of a step only when all ranks have agreed: by then the gradients so
 far and its loss are weighted by the items of all ranks, and the reducer's mean is that over all items.
@@ -25,8 +26,10 @@ from nimble_lightning.errors import RequestError
 
 
 class Reducer:
-    """Takes what was asked of the reducer out of the strategy before DDP is set up, and starts it when its
-    buckets are those they will stay."""
+    """Takes the reducer's options out of the strategy before DDP is set up, and starts it later.
+
+    It starts when its buckets have their final order.
+    """
 
     def __init__(self, strategy: DDPStrategy) -> None:
         self.state = HookState(strategy._ddp_comm_state, strategy)
@@ -100,8 +103,11 @@ class Reducer:
         self._strategy._pl_static_graph_delay_done = False
 
     def _settle_buckets(self) -> None:
-        """The reducer orders its buckets anew after the first step. Here that is one of zeros, so that a run
-        that is continued sums in the order of one that never stopped, and a hook finds what it remembers."""
+        """Rehearse a step with zeros, after which the reducer orders its buckets anew.
+
+        Otherwise the first real step would do it, and a run that is continued would sum in another order than
+        one that never stopped, and a hook would not find what it remembers.
+        """
         if self._ddp.find_unused_parameters or self._ddp.static_graph:
             return
         self._ddp.reducer.prepare_for_backward([])

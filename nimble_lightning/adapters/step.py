@@ -38,8 +38,11 @@ class Window:
 
 @dataclass
 class Done:
-    """What a batch came to: the mean loss (still on the device), the items it is a mean of, and a piece whose
-    backward pass waits for the other ranks."""
+    """The result of a batch.
+
+    The mean loss (still on the device), the items it is a mean of, and a piece whose backward pass waits for
+    the other ranks.
+    """
 
     loss: Tensor
     items: float
@@ -136,8 +139,10 @@ class Backward:
         return [*own, *own[-1:] * missing]
 
     def attempt(self, batch: Any, samples: int, complete: bool) -> Done | str:
-        """As calling it, but running out of memory is an answer. Only words survive: an exception would keep
-        the batch alive."""
+        """Run a step; where memory runs out, return what happened instead of raising.
+
+        Only words survive: an exception would keep the batch alive.
+        """
         try:
             return self(batch, samples, complete)
         except Exception as error:
@@ -147,13 +152,13 @@ class Backward:
 
 
 def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of a module that are trained."""
     return [p for p in module.parameters() if p.requires_grad]
 
 
 @dataclass
 class Redoable:
-    """What a failed try may have changed besides gradients, and how to undo it: running statistics and random
-    numbers."""
+    """Running statistics and random numbers, which a failed try may have changed, and how to restore them."""
 
     statistics: list[Tensor]
     random: Tensor | None = None

@@ -83,8 +83,10 @@ class Stepping:
         return done.loss
 
     def start_of_epoch(self) -> None:
-        """After a resume with other batches, Lightning would keep the length of the resumed epoch for all
-        that follow."""
+        """After a resume with another batch size, forget the length of the resumed epoch.
+
+        Lightning would keep it for all epochs that follow.
+        """
         trainer = self._module.trainer
         loop, loader = trainer.fit_loop, self._data.train_loader if self._data is not None else None
         if loader is None or loop._combined_loader is None or not hasattr(loader, "__len__"):

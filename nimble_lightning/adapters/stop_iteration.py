@@ -1,5 +1,7 @@
-"""A StopIteration out of the user's code is an error: to the loops around it, it would say that the data has
-come to its end."""
+"""A StopIteration out of the user's code is an error.
+
+To the loops around it, it would say that the data has come to its end.
+"""
 
 from __future__ import annotations
 

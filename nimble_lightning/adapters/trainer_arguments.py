@@ -1,5 +1,7 @@
-"""Clipping and accumulation asked of the Trainer, which refuses them under manual optimization: they are done
-here."""
+"""Clipping and accumulation that were given to the Trainer: they are done here.
+
+The Trainer itself refuses them under manual optimization.
+"""
 
 from __future__ import annotations
 

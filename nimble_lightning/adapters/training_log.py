@@ -12,8 +12,10 @@ from nimble_lightning.adapters.update import Update
 
 
 class TrainingLog:
-    """Does the work of `self.log`, which would cost more than a step of a small model, once in
-    `log_every_n_steps`."""
+    """Does the work of `self.log` once in `log_every_n_steps`.
+
+    At every step it would cost more than a step of a small model.
+    """
 
     def __init__(self, module: L.LightningModule, running: RunningMeans, accumulate: int) -> None:
         self._module = module

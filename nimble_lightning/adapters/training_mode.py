@@ -16,8 +16,9 @@ _LAYERS = (_NormBase, _DropoutNd)
 
 
 def set_training_mode(module: nn.Module, name: str) -> None:
-    """Do what every training loop does, `module.train()`: `from_pretrained` gives models in eval mode, where
-    dropout and gradient checkpointing do nothing.
+    """Put a module into training mode, as every training loop does.
+
+    `from_pretrained` gives models in eval mode, where dropout and gradient checkpointing do nothing.
 
     What was put into eval mode on purpose stays in it: a part of which no parameter is trained, and a layer
     by itself among others in training mode.

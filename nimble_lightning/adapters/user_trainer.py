@@ -1,5 +1,4 @@
-"""The user's trainer object, seen from our side: what it defines, how its methods are called, which modules
-it owns."""
+"""The user's trainer: which methods it defines, how they are called, which modules it owns."""
 
 from __future__ import annotations
 
@@ -89,8 +88,10 @@ class UserTrainer:
         return Watched(found)
 
     def run(self, name: str) -> Any:
-        """Call a method that works on the whole run (`train`, `evaluate`, `predict_and_show` without a
-        batch)."""
+        """Call a method that works on the whole run.
+
+        That is `train`, `evaluate` or `predict_and_show` where it takes no batch.
+        """
         method = self.method(name)
         return None if method is None else call(method, self.context)
 

@@ -70,8 +70,7 @@ class Spending:
             asked.why, asked.stop = over, True
 
     def _agree(self) -> None:
-        """What the first rank found, and after how many batches to ask again: two seconds, however long they
-        are."""
+        """What the first rank found, and after how many batches to ask again: about two seconds' worth."""
         now = time.monotonic()
         pace = (now - self._asked_at) / self._distance
         mine = (self._over, max(1, round(_SECONDS / max(pace, 1e-6))))

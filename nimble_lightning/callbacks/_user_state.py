@@ -34,8 +34,7 @@ _KEEP_PLAIN = (
 
 
 class UserState:
-    """Attributes of the trainer or LightningModule, of the datamodule and of optimizers; and the variables of
-    the Python module that the trainer is from.
+    """The attributes of the trainer or LightningModule, its datamodule, its optimizers and its Python module.
 
     Args:
         trainer: With its optimizers made.

@@ -1,5 +1,6 @@
-"""What has changed in the attributes of objects since they were looked at first, to be put back into such
-objects that another process made the same way.
+"""What has changed in the attributes of objects, to be restored in another process.
+
+The other process has made the same objects in the same way.
 
 Saved is what changed and nothing else: what both processes make alike, however large, is referred to by its
 path. So a list that is still the same list is filled in place, and whoever else holds it sees it.

@@ -69,5 +69,6 @@ def _without_common(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def shown(folder: Path) -> Path:
+    """A folder as it is printed: relative to the working directory where it lies inside."""
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -22,8 +22,7 @@ class IndexedLoader(SizedLoader):
     Args:
         dataset: has `__len__` and `__getitem__`.
         options: how to cut and collate. Without `collate` torch's default is taken; numbers in a Hugging Face
-            dataset
-            become tensors, and columns that have no common shape stay lists.
+            dataset become tensors, and columns that have no common shape stay lists.
         more: further arguments of the DataLoader underneath.
     """
 

@@ -55,10 +55,12 @@ def figure(value: Any) -> float | None:
 
 
 def kind_of(value: Any) -> str:
+    """How a figure came about: "measured", "estimated" or "assumed"."""
     return str(value.get("kind", "estimated")) if isinstance(value, Mapping) else "estimated"
 
 
 def is_hugging_face(about: Mapping[str, Any]) -> bool:
+    """Whether an export is a folder for `from_pretrained`."""
     return "config.json" in about.get("files", {})
 
 

@@ -96,6 +96,7 @@ def difference(wanted: list[list[Tensor]], found: list[list[Tensor]]) -> float:
 
 
 def largest(tensor: Tensor) -> float:
+    """The largest absolute value among the finite elements of a tensor; 0 where there are none."""
     finite = tensor[torch.isfinite(tensor)] if tensor.is_floating_point() else tensor
     return float(finite.abs().max()) if finite.numel() else 0.0
 

@@ -101,6 +101,7 @@ def _without_bars() -> Iterator[None]:
 
 
 def files_in(folder: Path) -> list[Path]:
+    """The files of a folder and its sub-folders, without hidden ones."""
     return sorted(
         path
         for path in folder.rglob("*")

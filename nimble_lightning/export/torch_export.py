@@ -40,6 +40,7 @@ def program_of(model: nn.Module, call: Call, shapes: Shapes) -> tuple[ExportedPr
 
 
 def save(program: ExportedProgram, path: Path) -> None:
+    """Write an exported program to a `.pt2` file."""
     with quiet():
         torch.export.save(program, path)
 

@@ -32,6 +32,7 @@ def split(batch: Any, size: int) -> Iterator[Any]:
 
 
 def can_split(batch: Any) -> bool:
+    """Whether a batch can be cut into smaller ones."""
     return isinstance(batch, torch.Tensor | Mapping | Sequence) and size_of(batch) > 1
 
 

@@ -13,8 +13,10 @@ def evaluated(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def number(figure: Any) -> float:
-    """The number that a figure stands for: a float32 is read as it is written, so that 9 of 10 are 0.9 and
-    not 0.8999999761581421."""
+    """The number that a figure stands for.
+
+    A float32 is read as it is written, so that 9 of 10 are 0.9 and not 0.8999999761581421.
+    """
     value = float(figure)
     if not str(getattr(figure, "dtype", "")).endswith("float32") or not math.isfinite(value):
         return value

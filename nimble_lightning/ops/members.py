@@ -34,8 +34,10 @@ def is_users(thing: Any) -> bool:
 
 
 def attributes(thing: Any) -> dict[str, Any]:
-    """What it holds under names, in its `__dict__` and in slots; nothing of what a library's base class
-    began."""
+    """What an object holds by name, in its `__dict__` and in slots.
+
+    Names that the base class of a library has set are left out.
+    """
     if issubclass(type(thing), types.ModuleType):
         hidden = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)
         names = vars(thing).items()
@@ -100,8 +102,9 @@ def reachable(
     closed: Callable[[Any], bool] = lambda thing: False,
     most: int = MOST_ITEMS,
 ) -> Iterator[tuple[str, Any, str | None]]:
-    """Everything that is reached from the roots, near things first, each once: its path, itself, and the path
-    of what it was found in.
+    """Walk over everything reachable from the roots, near things first, each once.
+
+    Yields its path, itself, and the path of what it was found in.
 
     Args:
         roots: By path.

@@ -59,6 +59,7 @@ def of_environment() -> Secrets:
 
 
 def is_secret_name(name: str) -> bool:
+    """Whether the name of a variable says that its value is a secret."""
     return _SECRET_NAME.search(name) is not None and not _PUBLIC_NAME.search(name)
 
 

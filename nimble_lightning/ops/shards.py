@@ -35,8 +35,10 @@ def cut_alike(items: Iterable[T], tensor_of: Callable[[T], Tensor]) -> list[list
 
 
 def works_on_whole(types: Iterable[type]) -> bool:
-    """Whether an operation is on tensors of which only parts are here; a mode that refuses it sees the one on
-    the parts instead."""
+    """Whether an operation is on sharded tensors.
+
+    A mode that refuses it sees the operation on the shards instead.
+    """
     return any(issubclass(kind, DTensor | AsyncCollectiveTensor) for kind in types)
 
 

@@ -72,8 +72,7 @@ class Asked:
 
 @contextmanager
 def heard(wishes: list[signal.Signals]) -> Iterator[None]:
-    """While the block runs, Ctrl-C, SIGTERM and the end of the terminal are wishes, not ends: they are added
-    to the list."""
+    """While the block runs, collect Ctrl-C, SIGTERM and SIGHUP in the list instead of ending."""
     if not _may_install():
         yield
         return

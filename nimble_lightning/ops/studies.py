@@ -117,6 +117,7 @@ class Proposer:
 
 
 def pruner(name: str | None) -> Any:
+    """Optuna's pruner of a name; None never prunes."""
     if name is not None and name not in PRUNERS:
         raise RequestError(f"hydra.sweeper.pruner={name}: expected {', '.join(PRUNERS)}, or null.")
     kinds = optuna().pruners
@@ -138,5 +139,6 @@ def finished(study: Any, number: int, values: Sequence[float]) -> str:
 
 
 def failed(study: Any, number: int) -> None:
+    """Record a trial as failed, unless it has already ended."""
     with contextlib.suppress(ValueError):
         study.tell(number, state=optuna().trial.TrialState.FAIL)

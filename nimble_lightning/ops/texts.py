@@ -19,5 +19,5 @@ def cut(text: str, most: int = MOST) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with what a terminal would obey written out: `\\x1b` instead of a colour or a command."""
+    r"""The text with what a terminal would obey written out: `\x1b` instead of a colour or a command."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)

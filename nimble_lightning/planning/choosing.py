@@ -80,6 +80,7 @@ def candidates(
 
 
 def candidate(question: Question, option: Option, timeline: Timeline) -> Candidate:
+    """A strategy with one size of micro-batch: its peak memory, traffic and time for a step."""
     pieces = -(-question.batch_size // timeline.samples)
     machine, layout = question.machine, option.layout
     model = question.model.under(layout)

@@ -49,4 +49,5 @@ def mesh_for(strategy: Any, machine: Machine) -> DeviceMesh | None:
 
 
 def has_cut_layers(module: nn.Module) -> bool:
+    """Whether parameters of a module are already sharded over a device mesh."""
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())

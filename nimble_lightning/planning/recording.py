@@ -170,6 +170,7 @@ def _storage(tensor: Tensor) -> Any:
 
 
 def grains(size: int) -> int:
+    """What the allocator takes for a size: rounded up to its smallest unit."""
     return -(-size // GRAIN) * GRAIN
 
 

@@ -33,8 +33,10 @@ def weightless(mode: FakeTensorMode) -> Iterator[None]:
 
 
 def _converter() -> Callable[..., nn.Module]:
-    """What `module.double()` or `module.to(...)` does, with new parameters: those without values cannot be
-    changed. Modules that share one still do."""
+    """Do what `module.double()` or `module.to(...)` does, with new parameters.
+
+    Those without values cannot be changed. Modules that share a parameter still do afterwards.
+    """
     converted: dict[int, tuple[nn.Parameter, nn.Parameter]] = {}
 
     def another(parameter: nn.Parameter, convert: Callable[[Tensor], Tensor]) -> nn.Parameter:

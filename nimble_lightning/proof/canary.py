@@ -22,8 +22,7 @@ _HARMLESS = ("HOME", "PWD", "USER", "LOGNAME", "HOSTNAME", "PATH", "SHELL", "TMP
 
 
 def secrets_of(config: str, environment: Mapping[str, str] = os.environ) -> dict[str, bytes]:
-    """What the references to the environment in a configuration stand for, and what else is known as secret,
-    by what it is called."""
+    """The secrets by name: those a configuration refers to, and others that are known."""
     names = {first or second for first, second in _REFERENCE.findall(config)}
     values = {name: environment.get(name, "").strip() for name in sorted(names) if name not in _HARMLESS}
     others = sorted(known() - set(values.values()))

@@ -34,6 +34,7 @@ def seal(payload: bytes, key: Ed25519PrivateKey) -> bytes:
 
 
 def is_envelope(content: Any) -> bool:
+    """Whether the content of a file is a DSSE envelope rather than a bare statement."""
     return isinstance(content, dict) and "payload" in content
 
 

@@ -52,7 +52,7 @@ class Source:
 
     @cached_property
     def run(self) -> dict[str, Any]:
-        """run.json"""
+        """The content of run.json."""
         return _mapping(read_json(self.folder, RECORD))
 
     @property
@@ -91,7 +91,7 @@ class Source:
 
     @cached_property
     def usage(self) -> dict[str, Any]:
-        """usage.json"""
+        """The content of usage.json."""
         return _mapping(read_json(self.folder, "usage.json"))
 
     @cached_property

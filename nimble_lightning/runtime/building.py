@@ -1,5 +1,4 @@
-"""From the configuration to Lightning's objects: the module, the data, the callbacks, the loggers, the
-Trainer."""
+"""From the configuration to Lightning's objects: module, data, callbacks, loggers and Trainer."""
 
 from __future__ import annotations
 
@@ -36,6 +35,7 @@ class Parts:
 
 
 def settings_of(config: Mapping[str, Any]) -> Settings:
+    """The adapters' settings, as a configuration has them."""
     model = config.get("model") or {}
     return Settings(
         data=DataSettings(**(config.get("data") or {})),

@@ -53,6 +53,7 @@ def stopped(job: Job, record: Record, reason: str, exit_code: int) -> Result:
 
 
 def committed_step(folder: RunFolder) -> int:
+    """The step of the newest checkpoint, by its name; 0 where there is none."""
     names = (path.stem.removeprefix("step-") for path in folder.steps.glob("step-*.ckpt"))
     return max((int(name) for name in names if name.isdigit()), default=0)
 

@@ -38,12 +38,12 @@ def run(
 
     Args:
         trainer: A class with the four methods, `"file.py"`, `"file.py:Class"` or `"package.module:Class"`. An
-            object, or a class
-            typed into a notebook, is trained in this process, where it cannot be started again.
+            object, or a class typed into a notebook, is trained in this process, where it cannot be started
+            again.
         params: Keywords for its `pre_process`.
         check: Whether a run that fails or is stopped raises; False: its result says so.
-        settings: Any other key of the configuration: `lightning={"max_epochs": 3}`, `data={"batch_size":
-            64}`, `optim="sgd"`.
+        settings: Any other key of the configuration: `lightning={"max_epochs": 3}`,
+            `data={"batch_size": 64}`, `optim="sgd"`.
 
     Raises:
         RequestError: It could not be started.
@@ -87,6 +87,7 @@ def _run_here(job: Job, trainer: Any) -> Result:
 
 
 def type_name(trainer: Any) -> str:
+    """The name of the class of a trainer, given as an object or as the class."""
     return trainer.__name__ if isinstance(trainer, type) else type(trainer).__name__
 
 

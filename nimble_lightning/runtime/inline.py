@@ -15,8 +15,10 @@ from nimble_lightning.runtime.training import Training
 
 
 def run_inline(job: Job, trainer: Any = None) -> Result:
-    """Train here, what the job names or the given trainer. Errors come out as they are, for a debugger to
-    stop at."""
+    """Train in this process, the trainer that the job names or the given one.
+
+    Errors come out as they are, for a debugger to stop at.
+    """
     with notifying.telling(job):
         return _run(job, trainer)
 

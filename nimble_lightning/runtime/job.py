@@ -136,6 +136,7 @@ def _set_length(limits: Any) -> None:
 
 
 def new_run_id() -> str:
+    """An id for a new run: the time it starts, and four random digits."""
     return f"{time.strftime('%Y-%m-%d_%H-%M-%S')}_{secrets.token_hex(2)}"
 
 

@@ -97,8 +97,7 @@ def _lives(owner: Mapping[str, object]) -> bool:
 
 
 def _job_is_over(owner: Mapping[str, object]) -> bool:
-    """Whether a machine was taken from its owner, a job of Slurm: this one before it was queued again, or an
-    earlier one."""
+    """Whether a Slurm job lost a machine: this one before it was queued again, or an earlier one."""
     if (job := owner.get("slurm_job")) is None:
         return False
     return job == job_id() or str(job) not in (states([str(job)]) or {str(job)})

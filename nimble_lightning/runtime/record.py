@@ -120,6 +120,7 @@ class Record:
 
 @cache
 def versions() -> dict[str, str]:
+    """The versions of Python and of the packages that decide what a run computes."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         try:

@@ -13,8 +13,10 @@ from nimble_lightning.ranks import share_of_data
 
 
 def seed_all(seed: int) -> None:
-    """Python, numpy and torch; unlike Lightning's `seed_everything`, without leaving a trace in the
-    environment."""
+    """Seed Python, numpy and torch.
+
+    Unlike Lightning's `seed_everything`, this leaves no trace in the environment.
+    """
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -60,6 +60,7 @@ def _read(file: Path) -> str:
 
 
 def is_stopped(pid: int) -> bool:
+    """Whether a process is suspended, as by SIGSTOP or a debugger."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
     except (OSError, IndexError):

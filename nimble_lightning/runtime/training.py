@@ -137,8 +137,10 @@ class Training:
             showing.show(user, module, self.job.folder, most=most, loggers=loggers, step=step)
 
     def _prepare_in_turn(self, parts: Parts) -> None:
-        """`pre_process` on one process per node first: the others find its downloads and caches, and no
-        collective waits meanwhile."""
+        """Call `pre_process` on one process per node first.
+
+        The others find its downloads and caches, and no collective waits meanwhile.
+        """
         user = parts.user
         flag = self.job.folder.prepared(self.attempt, self.rank - self.local_rank)
         while self.local_rank > 0 and not flag.exists():
@@ -224,8 +226,10 @@ def _data_for(
 
 
 def log_by_optimizer_steps(trainer: L.Trainer) -> None:
-    """Lightning's checkpoints, `max_steps` and we count the steps of optimizers, of which a batch may have
-    several; its loggers would count batches."""
+    """The number of optimizer steps, which Lightning's checkpoints, `max_steps` and we count.
+
+    A batch may have several of them; Lightning's loggers would count batches.
+    """
     connector: Any = trainer._logger_connector
     write, loop = connector.log_metrics, trainer.fit_loop.epoch_loop
 

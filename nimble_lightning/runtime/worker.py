@@ -146,8 +146,10 @@ def take(environment: Mapping[str, str]) -> None:
 
 
 def report(error: BaseException, job: Job, attempt: int, rank: int) -> None:
-    """Leave the error where the supervisor finds it, who says it; say only where in the user's code it came
-    up."""
+    """Leave the error where the supervisor, which reports it, finds it.
+
+    Print only where in the user's code it came up.
+    """
     facts = facts_of(error, rank, getattr(error, "nimble_step", None))
     # Asked to end, a rank has nothing of its own to complain about.
     facts["asked"] = asked.stop and not isinstance(error, SystemExit)

@@ -1,9 +1,9 @@
-"""Rehearse the worst: faults to inject into a run, GPUs that are made up, a trainer that takes a second.
+r"""Rehearse the worst: faults to inject into a run, GPUs that are made up, a trainer that takes a second.
 
 Nothing here is active by default. Add the callback to a run of yours and say what shall go wrong::
 
-    python -m nimble_lightning trainer=my_trainer.py \\
-        +callbacks.faults._target_=nimble_lightning.testing.Faults \\
+    python -m nimble_lightning trainer=my_trainer.py \
+        +callbacks.faults._target_=nimble_lightning.testing.Faults \
         '+callbacks.faults.plan="kill@step=7,attempt=1; enospc@save=half"'
 """
 

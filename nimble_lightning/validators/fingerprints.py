@@ -68,8 +68,10 @@ def overlap(known: set[bytes], source: Any, seconds: float) -> Overlap:
 
 
 def is_comparable(source: Any) -> bool:
-    """Whether samples are there one by one, and the same when read again: random transformations make each
-    one new."""
+    """Whether samples can be read one by one and are the same when read again.
+
+    Random transformations make each one new.
+    """
     if not isinstance(source, DataLoader) and hasattr(source, "batch_size"):
         return False
     return next(fingerprints(source), b"") == next(fingerprints(source), b"")

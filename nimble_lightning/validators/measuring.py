@@ -36,8 +36,10 @@ class Measured:
 
 
 class Recorder:
-    """Keeps what a method returns for each batch, one number a sample; nothing is copied to the host before
-    the end."""
+    """Keeps what a method returns for each batch, one number a sample.
+
+    Nothing is copied to the host before the end.
+    """
 
     def __init__(self, method: Callable[[Any], Any]) -> None:
         self._method = method

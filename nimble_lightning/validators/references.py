@@ -1,5 +1,7 @@
-"""From the name of a reference to its model: a run, a checkpoint, weights, a folder or Hub id, or what the
-trainer itself has for a baseline."""
+"""Find the model that a reference names.
+
+A reference is a run, a checkpoint, weights, a folder or Hub id, or the trainer's own baseline.
+"""
 
 from __future__ import annotations
 

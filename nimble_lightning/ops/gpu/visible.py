@@ -69,8 +69,10 @@ def cuda_is_up() -> bool:
 
 
 def in_cudas_order(units: list[Unit]) -> list[Unit]:
-    """By default CUDA counts fast cards first and NVML by bus. Once CUDA is up in this process it is asked;
-    it is never started for that."""
+    """The order in which CUDA counts the cards: the fastest first, where NVML counts by bus.
+
+    CUDA is asked once it is up in this process; it is never started for that.
+    """
     by_uuid = {unit.uuid.split("-", 1)[-1]: unit for unit in units}
     ordered = [by_uuid[uuid] for uuid in _cudas_uuids() if uuid in by_uuid]
     return ordered if len(ordered) == len(units) else units

@@ -12,6 +12,7 @@ _DOUBT: dict[str, int] = {"measured": 0, "estimated": 1, "assumed": 2}
 
 
 def figure(value: float | None, kind: str = "measured", note: str = "") -> Figure:
+    """A number with how it came about ("measured", "estimated" or "assumed") and a remark."""
     return {"value": value, "kind": kind, "note": note}
 
 

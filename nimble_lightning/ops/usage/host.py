@@ -90,6 +90,7 @@ def processor() -> str:
 
 
 def memory_total() -> int:
+    """The memory of the machine, in bytes."""
     return os.sysconf("SC_PHYS_PAGES") * _PAGE
 
 

@@ -73,6 +73,7 @@ class Piece:
 
 
 def path_of(folder: Path, attempt: int, rank: int) -> Path:
+    """Where one rank's record of an attempt is kept."""
     return folder / FOLDER / f"attempt-{attempt}.rank-{rank}.json"
 
 

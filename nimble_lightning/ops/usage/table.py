@@ -42,19 +42,23 @@ def duration(seconds: float) -> str:
 
 
 def money(amount: float, currency: str | None) -> str:
+    """An amount of money for people, to the cent or to two digits where it is less than one."""
     text = f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
     return f"{text} {currency}" if currency else text
 
 
 def power(kwh: float) -> str:
+    """An amount of energy for people, in kWh or Wh."""
     return f"{kwh:.3g} kWh" if kwh >= 0.1 else f"{kwh * 1000:.3g} Wh"
 
 
 def mass(kilograms: float) -> str:
+    """A mass for people, in kg or g."""
     return f"{kilograms:.3g} kg" if kilograms >= 0.1 else f"{kilograms * 1000:.3g} g"
 
 
 def large(number: float) -> str:
+    """A large number for people, with a prefix such as G or T."""
     size, prefix = next(((size, prefix) for size, prefix in _PREFIXES if number >= size), (1.0, ""))
     return f"{number / size:.3g}{' ' if prefix else ''}{prefix}"
 

@@ -26,6 +26,7 @@ def energy(found: Sequence[Piece], pue: float) -> dict[str, Figure]:
 
 
 def tokens(found: Sequence[Piece], share: Callable[[Piece], float]) -> Figure:
+    """The tokens a run trained on, each process's count weighed with its share."""
     known = [piece for piece in found if piece.tokens is not None]
     if not known:
         return figure(None, "measured", "batches hold no input_ids")
@@ -69,6 +70,7 @@ def cost(prices: Prices, device_seconds: float, together: Figure) -> dict[str, A
 
 
 def carbon(asked: float | str | None, together: Figure) -> Figure:
+    """The CO2e of an amount of energy, by the carbon intensity of the grid."""
     grid, kwh = grid_of(asked), value_of(together)
     if grid is None or kwh is None:
         return figure(None, "assumed", "no grid was given" if grid is None else "the energy is unknown")

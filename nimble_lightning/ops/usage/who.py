@@ -16,6 +16,7 @@ def this_process(piece: Piece) -> Piece:
 
 
 def user() -> str:
+    """The name of the user who runs this process, or the number where there is no name."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

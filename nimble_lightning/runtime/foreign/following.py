@@ -83,8 +83,10 @@ def placed(job: Job, folder: str, run_id: str) -> Job:
 def train_here(
     job: Job, ranks: Ranks, attempt: int, resume_from: str | None, seconds_left: float | None
 ) -> BaseException | None:
-    """One rank's part of an attempt, within what is left of `max_time`. Nobody looks after its heart, which
-    remembers how far it came."""
+    """Run one rank's part of an attempt, within what is left of `max_time`.
+
+    Nobody watches its heartbeat, which only remembers how far it came.
+    """
     heart = Heart(job.folder.heartbeat(attempt, ranks.rank))
     heart.beat(0, Phase.STARTING)
     asked.until = math.inf if seconds_left is None else time.monotonic() + seconds_left

@@ -17,8 +17,10 @@ _FIRST_PORT, _PORTS = 10_000, 20_000
 
 
 def job_id() -> str | None:
-    """The job that our batch script was started for, or None. Of a member of an array it is `12_3`: its bare
-    number may be that of the whole array."""
+    """The Slurm job that our batch script was started for, or None.
+
+    That of a member of an array is `12_3`: its bare number may be that of the whole array.
+    """
     if OURS not in os.environ:
         return None
     array = os.environ.get("SLURM_ARRAY_JOB_ID")
