@@ -132,8 +132,8 @@ def names_in(text: str) -> Iterator[str]:
     yield from (match[0].replace(":", ".") for match in DOTTED.finditer(text))
     yield from (f"{module}.{attribute}" for module, attribute in CALLED.findall(text))
     for module, in_brackets, on_line in IMPORTED.findall(text):
-        listed = re.sub(r"#[^\n]*| as \w+|\\n", "", in_brackets or on_line.split(";")[0])
-        yield from (f"{module}.{name.strip()}" for name in listed.split(",") if name.strip().isidentifier())
+        words = re.sub(r"#[^\n]*| as \w+|\\n", "", in_brackets or on_line.split(";")[0])
+        yield from (f"{module}.{name.strip()}" for name in words.split(",") if name.strip().isidentifier())
 
 
 def runs(module: str) -> bool:
@@ -158,12 +158,16 @@ def leads_somewhere(path: str) -> bool:
     return any((home / shipped(path)).exists() for home in (ROOT, ROOT / NAME))
 
 
+def listed(found: set[Found]) -> str:
+    return "\n".join(["", *sorted(f"{place}: {name}" for place, name in found)])
+
+
 def test_every_dotted_name_of_ours_is_that_of_something() -> None:
     found = {
         Found(str(path.relative_to(ROOT)), name) for path, text in texts(TEXTS) for name in names_in(text)
     }
-    wrong = sorted(f for f in found if not exists(f.name) and not MEANT_TO_BE_ABSENT.search(f.name))
-    assert not wrong
+    wrong = {f for f in found if not exists(f.name) and not MEANT_TO_BE_ABSENT.search(f.name)}
+    assert not wrong, listed(wrong)
     assert len(found) > 1000, "the names are looked for in the wrong places"
 
 
@@ -171,7 +175,8 @@ def test_every_module_started_by_name_can_be_started() -> None:
     found = {
         Found(str(path.relative_to(ROOT)), name) for path, text in texts(TEXTS) for name in RUN.findall(text)
     }
-    assert not sorted(f for f in found if not runs(f.name))
+    wrong = {f for f in found if not runs(f.name)}
+    assert not wrong, listed(wrong)
     assert len({f.name for f in found}) > 3
 
 
@@ -193,7 +198,8 @@ def test_every_path_in_the_documents_leads_to_a_file_or_folder() -> None:
         for span in re.findall(r"`[^`\n]+`", text)
         for name in paths_in(span[1:-1], folders)
     ]
-    assert not [f for f in found if not leads_somewhere(f.name)]
+    wrong = {f for f in found if not leads_somewhere(f.name)}
+    assert not wrong, listed(wrong)
     assert found
 
 
@@ -203,7 +209,8 @@ def test_every_path_to_a_module_of_ours_in_the_code_leads_to_a_file_or_folder() 
         for path, text in texts(TEXTS)
         for name in paths_in(text, {NAME})
     }
-    assert not sorted(f for f in found if not leads_somewhere(f.name))
+    wrong = {f for f in found if not leads_somewhere(f.name)}
+    assert not wrong, listed(wrong)
 
 
 @pytest.mark.parametrize(
