@@ -42,8 +42,8 @@ class NimbleModule(ThinModule):
         self.automatic_optimization = False
         self.user = user
         self.settings = settings
-        self.stepping = Stepping(self)
         self.running = RunningMeans()
+        self.stepping = Stepping(self, user, settings, self.running)
         self._means = Means()
         # What `evaluate` logs, while it runs.
         self._logged: list[tuple[str, Any]] | None = None

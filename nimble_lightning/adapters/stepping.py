@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.trainer.connectors.data_connector import _parse_num_batches
@@ -15,27 +15,37 @@ from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.exchange import Averaged
 from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.losses import LabelCount
+from nimble_lightning.adapters.running import RunningMeans
 from nimble_lightning.adapters.scheduling import Plateau, Scheduling
+from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.adapters.trainer_arguments import TrainerArguments
 from nimble_lightning.adapters.training_log import TrainingLog
 from nimble_lightning.adapters.update import Update
-
-if TYPE_CHECKING:
-    from nimble_lightning.adapters.module import NimbleModule
+from nimble_lightning.adapters.user_trainer import UserTrainer
 
 
 class Stepping:
-    """Puts a step together; `start` looks everything up once, so that `run` has nothing to look up."""
+    """Puts a step together; `start` looks everything up once, so that `run` has nothing to look up.
 
-    def __init__(self, module: NimbleModule) -> None:
+    Args:
+        module: What is trained.
+        user: Whose `train` gives the losses.
+        settings: How batches are cut and gradients clipped.
+        running: Where losses are added up.
+    """
+
+    def __init__(
+        self, module: L.LightningModule, user: UserTrainer, settings: Settings, running: RunningMeans
+    ) -> None:
         self._module = module
-        size = module.settings.data.micro_batch_size
+        self._running = running
+        self._grad_norm = settings.grad_norm
+        size = settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
-        user = module.user
         self.loss_of = PieceLoss(Watched(user.object.train), user.method("compute_loss"), LabelCount(module))
-        self.arguments = TrainerArguments(module.settings.clip)
+        self.arguments = TrainerArguments(settings.clip)
         self.cooperation = Cooperation()
         self.plateau = Plateau()
         self._scheduling = Scheduling([], self.plateau)
@@ -51,21 +61,21 @@ class Stepping:
         module, trainer = self._module, self._module.trainer
         accumulate = self.arguments.accumulate
         reshard(module)
-        self._update = Update(module, Hooks(module), self.arguments.clip, measure=module.settings.grad_norm)
+        self._update = Update(module, Hooks(module), self.arguments.clip, measure=self._grad_norm)
         self._scheduling = Scheduling(trainer.lr_scheduler_configs, self.plateau)
-        self._log = log = TrainingLog(module, module.running, accumulate)
+        self._log = log = TrainingLog(module, self._running, accumulate)
         self._after_step = log.after_step
         self._loop, self._steps = trainer.fit_loop.epoch_loop, trainer.global_step
         self._data = trainer.datamodule if isinstance(trainer.datamodule, NimbleData) else None
         exchange = self.cooperation.start(trainer, trainable(module), self._update.backward)
         loss_of = self.cooperation.through_model(trainer, self.loss_of)
-        backward = Backward(loss_of, self.pieces, exchange, module.running.begin)
+        backward = Backward(loss_of, self.pieces, exchange, self._running.begin)
         meeting = isinstance(exchange, Averaged) or meets_in_forward(module)
         self._step = GlobalStep(backward, module, accumulate, redoable=trainer.world_size == 1 or not meeting)
 
     def run(self, batch: Any) -> Tensor:
         """Train on one batch; returns its mean loss."""
-        running, last = self._module.running, self._module.trainer.is_last_batch
+        running, last = self._running, self._module.trainer.is_last_batch
         done, complete = self._step.run(batch, last, self._update.zero_grad)
         running.add_loss(done.loss, done.items)
         running.commit()

@@ -12,7 +12,6 @@ Arrows = dict[str, set[str]]
 
 # Circles that stand today; what is part of one of these may stay in it, and nothing may join.
 KNOWN: list[set[str]] = [
-    {"adapters.module", "adapters.stepping"},
     {"cli.slurm", "cli.task"},
     {
         *("runtime.attempt", "runtime.concluding", "runtime.entering", "runtime.foreign.following"),
