@@ -1,13 +1,10 @@
-"""Runs and sweeps handed to Slurm, and watched from here for as long as somebody wants to."""
+"""Sweeps handed to Slurm, and watched from here for as long as somebody wants to."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, open_dict
 
@@ -15,51 +12,16 @@ from nimble_lightning.cli import outcomes
 from nimble_lightning.cli.jobs import make_job, not_run, outcome_of
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
+from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.rerun import done_before
 from nimble_lightning.runtime.result import INTERRUPTED, Result
-from nimble_lightning.runtime.slurm import commands, submitting
-
-if TYPE_CHECKING:
-    from nimble_lightning.cli.task import Task
+from nimble_lightning.runtime.slurm import queue, submitting
+from nimble_lightning.runtime.slurm.queue import Member
 
 # Of a search, whose members depend on earlier ones, unless launch.jobs says how many.
 _AT_ONCE = 4
-# The controller is asked often while something may be over soon, and seldom for what takes hours.
-_LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.5, 15.0
-# What a node wrote may be seen here a little later than that it is gone.
-_DISK_SECONDS = 10.0
-
-
-@dataclass
-class Member:
-    """A run in the queue.
-
-    Attributes:
-        job: What it does.
-        words: What is varied in it.
-        state: Slurm's word for how it is.
-        gone: When it was first missed.
-    """
-
-    job: Job
-    words: tuple[str, ...] = ()
-    state: str = ""
-    gone: float | None = None
-
-
-def run(job: Job) -> Result:
-    """Hand in a run and, where that is asked for, wait for its end."""
-    result = submitting.submit(job)
-    if result.status != "submitted" or job.config.launch.wait is not True:
-        return result
-    print(f"{job.run_id}: {result.message}", flush=True)
-    member, looks = {0: Member(job)}, _looks()
-    while not (over := _ended(member)):
-        next(looks)
-    return over[0]
 
 
 class Array:
@@ -93,7 +55,7 @@ class Array:
             told: Hears of every outcome, and gives it back as it is to be shown.
         """
         room = most if isinstance(jobs, Sequence) else self._at_once()
-        jobs, looks = iter(jobs), _looks()
+        jobs, looks = iter(jobs), queue.intervals()
         self._sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             with RunLock(self._sweep / "sweep.lock"), Board(most) as board:
@@ -168,7 +130,7 @@ class Array:
     def _see(self, board: Board) -> list[Outcome]:
         """Show how members in the queue are; returns what came of those that have ended."""
         before = {number: member.state for number, member in self._waiting.items()}
-        over = _ended(self._waiting)
+        over = queue.ended(self._waiting)
         for number, member in self._waiting.items():
             if member.state == "RUNNING" != before[number]:
                 board.started(number, member.words, member.job.folder.path)
@@ -178,31 +140,3 @@ class Array:
 
     def _outcome(self, number: int, result: Result, words: tuple[str, ...]) -> Outcome:
         return outcome_of(result, number, words)
-
-
-def _ended(members: Mapping[int, Member]) -> dict[int, Result]:
-    """What came of those that have ended."""
-    over = {n: result for n, m in members.items() if (result := submitting.ended(m.job)) is not None}
-    numbers = {n: submitting.number_of(m.job.folder) for n, m in members.items() if n not in over}
-    states = commands.states(numbers.values())
-    if states is None:
-        return over
-    for n, number in numbers.items():
-        member = members[n]
-        member.state = states.get(number, "")
-        if member.state:
-            member.gone = None
-        elif member.gone is None:
-            member.gone = time.monotonic()
-        elif time.monotonic() - member.gone > _DISK_SECONDS:
-            over[n] = submitting.lost(member.job)
-    return over
-
-
-def _looks() -> Iterator[None]:
-    """Wait, longer and longer, each time the next one is asked for."""
-    seconds = _LOOK_SECONDS
-    while True:
-        time.sleep(seconds)
-        yield
-        seconds = min(_MOST_LOOK_SECONDS, 1.2 * seconds)

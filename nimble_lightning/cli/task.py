@@ -1,4 +1,4 @@
-"""What Hydra calls for every job: the last check, then the supervisor."""
+"""What Hydra calls for every job: the last check, then the start."""
 
 from __future__ import annotations
 
@@ -106,10 +106,6 @@ def _sealed(config: DictConfig) -> bool:
 
 def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
     job = make_job(config, folder, member)
-    if config.launch.name == "slurm":
-        from nimble_lightning.cli import slurm
+    from nimble_lightning.launch.start import start
 
-        return outcome_of(slurm.run(job), member, overrides)
-    from nimble_lightning.runtime import supervise
-
-    return outcome_of(supervise(job), member, overrides)
+    return outcome_of(start(job), member, overrides)

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     from nimble_lightning.runtime.job import Job
     from nimble_lightning.runtime.opening import load
     from nimble_lightning.runtime.result import Result
-    from nimble_lightning.runtime.supervisor import supervise
 
-__all__ = ["Job", "Result", "load", "run", "supervise"]
+__all__ = ["Job", "Result", "load", "run"]
 
 __getattr__, __dir__ = lazy(
     __name__,
@@ -22,6 +21,5 @@ __getattr__, __dir__ = lazy(
         "Result": "nimble_lightning.runtime.result",
         "load": "nimble_lightning.runtime.opening",
         "run": "nimble_lightning.runtime.function",
-        "supervise": "nimble_lightning.runtime.supervisor",
     },
 )

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
-from nimble_lightning.runtime import replayed, result
+from nimble_lightning.runtime import result
 from nimble_lightning.runtime.folder import RunFolder, read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 
+# Gives the verdict on a run whose workers have gone.
+Judge = Callable[[Job], dict[str, Any]]
 
-def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> Result:
+
+def concluded(
+    job: Job, record: Record, outcome: Outcome, why_not: str = "", judge: Judge | None = None
+) -> Result:
     """The run is over.
 
     Args:
@@ -20,11 +27,11 @@ def concluded(job: Job, record: Record, outcome: Outcome, why_not: str = "") -> 
         record: Of the run; it is brought to its end.
         outcome: Of the last attempt.
         why_not: Why it is not tried again.
+        judge: Whose verdict counts instead of the workers'.
     """
     if outcome.cause == "finished":
         flag = read_json(job.folder.finished)
-        verdict = replayed.verdict(job) if replayed.wanted(job) else flag.get("verdict")
-        record.finish(flag, verdict)
+        record.finish(flag, flag.get("verdict") if judge is None else judge(job))
         ended = Result.finished(job.folder.path, record.content)
         if result.cut_short(job.folder):
             ended.message += f"; {result.NOT_SHOWN}" + (f" ({outcome.reason})" if outcome.reason else "")

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.launch.start import start
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime.blocks import complete_blocks
 from nimble_lightning.runtime.effects import asked_in
@@ -25,7 +25,6 @@ from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import FAILED, Result
-from nimble_lightning.runtime.supervisor import supervise
 
 # Sections that take more than their files list.
 _OPEN = ("params", "lightning", "callbacks", "logger", "validator", "signature")
@@ -65,7 +64,7 @@ def run(
         usual={} if isinstance(trainer, str) else _defaults(trainer),
     )
     try:
-        result = supervise(job) if spec is not None else _run_here(job, trainer)
+        result = start(job) if spec is not None else _run_here(job, trainer)
     except RequestError:
         raise
     except Exception as error:  # it ran in this process
@@ -80,10 +79,9 @@ def run(
 def _run_here(job: Job, trainer: Any) -> Result:
     ranks.around("inline")
     # Brings Lightning with it, which a process that only supervises can do without.
-    from nimble_lightning.runtime import entering
     from nimble_lightning.runtime.inline import run_inline
 
-    return entering.work_on(job, partial(run_inline, trainer=trainer))
+    return run_inline(job, trainer)
 
 
 def type_name(trainer: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nimble_lightning.runtime import ending, notifying, printing, resuming
+from nimble_lightning.runtime import ending, entering, notifying, printing, resuming
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
@@ -19,8 +19,12 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
 
     Errors come out as they are, for a debugger to stop at.
     """
-    with notifying.telling(job):
-        return _run(job, trainer)
+
+    def work(job: Job) -> Result:
+        with notifying.telling(job):
+            return _run(job, trainer)
+
+    return entering.work_on(job, work)
 
 
 def _run(job: Job, trainer: Any) -> Result:

@@ -148,6 +148,13 @@ def short_name(trainer: str) -> str:
     return Path(place).stem if place.endswith(".py") else name or place.rpartition(".")[2]
 
 
+def stretches_wanted(config: DictConfig) -> int:
+    """How many stretches of a run `validator=replay` has trained again when it has ended."""
+    block = config.get("validator") or {}
+    is_replay = str(block.get("_target_", "")).endswith(".Replay")
+    return int(block.get("stretches") or 0) if is_replay else 0
+
+
 def signature_wanted(config: DictConfig) -> bool:
     """Whether a run will be signed when it has ended."""
     return bool((config.get("signature") or {}).get("_target_"))

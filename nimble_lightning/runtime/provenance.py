@@ -11,9 +11,8 @@ from typing_extensions import override
 from nimble_lightning.adapters import NimbleModule, UserTrainer
 from nimble_lightning.proof import surroundings
 from nimble_lightning.proof.fingerprint import fingerprint
-from nimble_lightning.runtime import replayed
 from nimble_lightning.runtime.folder import RunFolder, read_json, write_json
-from nimble_lightning.runtime.job import Job, signature_wanted
+from nimble_lightning.runtime.job import Job, signature_wanted, stretches_wanted
 from nimble_lightning.runtime.keeping import KeepStretches
 
 _NAMES = {
@@ -49,10 +48,11 @@ class Provenance(L.Callback):
 
 def callbacks(job: Job, attempt: int) -> list[L.Callback]:
     """What a run that will be signed does besides: note where it came from, keep commits to train between."""
-    if not (signature_wanted(job.config) or replayed.wanted(job)):
+    stretches = stretches_wanted(job.config)
+    if not (signature_wanted(job.config) or stretches):
         return []
     asked = int((job.config.get("signature") or {}).get("keep_stretches") or 0)
-    keep = max(asked, replayed.wanted(job))
+    keep = max(asked, stretches)
     noting = Provenance(job.folder, str(job.config.trainer), attempt)
     return [noting, KeepStretches(job.folder, keep)] if keep else [noting]
 

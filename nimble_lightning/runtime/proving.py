@@ -62,11 +62,12 @@ def verify_folder(words: Sequence[str]) -> int:
     if asked.replay and report.verified:
         # Nothing of the run is loaded before everything else about it held.
         # Brings torch with it, which a verification can do without.
+        from nimble_lightning.launch.start import start
         from nimble_lightning.runtime import replaying
 
         params = replaying.of_words(asked.params)
         terms = replaying.Terms(asked.replay, asked.trainer, asked.other_trainer, asked.tolerance, params)
-        replaying.replay(Path(asked.folder).resolve(), report, terms)
+        replaying.replay(Path(asked.folder).resolve(), report, terms, start)
     _tell(report, as_json=asked.json)
     return 0 if report.verified else _NOT_VERIFIED
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.job import Job, stretches_wanted
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.validators.verdict import Check, Verdict
 
 NAME = "Replay"
 
 
-def wanted(job: Job) -> int:
-    """How many stretches of a job are to be trained again."""
-    block = job.config.get("validator") or {}
-    return int(block.get("stretches") or 0) if str(block.get("_target_", "")).endswith(f".{NAME}") else 0
+def verdict(job: Job, train: Callable[[Job], Result]) -> dict[str, Any]:
+    """Train stretches of a run again, and say what came of it.
 
-
-def verdict(job: Job) -> dict[str, Any]:
-    """Train stretches of a run again, and say what came of it."""
+    Args:
+        job: The run.
+        train: What runs a job to its end.
+    """
     # They need torch and Lightning, which a process that only supervises can do without.
     from nimble_lightning.proof import chain
     from nimble_lightning.proof.predicate import predicate_of
@@ -29,7 +29,7 @@ def verdict(job: Job) -> dict[str, Any]:
     folder = job.folder.path
     try:
         report = Report(claims=predicate_of(folder, chain.commits(folder)))
-        replaying.replay(folder, report, replaying.Terms(count=wanted(job)))
+        replaying.replay(folder, report, replaying.Terms(count=stretches_wanted(job.config)), train)
     except (RequestError, CheckpointError) as error:
         return Verdict(False, str(error).partition("\n")[0]).as_json(NAME)
     checks = tuple(Check(_told(entry), entry["same"], entry["from"], entry["to"]) for entry in report.replays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from nimble_lightning.proof.surroundings import file_of, moved, same_class
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stretch import CHECKPOINT, FACTS
-from nimble_lightning.runtime.supervisor import supervise
 
 # Where commits are kept that can be continued from to the bit.
 _PLACES = ("checkpoints/steps", "checkpoints/stretches")
@@ -30,6 +30,8 @@ _PLACES = ("checkpoints/steps", "checkpoints/stretches")
 _SILENT = ("progress", "notification", "gpu_info", "usage_report")
 _SAVES = "auto_retry"
 _EXACT = "the same, bit for bit"
+
+Train = Callable[[Job], Result]
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,14 @@ class Terms:
     chance: random.Random = field(default_factory=random.SystemRandom)
 
 
-def replay(folder: Path, report: Report, terms: Terms) -> None:
+def replay(folder: Path, report: Report, terms: Terms, train: Train) -> None:
     """Train stretches of a verified run again; adds what came of it to the report.
+
+    Args:
+        folder: Of the run.
+        report: On its statement.
+        terms: How stretches are trained again.
+        train: What runs a job to its end.
 
     Raises:
         RequestError: The trainer is not there, or not the one that was signed.
@@ -70,9 +78,17 @@ def replay(folder: Path, report: Report, terms: Terms) -> None:
             f"stretches to replay that the run keeps: {len(found)}, asked for: {terms.count}; "
             "signature.keep_stretches=N keeps more"
         )
+
+    def again(config: dict[str, Any], place: Path) -> str:
+        """Train; returns what there is to say where no checkpoint came of it."""
+        job = Job.from_config(OmegaConf.create(config), trainer=trainer, folder=place / "run")
+        with printed_to(place / "said"):
+            result = train(job)
+        return _reason(job) or result.message
+
     for begin, end in terms.chance.sample(found, min(terms.count, len(found))):
         with tempfile.TemporaryDirectory(prefix="nimble-replay-") as place:
-            _replay_one(folder, Path(place), (begin, end), trainer, report, terms)
+            _replay_one(folder, Path(place), (begin, end), again, report, terms)
 
 
 def stretches(claims: Mapping[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -95,19 +111,15 @@ def _replay_one(
     folder: Path,
     place: Path,
     pair: tuple[dict[str, Any], dict[str, Any]],
-    trainer: str,
+    again: Callable[[dict[str, Any], Path], str],
     report: Report,
     terms: Terms,
 ) -> None:
     begin, end = pair
-    config = _config(report.claims, folder / begin["name"], place, end, terms)
-    job = Job.from_config(OmegaConf.create(config), trainer=trainer, folder=place / "run")
-    with printed_to(place / "said"):
-        result = supervise(job)
+    said = again(_config(report.claims, folder / begin["name"], place, end, terms), place)
     facts, entry = read_json(place / FACTS), {"from": begin["step"], "to": end["step"]}
     if not (place / CHECKPOINT).exists():
-        reason = _reason(job) or result.message
-        problem, text = True, f"cannot be trained again: {reason}"
+        problem, text = True, f"cannot be trained again: {said}"
     else:
         problem, text = _compare(
             (folder / end["name"], end["manifest"]), place / CHECKPOINT, report, facts, terms

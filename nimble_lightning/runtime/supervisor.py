@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.errors import NimbleError
 from nimble_lightning.runtime import (
     concluding,
     devices,
@@ -18,12 +18,11 @@ from nimble_lightning.runtime import (
     refreshing,
     resuming,
     seat,
-    signing,
 )
 from nimble_lightning.runtime.abandoned import abandoned
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.company import Alone, Company
-from nimble_lightning.runtime.foreign import ranks
+from nimble_lightning.runtime.concluding import Judge
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import judge
 from nimble_lightning.runtime.record import Record
@@ -36,48 +35,24 @@ from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 log = logging.getLogger(__name__)
 
 
-def supervise(job: Job) -> Result:
-    """Run a job until it is finished, hopeless or stopped. A finished one says so and is left as it is."""
-    launch = str((job.config.get("launch") or {}).get("name", "local"))
-    if (found := ranks.around(launch)) is not None:
-        from nimble_lightning.runtime.foreign import one_of_many
+def supervise(job: Job, company: Company | None = None, judge: Judge | None = None) -> Result:
+    """Run a job as the one that has its lock and keeps its record.
 
-        return one_of_many.run(job, found)
-    _require_nodes(job, launch)
-    if launch == "inline":
-        from nimble_lightning.runtime.inline import run_inline
-
-        return entering.work_on(job, run_inline)
-    if launch == "multinode":
-        from nimble_lightning.runtime.nodes.node import Node
-
-        with signing.ready(job):
-            return Node(job).run(lead)
-    return lead(job, Alone())
-
-
-def lead(job: Job, company: Company) -> Result:
-    """Supervise a job as the one that has its lock and keeps its record."""
+    Args:
+        job: What to run.
+        company: The machines it runs on; by default this one.
+        judge: Whose verdict counts instead of the workers'.
+    """
     left = abandoned(job.folder)
 
     def work(job: Job) -> Result:
         seat.take()
         with notifying.telling(job):
-            supervisor = Supervisor(job, company)
+            supervisor = Supervisor(job, company or Alone(), judge)
             supervisor.record.end_abandoned(left)
             return supervisor.run()
 
-    return entering.work_on(job, work, anywhere=not isinstance(company, Alone))
-
-
-def _require_nodes(job: Job, launch: str) -> None:
-    """One command on one machine gives one node."""
-    nodes = int((job.config.get("lightning") or {}).get("num_nodes") or 1)
-    if nodes > 1 and launch in ("local", "inline"):
-        raise RequestError(
-            f"lightning.num_nodes={nodes} needs as many machines: on each, the same command with "
-            "launch=multinode launch.rdzv_endpoint=HOST:PORT run_id=NAME; or launch=slurm, once."
-        )
+    return entering.work_on(job, work, anywhere=company is not None)
 
 
 class Supervisor:
@@ -86,11 +61,13 @@ class Supervisor:
     Args:
         job: What to run.
         company: The machines it runs on.
+        judge: Whose verdict counts instead of the workers'.
     """
 
-    def __init__(self, job: Job, company: Company) -> None:
+    def __init__(self, job: Job, company: Company, judge: Judge | None) -> None:
         self.job = job
         self.company = company
+        self.judge = judge
         self.record = Record(job.folder, job.run_id)
         settings = (job.resolved().get("callbacks") or {}).get("auto_retry")
         self.policy = Policy.from_config(settings)
@@ -121,7 +98,9 @@ class Supervisor:
             if decision is None or (decision.outcome.cause != "finished" and self.stop.wanted()):
                 break
             if decision.wait is None:
-                return concluding.concluded(self.job, self.record, decision.outcome, decision.why_not)
+                return concluding.concluded(
+                    self.job, self.record, decision.outcome, decision.why_not, self.judge
+                )
             log.warning("%s", self._next(decision))
             self._tell_retry(decision)
             self._sleep(decision.wait)

@@ -17,8 +17,9 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 
+from nimble_lightning.launch.start import start
 from nimble_lightning.loggers import read_metrics
-from nimble_lightning.runtime import Job, Result, supervise
+from nimble_lightning.runtime import Job, Result
 
 TRAINER = "nimble_lightning.testing.tiny:TinyTrainer"
 
@@ -133,7 +134,7 @@ def run_and_kill(
     killer = Killer(folder, kills, seed)
     killer.start()
     try:
-        result = supervise(job(folder, *overrides, devices=devices))
+        result = start(job(folder, *overrides, devices=devices))
     finally:
         killer.stop()
     return result, killer.done

@@ -11,8 +11,9 @@ from forked import Command
 from killing import TRAINER, digests, faults, job
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.launch.start import start
 from nimble_lightning.proof import generate, verify
-from nimble_lightning.runtime import Result, supervise
+from nimble_lightning.runtime import Result
 from nimble_lightning.runtime.folder import read_json
 
 CONSTANT = (
@@ -30,7 +31,7 @@ def asked(tmp_path: Path) -> Asked:
 
     def run(name: str, epochs: int, *more: str) -> Result:
         overrides = ("launch=inline", *CONSTANT, f"lightning.max_epochs={epochs}", *more)
-        return supervise(job(tmp_path / name, *overrides))
+        return start(job(tmp_path / name, *overrides))
 
     return run
 
@@ -109,10 +110,10 @@ def test_a_validator_that_cannot_judge_leaves_the_run_finished(asked: Asked) -> 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_killed_while_it_is_trained_further_it_ends_with_the_same_bits(tmp_path: Path, devices: int) -> None:
     run = functools.partial(job, devices=devices)
-    whole = supervise(run(tmp_path / "whole", "schedule=constant", "lightning.max_epochs=4"))
-    first = supervise(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=2"))
+    whole = start(run(tmp_path / "whole", "schedule=constant", "lightning.max_epochs=4"))
+    first = start(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=2"))
     kill = faults(f"kill@step={first.global_step + 4},attempt=2")
-    longer = supervise(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=4", *kill))
+    longer = start(run(tmp_path / "run", "schedule=constant", "lightning.max_epochs=4", *kill))
     assert [attempt["cause"] for attempt in longer.attempts] == ["finished", "killed", "finished"]
     assert digests(longer.folder) == digests(whole.folder)
     assert figures(longer) == figures(whole)

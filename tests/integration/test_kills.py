@@ -27,7 +27,7 @@ from killing import (
 from launched import until
 
 from nimble_lightning.checkpoint import newest_whole, stages
-from nimble_lightning.runtime import supervise
+from nimble_lightning.launch.start import start
 from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import read
 
@@ -52,7 +52,7 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Untouched:
     @functools.cache
     def digests_of(devices: int, length: str) -> dict[str, str]:
         folder = tmp_path_factory.mktemp("untouched")
-        assert supervise(job(folder, length, devices=devices)).status == "finished"
+        assert start(job(folder, length, devices=devices)).status == "finished"
         return digests(folder)
 
     return digests_of
@@ -77,7 +77,7 @@ def test_a_run_killed_at_random_ends_with_the_same_bits(
 def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
     tmp_path: Path, untouched: Untouched, stage: str
 ) -> None:
-    result = supervise(job(tmp_path, SHORT, *faults(f"kill@save={stage},step=12,attempt=1")))
+    result = start(job(tmp_path, SHORT, *faults(f"kill@save={stage},step=12,attempt=1")))
     assert [a["cause"] for a in result.attempts] == ["killed", "finished"]
     assert result.attempts[1]["first_step"] in (9, 12)
     assert digests(tmp_path) == untouched(1, SHORT)
@@ -87,7 +87,7 @@ def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
 def test_whichever_rank_is_killed_all_start_again_together(
     tmp_path: Path, untouched: Untouched, rank: int
 ) -> None:
-    result = supervise(job(tmp_path, SHORT, *faults(f"kill@step=8,attempt=1,rank={rank}"), devices=2))
+    result = start(job(tmp_path, SHORT, *faults(f"kill@step=8,attempt=1,rank={rank}"), devices=2))
     assert [a["cause"] for a in result.attempts] == ["killed", "finished"]
     assert result.attempts[0]["rank"] == rank
     assert digests(tmp_path) == untouched(2, SHORT)
@@ -104,12 +104,12 @@ def test_a_damaged_checkpoint_between_two_attempts_is_passed_over(
             newest.write_bytes(content)
 
     first = job(tmp_path, SHORT, "callbacks.auto_retry.max_retries=0", *faults("kill@step=14,attempt=1"))
-    assert supervise(first).status == "failed"
+    assert start(first).status == "failed"
     damage("after the first attempt")
     found = newest_whole(tmp_path / "checkpoints" / "steps")
     assert found is not None
     assert (found.manifest.step, [path.name for path, _ in found.skipped]) == (9, ["step-00000012.ckpt"])
-    result = supervise(job(tmp_path, SHORT, "callbacks.auto_retry.max_retries=0"))
+    result = start(job(tmp_path, SHORT, "callbacks.auto_retry.max_retries=0"))
     assert result.attempts[1]["first_step"] == 9
     assert digests(tmp_path) == untouched(1, SHORT)
 
@@ -153,7 +153,7 @@ def test_a_killed_loading_process_is_one_more_reason_to_start_again(tmp_path: Pa
             f"+params.killed={killed or repr('')}",
             trainer=str(trainer),
         )
-        result = supervise(asked)
+        result = start(asked)
         assert result.status == "finished", result.message
         ends.append((len(result.attempts), digests(tmp_path / name)))
     assert [attempts for attempts, _ in ends] == [1, 2]

@@ -18,7 +18,7 @@ from sharding import causes, digests, saves, sharded
 from nimble_lightning.checkpoint import newest_whole, stages, verify
 from nimble_lightning.checkpoint.gathered import weights_of
 from nimble_lightning.cli import nimble_cli
-from nimble_lightning.runtime import supervise
+from nimble_lightning.launch.start import start
 from nimble_lightning.runtime.exporting.rebuilding import best_checkpoint
 from nimble_lightning.runtime.folder import RunFolder
 
@@ -53,12 +53,12 @@ def quiet_workers() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def untouched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("untouched")
-    assert supervise(sharded(folder, LENGTH)).status == "finished"
+    assert start(sharded(folder, LENGTH)).status == "finished"
     return digests(folder, folder)
 
 
 def test_it_leaves_two_folders_of_pieces_with_a_manifest_each_and_shows_what_it_can(tmp_path: Path) -> None:
-    assert supervise(sharded(tmp_path, LENGTH)).status == "finished"
+    assert start(sharded(tmp_path, LENGTH)).status == "finished"
     assert saves(tmp_path) == ["step-00000015.ckpt", "step-00000018.ckpt"]
     newest = tmp_path / "checkpoints" / "steps" / "step-00000018.ckpt"
     manifest = verify(newest, run_id="test")
@@ -77,7 +77,7 @@ def test_killed_at_random_steps_it_ends_with_the_same_bits(
     chance = random.Random(seed)
     steps = sorted(chance.sample(range(2, LAST), 2))
     plan = (f"kill@step={s},attempt={n},rank={chance.randrange(2)}" for n, s in enumerate(steps, 1))
-    assert supervise(sharded(tmp_path, LENGTH, *faults("; ".join(plan)))).status == "finished"
+    assert start(sharded(tmp_path, LENGTH, *faults("; ".join(plan)))).status == "finished"
     assert causes(tmp_path) == ["killed", "killed", "finished"]
     assert digests(tmp_path, tmp_path) == untouched
 
@@ -87,7 +87,7 @@ def test_killed_inside_a_save_it_ends_with_the_same_bits(
     tmp_path: Path, untouched: dict[str, str], rank: int, stage: str
 ) -> None:
     plan = faults(f"kill@save={stage},step=12,attempt=1,rank={rank}")
-    result = supervise(sharded(tmp_path, LENGTH, *plan))
+    result = start(sharded(tmp_path, LENGTH, *plan))
     assert causes(tmp_path) == ["killed", "finished"]
     # From "replace" on it is whole under its temporary name, and gets its own when the dead are cleared away.
     assert result.attempts[1]["first_step"] == (12 if stage in ("replace", "folder", "prune") else 9)
@@ -99,7 +99,7 @@ def test_a_disk_error_on_one_rank_is_an_alert_on_all_and_training_goes_on(
     tmp_path: Path, untouched: dict[str, str], rank: int, stage: str
 ) -> None:
     plan = faults(f"enospc@save={stage},step=12,attempt=1,rank={rank}")
-    assert supervise(sharded(tmp_path, LENGTH, *plan)).status == "finished"
+    assert start(sharded(tmp_path, LENGTH, *plan)).status == "finished"
     assert causes(tmp_path) == ["finished"]
     assert "step 12 could not be saved, training goes on" in (tmp_path / "log.txt").read_text()
     assert digests(tmp_path, tmp_path) == untouched
@@ -107,7 +107,7 @@ def test_a_disk_error_on_one_rank_is_an_alert_on_all_and_training_goes_on(
 
 def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched: dict[str, str]) -> None:
     once = "callbacks.auto_retry.max_retries=0"
-    first = supervise(sharded(tmp_path, LENGTH, once, *faults("kill@step=14,attempt=1,rank=1")))
+    first = start(sharded(tmp_path, LENGTH, once, *faults("kill@step=14,attempt=1,rank=1")))
     assert first.status == "failed"
     piece = tmp_path / "checkpoints" / "steps" / "step-00000012.ckpt" / "__1_0.distcp"
     content = bytearray(piece.read_bytes())
@@ -116,7 +116,7 @@ def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched
     found = newest_whole(tmp_path / "checkpoints" / "steps")
     assert found is not None
     assert (found.manifest.step, [path.name for path, _ in found.skipped]) == (9, ["step-00000012.ckpt"])
-    second = supervise(sharded(tmp_path, LENGTH, once))
+    second = start(sharded(tmp_path, LENGTH, once))
     assert (second.status, second.attempts[1]["first_step"]) == ("finished", 9)
     assert digests(tmp_path, tmp_path) == untouched
 
@@ -125,9 +125,7 @@ def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched
 def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
     trainer, folder, out = tmp_path / "cut_up.py", tmp_path / "run", tmp_path / "out"
     trainer.write_text(CUT_UP)
-    assert (
-        supervise(sharded(folder, "lightning.max_epochs=1", trainer=f"{trainer}:CutUp")).status == "finished"
-    )
+    assert start(sharded(folder, "lightning.max_epochs=1", trainer=f"{trainer}:CutUp")).status == "finished"
     assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
     exported = load_file(out / "model.safetensors")
     trained = weights_of(best_checkpoint(RunFolder(folder), "test"))
@@ -136,13 +134,13 @@ def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
 
 
 def test_where_lightning_wants_a_gpu_it_says_so_once(tmp_path: Path) -> None:
-    result = supervise(job(tmp_path, "strategy=fsdp"))
+    result = start(job(tmp_path, "strategy=fsdp"))
     assert (result.status, len(result.attempts)) == ("failed", 1)
     assert "requires a GPU" in result.message
 
 
 def test_out_of_memory_on_one_rank_is_told_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    result = supervise(sharded(tmp_path, LENGTH, *faults("oom@step=5,rank=1")))
+    result = start(sharded(tmp_path, LENGTH, *faults("oom@step=5,rank=1")))
     assert result.status == "failed"
     assert [attempt["cause"] for attempt in result.attempts] == ["device_memory", "deterministic"]
     assert all(attempt["rank"] == 1 for attempt in result.attempts)

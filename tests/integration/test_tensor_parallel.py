@@ -19,7 +19,8 @@ from two_ranks import TwoRanks
 
 from nimble_lightning.adapters import DataSettings, Settings
 from nimble_lightning.cli import nimble_cli
-from nimble_lightning.runtime import Result, supervise
+from nimble_lightning.launch.start import start
+from nimble_lightning.runtime import Result
 
 # Unlike with Adam, a gradient that is twice too large is seen.
 SETTINGS = Settings(optim={"_target_": "torch.optim.SGD", "lr": 0.05})
@@ -136,7 +137,7 @@ def run(folder: Path, *overrides: str, data: int = 1, layers: int = 2) -> Result
         f"lightning.strategy.data_parallel_size={data}",
         f"lightning.strategy.tensor_parallel_size={layers}",
     )
-    return supervise(sharded(folder, *ASKED, *mesh, *overrides, trainer=TRAINER))
+    return start(sharded(folder, *ASKED, *mesh, *overrides, trainer=TRAINER))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     folder = tmp_path_factory.mktemp("whole")
-    return folder, supervise(job(folder, *ASKED, USAGE, trainer=TRAINER))
+    return folder, start(job(folder, *ASKED, USAGE, trainer=TRAINER))
 
 
 def usage(folder: Path) -> dict[str, Any]:

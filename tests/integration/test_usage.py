@@ -16,9 +16,9 @@ import pytest
 from forked import run
 from killing import faults, job, workers
 
+from nimble_lightning.launch.start import start
 from nimble_lightning.ops import events
 from nimble_lightning.ops.usage.piece import pieces
-from nimble_lightning.runtime import supervise
 
 REPORT = "+callbacks.usage_report._target_=nimble_lightning.callbacks.UsageReport"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -54,7 +54,7 @@ def test_five_kills_leave_an_account_of_every_second(tmp_path: Path) -> None:
     watch = Watch()
     watch.start()
     settings = ["+params.samples=240", "+params.step_seconds=0.03", "lightning.max_epochs=3"]
-    result = supervise(job(tmp_path, REPORT, *settings, *faults(kills)))
+    result = start(job(tmp_path, REPORT, *settings, *faults(kills)))
     lived = watch.seconds()
     assert len(result.attempts) == 6
     account = usage(tmp_path)
@@ -104,7 +104,7 @@ def test_a_used_up_budget_commits_and_is_not_tried_again(tmp_path: Path) -> None
         "lightning.max_epochs=500",
         "callbacks.auto_retry.save_every_n_steps=null",
     ]
-    result = supervise(job(tmp_path, REPORT, "+callbacks.usage_report.budget.max_time=4s", *slow))
+    result = start(job(tmp_path, REPORT, "+callbacks.usage_report.budget.max_time=4s", *slow))
     assert result.status == "stopped"
     assert len(result.attempts) == 1
     record = json.loads((tmp_path / "run.json").read_text())
@@ -117,7 +117,7 @@ def test_a_used_up_budget_commits_and_is_not_tried_again(tmp_path: Path) -> None
 def test_two_ranks_share_an_account_and_a_budget(tmp_path: Path) -> None:
     slow = ["+params.step_seconds=0.05", "+params.samples=960", "lightning.max_epochs=500"]
     limit = "+callbacks.usage_report.budget.max_time=6s"
-    result = supervise(job(tmp_path, REPORT, limit, *slow, devices=2))
+    result = start(job(tmp_path, REPORT, limit, *slow, devices=2))
     assert result.status == "stopped", result.message
     assert "budget" in result.message
     account = usage(tmp_path)
@@ -137,7 +137,7 @@ def test_a_trainer_that_trains_by_itself_is_accounted_for(tmp_path: Path) -> Non
         "    def evaluate(self, **kwargs): return {'score': 1.0}\n"
         "    def predict_and_show(self, **kwargs): pass\n"
     )
-    result = supervise(job(tmp_path / "run", REPORT, trainer=f"{source}:Own"))
+    result = start(job(tmp_path / "run", REPORT, trainer=f"{source}:Own"))
     assert result.status == "finished", result.message
     account = usage(tmp_path / "run")
     assert account["time"]["other"] >= 0.5

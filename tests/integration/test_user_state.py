@@ -22,7 +22,7 @@ from nimble_lightning.adapters import DataSettings, Settings, adapt
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.checkpoint import NimbleCheckpointIO
 from nimble_lightning.data import rng
-from nimble_lightning.runtime import supervise
+from nimble_lightning.launch.start import start
 
 # An epoch has six steps.
 STEPS, EPOCHS = 18, 3
@@ -146,7 +146,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     ]
     kills = faults("kill@step=5,attempt=1; kill@step=10,attempt=2")
     results = [
-        supervise(job(tmp_path / name, *settings, *more, trainer=trainer))
+        start(job(tmp_path / name, *settings, *more, trainer=trainer))
         for name, more in (("whole", []), ("killed", kills))
     ]
     assert [result.status for result in results] == ["finished"] * 2

@@ -16,7 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from killing import job  # noqa: E402
 
-from nimble_lightning.runtime import supervise, watchdog  # noqa: E402
+from nimble_lightning.launch.start import start  # noqa: E402
+from nimble_lightning.runtime import watchdog  # noqa: E402
 from nimble_lightning.testing.tiny import TinyTrainer  # noqa: E402
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * 3600)]
@@ -54,7 +55,7 @@ def test_steps_that_jitter_tenfold_raise_no_alarm(
         trainer=f"{__file__}:Jittering",
     )
     began = time.monotonic()
-    result = supervise(asked)
+    result = start(asked)
     attempts = json.loads((tmp_path / "run.json").read_text())["attempts"]
     print(f"{result.metrics['global_step']} steps in {time.monotonic() - began:.0f} s, {attempts}")
     assert [attempt["cause"] for attempt in attempts] == ["finished"]

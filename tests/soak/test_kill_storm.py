@@ -25,7 +25,7 @@ from launched import until  # noqa: E402
 from leaving import CANARY, having, parent_of, told  # noqa: E402
 
 from nimble_lightning.checkpoint import newest_whole, stages  # noqa: E402
-from nimble_lightning.runtime import supervise  # noqa: E402
+from nimble_lightning.launch.start import start  # noqa: E402
 from nimble_lightning.runtime.folder import read_json  # noqa: E402
 
 pytestmark = pytest.mark.soak
@@ -173,16 +173,16 @@ def test_a_fault_inside_a_save_costs_no_bit(
 ) -> None:
     length = "lightning.max_epochs=6"
     plan = faults(f"{kind}@save={stage},step={step},attempt=1,rank=0")
-    result = supervise(job(tmp_path / "hit", length, *plan, devices=devices))
+    result = start(job(tmp_path / "hit", length, *plan, devices=devices))
     assert result.status == "finished", result.message
     assert newest_whole(tmp_path / "hit" / "checkpoints" / "steps") is not None
-    supervise(job(tmp_path / "whole", length, devices=devices))
+    start(job(tmp_path / "whole", length, devices=devices))
     assert digests(tmp_path / "hit") == digests(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_fault_with_a_chance_of_a_fifth_in_each_attempt_is_survived(tmp_path: Path, seed: int) -> None:
     plan = [*faults("kill@step=9,p=0.2; raise@step=20,p=0.2"), f"+callbacks.faults.seed={seed}"]
-    result = supervise(job(tmp_path, "lightning.max_epochs=3", *plan))
+    result = start(job(tmp_path, "lightning.max_epochs=3", *plan))
     assert result.status == "finished", result.message
     assert len(result.attempts) <= 6

@@ -18,6 +18,7 @@ sys.path += [str(Path(__file__).parents[1] / place) for place in ("integration",
 import proof_cases  # noqa: E402
 import replay_cases as cases  # noqa: E402
 
+from nimble_lightning.launch.start import start  # noqa: E402
 from nimble_lightning.proof import verify  # noqa: E402
 from nimble_lightning.runtime.replaying import Terms, replay  # noqa: E402
 
@@ -77,7 +78,7 @@ def run_and_replay(trainer: Path, keys: tuple[str, str], number: int, cheat: str
     folder = cases.train(trainer, keys[0], f"run-{number}-{cheat}", cheat, **settings)
     report = verify(folder, keys[1])
     assert report.verified, report.lines()
-    replay(folder, report, Terms())
+    replay(folder, report, Terms(), start)
     shutil.rmtree(folder)
     return report
 

@@ -11,12 +11,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from nimble_lightning.launch.start import start
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
-from nimble_lightning.runtime.supervisor import supervise
 
 STEPS = 6
 # In the middle of an epoch, one step after a commit: that step has to be done again.
@@ -80,7 +80,7 @@ class Trials:
         config = OmegaConf.create(self._altered(notes, processes, kill))
         job = Job.from_config(config, trainer=self._trainer, folder=self._folder / name)
         with printed_to(self._folder / f"{name}.said"):
-            result = supervise(job)
+            result = start(job)
         errors = [read_json(path) for path in sorted(job.folder.errors.glob("attempt-*.json"))]
         index = job.folder.show / "index.json"
         trial = Trial(

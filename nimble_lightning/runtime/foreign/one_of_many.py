@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from omegaconf import open_dict
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime import devices, replayed
+from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.foreign.ranks import Ranks
-from nimble_lightning.runtime.job import Job
+from nimble_lightning.runtime.job import Job, stretches_wanted
 from nimble_lightning.runtime.result import Result
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def fit(job: Job, ranks: Ranks) -> None:
             f"lightning.num_nodes={machines}, but {who} started processes on {ranks.machines} machines. "
             "Leave lightning.num_nodes out."
         )
-    if replayed.wanted(job):
+    if stretches_wanted(job.config):
         raise RequestError(
             f"validator=replay trains in processes of its own, which ranks of {who} do not start. "
             "Type afterwards: nimble-cli verify FOLDER --replay 1"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.runtime import devices, forkserver, rerun, result
-from nimble_lightning.runtime.company import Company
+from nimble_lightning.runtime import devices, forkserver, rerun, result, signing
+from nimble_lightning.runtime.concluding import Judge
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes import addresses
 from nimble_lightning.runtime.nodes.following import Following
@@ -18,6 +18,7 @@ from nimble_lightning.runtime.nodes.settings import Settings
 from nimble_lightning.runtime.nodes.together import Gathering, Together
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.runtime.supervisor import supervise
 from nimble_lightning.runtime.tending import Tending
 
 LOOK_SECONDS = 0.1
@@ -34,41 +35,39 @@ class Node:
 
     Args:
         job: As it was asked for on this machine.
+        judge: Whose verdict counts instead of the workers'.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, judge: Judge | None) -> None:
         self._job = job
+        self._judge = judge
         self._gathering = Gathering(job, Settings.of(job.resolved()))
         self._workers = devices.count(job.config.get("lightning") or {})
 
-    def run(self, lead: Callable[[Job, Company], Result]) -> Result:
-        """Take part until the run is over or this machine is to leave.
-
-        Args:
-            lead: Supervises the run with the other machines, should it come to that.
-        """
+    def run(self) -> Result:
+        """Take part until the run is over or this machine is to leave."""
         stop = Stop(None)
         settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
         tending = Tending(self._job.folder, settings, stop)
-        with stop.listening(), self._reachable(), closing(self._gathering):
+        with signing.ready(self._job), stop.listening(), self._reachable(), closing(self._gathering):
             forkserver.start(str(self._job.config.trainer))
             while (done := rerun.done_before(self._job)) is None:
                 together = self._come(stop)
                 if together is None:
                     return Result.ahead(self._job.folder.path, stop.reason, stop.exit_code)
                 if together.leads:
-                    return self._lead(lead, together)
+                    return self._lead(together)
                 ended = Following(self._job, together, tending, self._workers).attempt()
                 if ended is not None:
                     return ended
         return done
 
-    def _lead(self, lead: Callable[[Job, Company], Result], together: Together) -> Result:
+    def _lead(self, together: Together) -> Result:
         """Have the others know how it ended, whichever way."""
         self._gathering.leads = True
         others = Leading(self._job.folder, self._gathering, self._come, together, self._workers)
         try:
-            ended = lead(self._job, others)
+            ended = supervise(self._job, others, self._judge)
         except NimbleError as error:
             code = result.REFUSED if isinstance(error, RequestError) else result.FAILED
             others.part(Result.ahead(self._job.folder.path, str(error), code))

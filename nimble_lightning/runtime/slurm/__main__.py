@@ -23,7 +23,7 @@ def main(folder: str) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
     over, again = True, False
     try:
-        result = _supervise(folder)
+        result = _run(folder)
         code, message, again = result.exit_code, result.message, result.comes_back
         # Of several nodes one may have left before the run was over.
         over = bool(result.attempts)
@@ -40,7 +40,7 @@ def main(folder: str) -> int:
     return code
 
 
-def _supervise(folder: str) -> Result:
+def _run(folder: str) -> Result:
     try:
         job = Job.load(folder)
     except RequestError as error:
@@ -48,10 +48,9 @@ def _supervise(folder: str) -> Result:
             f"{error}\nOn {socket.gethostname()}: is output_dir on a disk that all nodes share?"
         ) from None
     job.config.launch = allocation.launch()
-    # Brings torch with it.
-    from nimble_lightning.runtime.supervisor import supervise
+    from nimble_lightning.launch.start import start
 
-    return supervise(job)
+    return start(job)
 
 
 def again_when_killed(folder: str) -> int:
