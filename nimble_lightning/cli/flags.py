@@ -123,7 +123,7 @@ FLAGS: tuple[Flag, ...] = (
         None,
         False,
         _switch("callbacks.gpu_info"),
-        "show and record what the GPUs do",
+        "show and record GPU load, memory and temperature",
     ),
     Flag(
         "notification",
@@ -132,7 +132,7 @@ FLAGS: tuple[Flag, ...] = (
         _URL,
         True,
         _notification,
-        "tell these services how it goes",
+        "send notifications to these services",
     ),
     Flag(
         "auto_retry",
@@ -141,7 +141,7 @@ FLAGS: tuple[Flag, ...] = (
         _NUMBER,
         False,
         _auto_retry,
-        "start again after a failure, N times at most",
+        "restart after a failure, at most N times",
     ),
     Flag(
         "report_usage",
@@ -150,7 +150,7 @@ FLAGS: tuple[Flag, ...] = (
         None,
         False,
         _switch("callbacks.usage_report"),
-        "account for hours, energy and cost",
+        "report device hours, energy and cost",
     ),
     Flag(
         "validator_type",
@@ -159,7 +159,7 @@ FLAGS: tuple[Flag, ...] = (
         _WORD,
         False,
         _validator,
-        "judge the result (baseline if no TYPE is given)",
+        "validate the result (default TYPE: baseline)",
     ),
     Flag(
         "signature",
@@ -168,6 +168,6 @@ FLAGS: tuple[Flag, ...] = (
         _KEY,
         False,
         _signature,
-        "sign what was run, with this private key",
+        "sign the run with this private key",
     ),
 )

@@ -21,13 +21,13 @@ FILE is my_trainer.py, my_trainer.py:Class or package.module:Class.
 _KEYS = """\
 Most used settings
   data.batch_size=32           samples in one optimizer step, on each device
-  data.micro_batch_size=auto   how many of them go through at once
+  data.micro_batch_size=auto   samples in one forward and backward pass
   lightning.max_epochs=10      any argument of lightning.Trainer goes here
   lightning.devices=auto       as do devices, precision, max_steps ...
-  clip.norm=1.0                largest norm of the gradients
-  monitor=accuracy mode=max    what "best" means
+  clip.norm=1.0                clip gradients to this norm
+  monitor=accuracy mode=max    what the best weights are chosen by
   seed=0
-  run_id=NAME                  names the run's folder; asked again, it continues
+  run_id=NAME                  name of the run's folder; given again, resumes it
   resume=auto                  or never, or the path of a checkpoint
   callbacks.NAME=null          turns one off; callbacks.NAME=true one on
 

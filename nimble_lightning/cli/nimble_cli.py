@@ -107,10 +107,10 @@ def train_arguments(
 
 
 def check(words: list[str]) -> int:
-    """`check FILE [key=value ...]`: try every method on a sliver of data."""
+    """`check FILE [key=value ...]`: try every method on a little data."""
     parser = Parser(
         "check",
-        "Try every method on a sliver of data, on one process and on two, and a kill and resume.",
+        "Try every method on a little data, in one process and in two, then kill the run and resume it.",
         "FILE [key=value ...]",
     )
     parser.add_argument("FILE", help="my_trainer.py, my_trainer.py:Class or package.module:Class")
@@ -247,80 +247,80 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "train",
         "train FILE [flags] [key=value ...]",
-        "train what FILE holds; FILE --help lists its parameters",
+        "train the trainer in FILE; FILE --help lists its parameters",
         train,
     ),
     Command(
         "check",
         "check FILE [key=value ...]",
-        "try every method on a sliver of data, and a kill and resume",
+        "try every method on a little data, then kill and resume",
         check,
         needs="nimble_lightning.runtime.check",
     ),
     Command(
         "plan",
         "plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]",
-        "whether it will fit on devices that need not be here, how fast it could be",
+        "estimate memory and speed, also for GPUs that are not here",
         plan,
         needs="nimble_lightning.runtime.planned.command",
     ),
     Command(
         "retry",
         "retry [--max-retries N] [--run-id NAME] -- CMD ...",
-        "run any command, and start it again when it fails",
+        "run any command and restart it when it fails",
         retry,
         needs="nimble_lightning.runtime.retry",
     ),
     Command(
         "notify",
         "notify DIR | --test [DIR | REFERENCE ...]",
-        "deliver what a run could not; --test: one message to each address",
+        "send undelivered notifications; --test: one to each address",
         notify,
         needs="nimble_lightning.runtime.notify_command",
     ),
     Command(
         "export",
         "export DIR --to safetensors|torch|onnx|hub ...",
-        "write the best weights of a run as files others can use, each checked",
+        "export the best weights of a run, each file checked",
         export,
         needs="nimble_lightning.runtime.exporting.command",
     ),
     Command(
         "report",
         "report DIR...",
-        "write the page of a run, of a sweep, or of a folder with metrics",
+        "write the HTML page of a run, a sweep or any logged metrics",
         report,
         needs="nimble_lightning.cli.reporting",
     ),
     Command(
         "keygen",
         "keygen --out KEY.pem",
-        "make a key to sign runs with",
+        "make a key pair for signing runs",
         _proving("keygen"),
     ),
     Command(
         "sign",
         "sign DIR --key KEY.pem",
-        "sign a run that has ended",
+        "sign a finished run",
         _proving("sign_folder"),
     ),
     Command(
         "verify",
         "verify DIR --key PUB [--replay N]",
-        "check that a run is what was signed; train parts of it again",
+        "verify a signed run; --replay retrains parts of it",
         _proving("verify_folder"),
     ),
     Command(
         "gpu",
         "gpu [--json]",
-        "the GPUs in use here, and what is worth a look",
+        "show this machine's GPUs and what is wrong with them",
         gpu,
         needs="nimble_lightning.ops.gpu.command",
     ),
     Command(
         "usage",
         "usage DIR... [--by project|user|gpu|week] [--json|--csv] [--send [URL]]",
-        "what runs took, added up: hours, energy, cost",
+        "total device hours, energy and cost of runs",
         usage,
         needs="nimble_lightning.cli.usage",
     ),

@@ -21,7 +21,7 @@ def main(words: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         "plan",
-        "Whether a run will fit on devices that need not be here, and how fast it could be.",
+        "Estimate memory and speed of a run, also for GPUs that are not here.",
         "FILE [options] [key=value ...]",
     )
     parser.add_argument("words", nargs="*", metavar="FILE key=value", help="as train takes them")

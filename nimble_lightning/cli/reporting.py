@@ -15,7 +15,7 @@ _OTHERS = ("gpu.jsonl", "usage.json")
 def report(words: list[str]) -> int:
     """Write the page of each folder and say where it is."""
     parser = Parser(
-        "report", "Write the page of a run, of a sweep, or of any folder in which metrics were logged."
+        "report", "Write the HTML page of a run, of a sweep, or of any folder with logged metrics."
     )
     parser.add_argument("folders", metavar="DIR", nargs="+", help="of a run, of a sweep, or a logger's")
     for word in parser.read(words).folders:

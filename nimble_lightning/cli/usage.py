@@ -73,7 +73,7 @@ def parse(words: list[str]) -> Request:
     Raises:
         RequestError: It cannot be read, or names what is not there.
     """
-    parser = Parser("usage", "What runs took, added up: hours, energy, cost.")
+    parser = Parser("usage", "Total device hours, energy and cost of runs.")
     parser.add_argument("places", metavar="DIR", nargs="+", type=_existing, help="of runs, or of many")
     parser.add_argument("--by", type=_group, metavar="|".join(GROUPS), help="one line for each")
     form = parser.add_mutually_exclusive_group()

@@ -15,10 +15,10 @@ _PARTS = {
     "data": "waiting for data",
     "validation": "evaluation",
     "checkpoint": "checkpoints",
-    "start": "starting",
+    "start": "start-up",
     "retry": "waiting to retry",
-    "hang": "hanging",
-    "lost": "work done twice",
+    "hang": "hung",
+    "lost": "repeated work",
     "other": "other",
 }
 
@@ -86,20 +86,20 @@ def figures(usage: Mapping[str, Any]) -> list[Figure]:
     if not ({"gpu", "cpu", "ram", "total"} & energy.keys()):
         energy = {"total": usage.get("energy_kwh")}
     rows: list[tuple[str, Any, Callable[[float], str]]] = [
-        ("time on the clock", usage.get("wall_seconds"), words.duration),
-        ("time of devices", usage.get("device_seconds"), words.duration),
-        ("share of it that counts", usage.get("goodput"), words.share),
+        ("wall time", usage.get("wall_seconds"), words.duration),
+        ("device time", usage.get("device_seconds"), words.duration),
+        ("goodput", usage.get("goodput"), words.share),
         ("attempts", usage.get("attempts"), words.number),
         ("steps", usage.get("steps"), words.number),
         ("samples", usage.get("samples"), words.number),
         ("tokens", usage.get("tokens"), words.number),
-        ("floating point operations", usage.get("flops"), _flop),
-        ("share of what the device could compute", usage.get("mfu"), words.share),
-        ("most memory in use", usage.get("peak_memory_bytes"), words.size),
+        ("FLOPs", usage.get("flops"), _flop),
+        ("MFU", usage.get("mfu"), words.share),
+        ("peak memory", usage.get("peak_memory_bytes"), words.size),
         ("energy", energy.get("total"), _kwh),
-        ("of it GPU", energy.get("gpu"), _kwh),
-        ("of it CPU", energy.get("cpu"), _kwh),
-        ("of it memory", energy.get("ram"), _kwh),
+        ("GPU energy", energy.get("gpu"), _kwh),
+        ("CPU energy", energy.get("cpu"), _kwh),
+        ("memory energy", energy.get("ram"), _kwh),
         ("CO₂ equivalent", usage.get("co2e_kg"), _kilograms),
     ]
     found = [_figure(name, value, text) for name, value, text in rows]
@@ -125,7 +125,7 @@ def energy(usage: Mapping[str, Any]) -> Figure | None:
 def to_go(usage: Mapping[str, Any]) -> Figure | None:
     """How much longer it takes, while it goes on."""
     left = usage.get("to_go")
-    return _figure("to go", left.get("seconds"), words.duration) if isinstance(left, Mapping) else None
+    return _figure("time left", left.get("seconds"), words.duration) if isinstance(left, Mapping) else None
 
 
 def _figure(name: str, given: Any, text: Callable[[float], str]) -> Figure | None:

@@ -29,7 +29,7 @@ def commands(job: Mapping[str, Any], run: Mapping[str, Any], folder: Path, *, si
     asked = _asked(job)
     named = _same_run(job, run, folder)
     finished = run.get("status") == "finished"
-    does = "Start again, or be told that it is done" if finished else "Go on where it stopped"
+    does = "Ask for the run again (it has finished)" if finished else "Resume the run"
     found = [Command(does, shlex.join([*_PROGRAM.split(), *asked, *named]))]
     if best := run.get("best_checkpoint"):
         again = [
@@ -45,9 +45,9 @@ def commands(job: Mapping[str, Any], run: Mapping[str, Any], folder: Path, *, si
         found.append(Command("Export the best weights", shlex.join(words)))
     if signed:
         found.append(
-            Command("Check the signature", f"nimble-cli verify {shlex.quote(place)} --key KEY.pub.pem")
+            Command("Verify the signature", f"nimble-cli verify {shlex.quote(place)} --key KEY.pub.pem")
         )
-    found.append(Command("Write this page again", f"nimble-cli report {shlex.quote(place)}"))
+    found.append(Command("Update this page", f"nimble-cli report {shlex.quote(place)}"))
     return found
 
 

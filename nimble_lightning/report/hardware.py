@@ -66,7 +66,7 @@ class Samples:
             yield from _fields(uuid, device, ("utilization", "memory_used", "power", "temperature"))
         if self._host in (None, path) and isinstance(host := row.get("host"), Mapping):
             self._host = path
-            self.names["host"] = "this machine"
+            self.names["host"] = "host"
             self.ram = max(self.ram, _number(host.get("ram_total")) or 0.0)
             yield from _fields("host", host, ("cpu", "ram_used"))
 
@@ -82,7 +82,7 @@ def plots(paths: Sequence[Path], began: float, marks: Sequence[Mark]) -> tuple[l
         ("power", "Power", _watts, None),
         ("temperature", "Temperature", _degrees, None),
         ("cpu", "CPU load", _percent, 100.0),
-        ("ram_used", "Memory of the machine", words.size, samples.ram or None),
+        ("ram_used", "Host memory", words.size, samples.ram or None),
     ]
     across = Across("after", words.duration, TIMES)
     drawn = [

@@ -37,7 +37,7 @@ def main(words: Sequence[str]) -> int:
     """Run the command; returns the exit code: 0 when everything asked for was delivered."""
     parser = Parser(
         "notify",
-        "Deliver what a run could not, or try its addresses.",
+        "Send a run's undelivered notifications, or test its addresses.",
         "DIR, or nimble-cli notify --test [DIR | REFERENCE ...]",
     )
     parser.add_argument(

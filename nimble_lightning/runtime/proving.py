@@ -56,7 +56,7 @@ def sign_folder(words: Sequence[str]) -> int:
 
 
 def verify_folder(words: Sequence[str]) -> int:
-    """Check a run folder against its signed statement, and train parts of it again if asked to."""
+    """Verify a run folder against its signed statement; --replay retrains parts of it."""
     asked = _verify_parser().read(words)
     report = verify(asked.folder, asked.key, Expected(asked.run_id, asked.step, asked.attempt))
     if asked.replay and report.verified:
@@ -74,7 +74,7 @@ def verify_folder(words: Sequence[str]) -> int:
 
 def _verify_parser() -> Parser:
     parser = Parser(
-        "verify", "Check a run folder against its signed statement, and train parts of it again if asked to."
+        "verify", "Verify a run folder against its signed statement; --replay retrains parts of it."
     )
     parser.add_argument("folder", metavar="DIR", help="the run's folder, or a copy of it")
     parser.add_argument("--key", required=True, metavar="PUB", help="the public half: a path or env:NAME")

@@ -150,7 +150,7 @@ class Retry:
 
 def _read(words: Sequence[str]) -> argparse.Namespace:
     """Our options, then the command."""
-    parser = Parser("retry", "Run any command, and start it again when it fails.", _USAGE)
+    parser = Parser("retry", "Run any command and restart it when it fails.", _USAGE)
     parser.add_argument(
         "--max-retries", type=_natural, default=Policy.max_retries, metavar="N", help="at most"
     )

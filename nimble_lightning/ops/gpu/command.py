@@ -15,7 +15,7 @@ from nimble_lightning.ops.gpu.table import show
 
 def main(words: Sequence[str]) -> int:
     """Print the devices CUDA would show to a process started here; returns the exit code."""
-    parser = Parser("gpu", "The GPUs in use here, and what is worth a look.")
+    parser = Parser("gpu", "Show this machine's GPUs and what is wrong with them.")
     parser.add_argument("--json", action="store_true", help="for programs")
     asked = parser.read(words)
     found = overview(devices_in_use())

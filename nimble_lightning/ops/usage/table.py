@@ -25,11 +25,11 @@ def progress(usage: Mapping[str, Any]) -> str:
     """What it took up to now and what is left, in a line."""
     parts = [duration(usage["wall_seconds"])]
     parts += _spent(usage["energy_kwh"]["total"], usage["cost"]["amount"], usage)
-    text = f"so far {', '.join(parts)}"
+    text = f"elapsed {', '.join(parts)}"
     left = usage.get("to_go")
     if left:
         ahead = [duration(left["seconds"]["value"]), *_spent(left["energy_kwh"], left["cost"], usage)]
-        text += f"; to go {', '.join(ahead)}"
+        text += f"; left {', '.join(ahead)}"
     return text
 
 
@@ -79,7 +79,7 @@ def _split(usage: Mapping[str, Any]) -> str:
 
 
 def _work(usage: Mapping[str, Any]) -> str:
-    lost = f" ({usage['lost_steps']} more were done again)" if usage["lost_steps"] else ""
+    lost = f" ({usage['lost_steps']} repeated after restarts)" if usage["lost_steps"] else ""
     parts = [f"{usage['steps']:,} steps{lost}", f"{usage['samples']:,} samples"]
     if (tokens := value_of(usage["tokens"])) is not None:
         parts.append(f"{large(tokens)} tokens")
@@ -88,7 +88,7 @@ def _work(usage: Mapping[str, Any]) -> str:
     if (mfu := value_of(usage["mfu"])) is not None:
         parts.append(f"MFU {mfu:.1%}")
     if usage["peak_memory_bytes"]:
-        parts.append(f"{usage['peak_memory_bytes'] / 2**30:.2f} GiB at most")
+        parts.append(f"{usage['peak_memory_bytes'] / 2**30:.2f} GiB peak memory")
     return ", ".join(parts)
 
 

@@ -10,7 +10,7 @@ from nimble_lightning.planning.choosing import Candidate
 from nimble_lightning.planning.machine import GIB
 from nimble_lightning.runtime.planned.planner import Answer
 
-_HEAD = ("strategy", "at once", "peak", "fits", "sent", "s a step", "bound by")
+_HEAD = ("strategy", "micro-batch", "peak memory", "fits", "comm. per step", "s/step", "bound by")
 _LEFT = (0, 6)
 
 
@@ -77,8 +77,8 @@ def _recommended(answer: Answer, one: Candidate) -> list[str]:
     sent = [f"{name.replace('_', '-')} {_size(size)}" for name, size in asdict(one.sent).items() if size]
     return [
         f"{one.option.name}, {_told(one)}; at most {rate} on all ranks.",
-        f"At the peak: {', '.join(memory)}.",
-        f"Sent by a rank in a step: {', '.join(sent) or 'nothing'}.",
+        f"Peak memory: {', '.join(memory)}.",
+        f"Communication per rank and step: {', '.join(sent) or 'nothing'}.",
     ]
 
 
@@ -93,7 +93,7 @@ def _to_type(answer: Answer) -> list[str]:
 def _told(one: Candidate) -> str:
     return (
         f"micro-batch {one.micro_batch}: {_size(one.memory.total)} of {_size(one.usable)} usable, "
-        f"{one.bound.seconds:.3g} s a step"
+        f"{one.bound.seconds:.3g} s/step"
     )
 
 

@@ -10,7 +10,7 @@ FIGURE = {"value": 2.5, "kind": "estimated", "note": "by the counter"}
 def test_figures_carry_their_doubts() -> None:
     found = account.figures({"energy_kwh": {"total": FIGURE, "gpu": {"value": None}}, "mfu": 0.4})
     assert [(f.name, f.text, f.kind, f.note) for f in found] == [
-        ("share of what the device could compute", "40 %", "", ""),
+        ("MFU", "40 %", "", ""),
         ("energy", "2.5 kWh", "estimated", "by the counter"),
     ]
 

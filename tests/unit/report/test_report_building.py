@@ -42,15 +42,15 @@ class Reader(HTMLParser):
 
 SECTIONS = [
     "Verdict",
-    "What went wrong",
+    "Error",
     "Curves",
     "Samples",
-    "Where the time went, and what it took",
+    "Time, energy and cost",
     "Hardware over time",
     "Attempts",
     "Configuration",
     "Environment",
-    "Go on from here",
+    "Next steps",
 ]
 
 
@@ -60,7 +60,7 @@ def page(folder: Path) -> Reader:
 
 def test_a_run_has_its_figures_curves_settings_and_commands() -> None:
     found = page(cases.run(Path("digits/first")))
-    assert found.headings() == ["Curves", "Configuration", "Environment", "Go on from here"]
+    assert found.headings() == ["Curves", "Configuration", "Environment", "Next steps"]
     assert {"digits", "finished", "first", "0.97", "0.125", "40", "1 min 30 s", "3.11.7"} <= set(found.words)
     assert "sgd" in found.words
     resume = "python -m nimble_lightning trainer=/home/me/digits.py:Digits params.lr=0.001 optim=sgd"
@@ -79,7 +79,7 @@ def test_everything_else_is_there_when_its_source_is() -> None:
     cases.write(folder / "show" / "index.json", [{"caption": "read as 7", "file": "1.txt", "kind": "text"}])
     cases.write(folder / "show" / "1.txt", "a seven")
     found = page(folder)
-    assert found.headings() == [name for name in SECTIONS if name not in ("Verdict", "What went wrong")]
+    assert found.headings() == [name for name in SECTIONS if name not in ("Verdict", "Error")]
     assert {"a seven", "read as 7", "killed by SIGKILL", "0.5 kWh", "0.5 EUR", "measured"} <= set(found.words)
     assert "attempt 2 goes on from step 20: killed by SIGKILL" in found.words
     assert "rollback at step 30: a spike" in found.words
@@ -89,7 +89,7 @@ def test_a_failed_run_says_so_first_and_shows_the_traceback() -> None:
     folder = cases.retried(Path("digits/first"))
     cases.run(folder, status="failed", message="ValueError: no")
     found = page(folder)
-    assert found.headings()[0] == "What went wrong"
+    assert found.headings()[0] == "Error"
     assert {"failed", "ValueError: no", "Traceback"} <= set(found.words)
 
 
@@ -237,7 +237,14 @@ def test_a_sweep_is_sorted_by_what_its_members_reached() -> None:
     assert {"failed", "oh"} <= set(found.words)
     words = [word for word in found.words if word]
     headline = words.index("best accuracy")
-    assert words[headline : headline + 6] == ["best accuracy", "0.9", "member 1", "lr", "0.01", "of the best"]
+    assert words[headline : headline + 6] == [
+        "best accuracy",
+        "0.9",
+        "member 1",
+        "lr",
+        "0.01",
+        "in the best run",
+    ]
     dots = [str(attributes.get("class")) for _, attributes in found.elements]
     assert [dot for dot in dots if dot.startswith("member ")] == ["member q0", "member q4"]
 

@@ -55,7 +55,7 @@ def test_the_table_of_a_run_that_nothing_is_known_of_is_short() -> None:
 
 def test_a_line_tells_what_is_left() -> None:
     line = progress(usage(piece(done=10, total=30), terms=priced(), final=False))
-    assert line.startswith("so far 13.0 s, 3 kWh, 1.51 EUR; to go 22.0 s")
+    assert line.startswith("elapsed 13.0 s, 3 kWh, 1.51 EUR; left 22.0 s")
 
 
 def test_lengths_of_time_read_well() -> None:
