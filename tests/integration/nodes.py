@@ -128,6 +128,11 @@ def attempts() -> list[dict[str, Any]]:
     return list(record().get("attempts", []))
 
 
+def together() -> int:
+    """How many take part in the attempt that goes on."""
+    return len(attempts()[-1].get("nodes", ("",)))
+
+
 def committed() -> int:
     names = (path.name for path in FOLDER.glob("checkpoints/steps/step-*.ckpt.manifest.json"))
     return max((int(name[5:13]) for name in names), default=0)

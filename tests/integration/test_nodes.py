@@ -25,6 +25,7 @@ from nodes import (
     seen,
     several,
     switch_off,
+    together,
     wait_for,
     write_trainer,
 )
@@ -89,19 +90,25 @@ def test_a_node_that_is_lost_and_comes_back_changes_no_bit(on_one_machine: dict[
 
 
 def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes() -> None:
-    long = ["lightning.max_epochs=12", "params.wait=0.2"]
-    common = [*long, "lightning.devices=1", *several("1:2", free_port())]
-    stays, goes = Node(*common), Machine(*common)
-    wait_for(lambda: committed() >= 3 and len(attempts()[-1].get("nodes", ())) == 2, [stays, goes])
+    common = [
+        "lightning.max_epochs=12",
+        "params.wait=0.4",
+        "lightning.devices=1",
+        *several("1:2", free_port()),
+    ]
+    stays = Node(*common)
+    wait_for(lambda: committed() > 0, [stays])
+    goes = Machine(*common)
+    wait_for(lambda: together() == 2, [stays, goes])
+    # The moment when the other is counted on and has done nothing yet.
     goes.kill()
-    alone = len(attempts())
-    wait_for(lambda: len(attempts()) > alone and "nodes" not in attempts()[-1], [stays])
+    wait_for(lambda: len(attempts()) == 3 and together() == 1, [stays])
     comes = Node(*common)
-    wait_for(lambda: len(attempts()[-1].get("nodes", ())) == 2, [stays, comes])
+    wait_for(lambda: together() == 2, [stays, comes])
     Path("hurry").touch()
     for node in (stays, comes):
         node.end_with(0)
-    assert [a["cause"] for a in attempts()] == ["killed", "regrouped", "finished"]
+    assert [a["cause"] for a in attempts()] == ["regrouped", "killed", "regrouped", "finished"]
     assert seen() == {epoch: Counter(range(SAMPLES)) for epoch in range(12)}
 
 

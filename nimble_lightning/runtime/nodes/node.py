@@ -28,6 +28,9 @@ _GLOO = "GLOO_SOCKET_IFNAME"
 # The store of an attempt is ours, made anew each time: torch's own is remembered from the first meeting, and
 # machines that come later wait in vain to be told of it.
 _NO_OTHER_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+# Machines that have met are known to have as many workers each; by itself torch has all of them say so again,
+# and waits five minutes for one that was lost since.
+_ALL_ALIKE = "TORCH_ELASTIC_WORKER_IDENTICAL"
 
 
 class Node:
@@ -89,7 +92,7 @@ class Node:
     def _reachable(self) -> Iterator[None]:
         """Have the workers use the network in which this machine meets the others."""
         name = addresses.interface(self._gathering.own)
-        wanted = {_NO_OTHER_STORE: "1"} | ({_GLOO: name} if name else {})
+        wanted = {_NO_OTHER_STORE: "1", _ALL_ALIKE: "1"} | ({_GLOO: name} if name else {})
         added = {key: value for key, value in wanted.items() if key not in os.environ}
         os.environ.update(added)
         try:
