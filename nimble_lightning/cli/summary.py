@@ -23,7 +23,7 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Sequence[Objecti
         objectives: The figures that say which is best.
         code: What the command exits with.
     """
-    from nimble_lightning.runtime.folder import make_private, write_json
+    from nimble_lightning.run_folder import make_private, write_json
 
     members = [_member(outcome) for outcome in outcomes]
     content = {
@@ -43,7 +43,7 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Sequence[Objecti
 
 def judged_by(outcomes: Sequence[Outcome]) -> list[Objective]:
     """What members say that they are judged by; of one direction only where they agree."""
-    from nimble_lightning.runtime.folder import RunFolder, read_json
+    from nimble_lightning.run_folder import RunFolder, read_json
 
     records = (read_json(RunFolder(outcome.folder).run) for outcome in outcomes)
     found = list(dict.fromkeys(o for record in records if (o := from_json(record.get("best"))) is not None))
@@ -88,7 +88,7 @@ def _better(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def _member(outcome: Outcome) -> dict[str, Any]:
-    from nimble_lightning.runtime.folder import RunFolder, read_json
+    from nimble_lightning.run_folder import RunFolder, read_json
 
     run = read_json(RunFolder(outcome.folder).run)
     return {

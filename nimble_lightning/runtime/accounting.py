@@ -20,8 +20,8 @@ from nimble_lightning.ops.usage.recorder import Recorder
 from nimble_lightning.ops.usage.table import table
 from nimble_lightning.ops.usage.terms import Prices, Terms, made
 from nimble_lightning.ops.usage.who import this_process
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime import devices
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import forkserver, host_memory
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Evidence, errors_of

@@ -21,8 +21,8 @@ from nimble_lightning.adapters.source import datamodule_beside, load, parameters
 from nimble_lightning.adapters.thin import ThinProfiler
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.blocks import blocks
-from nimble_lightning.runtime.folder import RunFolder
 
 
 @dataclass

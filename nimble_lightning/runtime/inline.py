@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime import ending, entering, notifying, printing, resuming
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.record import Record

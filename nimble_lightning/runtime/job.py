@@ -17,8 +17,8 @@ from yaml import YAMLError
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files, yamls
+from nimble_lightning.run_folder import RunFolder, write_text
 from nimble_lightning.runtime import secret_references
-from nimble_lightning.runtime.folder import RunFolder, write_text
 
 _EPOCHS = 10
 

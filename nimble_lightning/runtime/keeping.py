@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from nimble_lightning.checkpoint.names import manifest_path
 from nimble_lightning.checkpoint.retention import committed
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from nimble_lightning.adapters import NimbleModule
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops.plain_files import is_inside, open_plain
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime.building import Parts, build_parts
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.trust import Terms, Vouched, vouched
 
 _FOREIGN = "its bytes are vouched for by nobody; it is loaded with weights_only=True"

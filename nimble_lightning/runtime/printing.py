@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 from nimble_lightning.ops.output import Expendable
 from nimble_lightning.ops.secrets import Redacted
 from nimble_lightning.ops.texts import cut, printable
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 
 # Warnings of libraries about what we do on purpose, or about themselves.
 _NOISE = (

@@ -18,8 +18,8 @@ from nimble_lightning.proof.comparing import first_difference, largest_differenc
 from nimble_lightning.proof.digests import digest_of
 from nimble_lightning.proof.report import Report
 from nimble_lightning.proof.surroundings import file_of, moved, same_class
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime.aside import printed_to
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stretch import CHECKPOINT, FACTS

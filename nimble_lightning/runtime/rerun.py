@@ -14,9 +14,9 @@ from omegaconf import DictConfig, open_dict
 from nimble_lightning.checkpoint.retention import committed, delete
 from nimble_lightning.errors import RequestError
 from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
+from nimble_lightning.run_folder import RunFolder, read_json, write_text
 from nimble_lightning.runtime import resuming
 from nimble_lightning.runtime.changes import Change, changes
-from nimble_lightning.runtime.folder import RunFolder, read_json, write_text
 from nimble_lightning.runtime.job import Job, signature_wanted
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import NOT_SHOWN, Result, cut_short

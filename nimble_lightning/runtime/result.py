@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from nimble_lightning.errors import RunError
 from nimble_lightning.ops.figures import not_finite
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
 

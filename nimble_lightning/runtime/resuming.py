@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nimble_lightning.checkpoint import newest_whole, sweep, verify
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.runtime.folder import read_json
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime.job import Job
 
 log = logging.getLogger(__name__)

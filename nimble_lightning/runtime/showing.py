@@ -12,8 +12,8 @@ from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.ops.texts import printable
+from nimble_lightning.run_folder import RunFolder, write_json
 from nimble_lightning.runtime import exhibits, trackers
-from nimble_lightning.runtime.folder import RunFolder, write_json
 from nimble_lightning.runtime.result import NOT_SHOWN
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.attempt import Attempt
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.watchdog import Hang
 from nimble_lightning.runtime.worker import STACKS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nimble_lightning.runtime.folder import RunFolder, read_json
+from nimble_lightning.run_folder import RunFolder, read_json
 from nimble_lightning.runtime.heartbeat import read
 
 

@@ -10,8 +10,8 @@ import torch
 from typing_extensions import override
 
 from nimble_lightning.proof import settings
+from nimble_lightning.run_folder import write_json
 from nimble_lightning.runtime import provenance
-from nimble_lightning.runtime.folder import write_json
 
 CHECKPOINT = "replayed.ckpt"
 FACTS = "replayed.json"

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import stacks
 from nimble_lightning.runtime.attempt import Attempt
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.watchdog import Watchdog

@@ -19,12 +19,12 @@ from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.adapters.stop_iteration import watch_steps
 from nimble_lightning.callbacks._boundary import end_again
 from nimble_lightning.ranks import everyones
+from nimble_lightning.run_folder import read_json, write_json
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.best import Judged, chosen_at_end, stopped_early
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.runtime.effects import Trained, unheard
 from nimble_lightning.runtime.exporting.at_end import AtEnd, owner_of, owner_of_returned
-from nimble_lightning.runtime.folder import read_json, write_json
 from nimble_lightning.runtime.gathering import gather
 from nimble_lightning.runtime.heartbeat import Heart
 from nimble_lightning.runtime.job import Job

@@ -22,9 +22,9 @@ from nimble_lightning.ops.failures import DISK_FULL, facts_of
 from nimble_lightning.ops.secrets import redact
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.ops.texts import cut, printable
+from nimble_lightning.run_folder import write_json
 from nimble_lightning.runtime import forkserver, parent, printing
 from nimble_lightning.runtime.causes import is_consequence
-from nimble_lightning.runtime.folder import write_json
 from nimble_lightning.runtime.foreign.ranks import IN_WORKER
 from nimble_lightning.runtime.heartbeat import Heart, Phase, read
 from nimble_lightning.runtime.job import Job

@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.checkpoint import stages
-from nimble_lightning.runtime.folder import RunFolder, read_json
+from nimble_lightning.run_folder import RunFolder, read_json
 from nimble_lightning.testing.acts import strike
 from nimble_lightning.testing.plan import IN_STEP, Fault, Occasion, parse
 

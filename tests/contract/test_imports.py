@@ -30,6 +30,7 @@ LAYERS = {
     "data": 2,
     "optim": 2,
     "ranks": 1,
+    "run_folder": 1,
     "ops": 1,
     "errors": 0,
     "settings": 0,

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from launched import until
 
-from nimble_lightning.runtime.folder import RunFolder, read_json
+from nimble_lightning.run_folder import RunFolder, read_json
 
 CANARY = "TEST_CANARY"
 FOLDER = Path("outputs/leaving/some")

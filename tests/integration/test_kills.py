@@ -28,7 +28,7 @@ from launched import until
 
 from nimble_lightning.checkpoint import newest_whole, stages
 from nimble_lightning.launch.start import start
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import read
 
 EPOCHS = {1: "lightning.max_epochs=27", 2: "lightning.max_epochs=36"}

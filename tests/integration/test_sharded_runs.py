@@ -19,8 +19,8 @@ from nimble_lightning.checkpoint import newest_whole, stages, verify
 from nimble_lightning.checkpoint.gathered import weights_of
 from nimble_lightning.cli import nimble_cli
 from nimble_lightning.launch.start import start
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.exporting.rebuilding import best_checkpoint
-from nimble_lightning.runtime.folder import RunFolder
 
 CUT_UP = """
 from torch.distributed.fsdp import fully_shard

@@ -12,9 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.launch.start import start
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.aside import printed_to
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 

@@ -14,8 +14,8 @@ from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.ops.plain_files import read
 from nimble_lightning.ops.secrets import redact
 from nimble_lightning.proof.statement import LARGEST
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime.exporting import place
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.job import Job
 
 _STATEMENTS = "statement.json*"

@@ -16,8 +16,8 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import asked, obeyed
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import agreement, result
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.foreign.meeting import Meeting, Over
 from nimble_lightning.runtime.foreign.ranks import Alone, Ranks
 from nimble_lightning.runtime.heartbeat import Heart, Phase

@@ -12,9 +12,9 @@ from typing import Any
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.signals import heard, obeyed
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import agreement, concluding, ending, entering, notifying, result, resuming
 from nimble_lightning.runtime.abandoned import Abandoned, abandoned
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.foreign.following import asked_of, placed, train_here
 from nimble_lightning.runtime.foreign.meeting import LEAVE_SECONDS, Meeting
 from nimble_lightning.runtime.foreign.ranks import Ranks, starts_before, starts_left

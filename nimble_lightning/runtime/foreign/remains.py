@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.abandoned import beats_of
 from nimble_lightning.runtime.causes import is_consequence
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.foreign.ranks import Ranks
 from nimble_lightning.runtime.outcome import Evidence, Outcome, errors_of, judge
 from nimble_lightning.runtime.parent import alive

@@ -6,8 +6,8 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime.attempt import Attempt
-from nimble_lightning.runtime.folder import read_json
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes.findings import in_words

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.meeting import Meeting
 from nimble_lightning.runtime.nodes.findings import of_lost, of_words, together

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 
 _ASKED = ("partition", "account", "qos", "nodes", "gpus_per_node", "cpus_per_task", "mem", "time")
 # What makes a job end well, be queued again and leave one log.

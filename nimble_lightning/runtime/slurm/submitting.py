@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.run_folder import RunFolder, read_json, write_json, write_text
 from nimble_lightning.runtime import asked_validator, rerun
-from nimble_lightning.runtime.folder import RunFolder, read_json, write_json, write_text
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import FAILED, TERMINATED, Result

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from nimble_lightning.cli.sweep_board import Board
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.standing import standing
 

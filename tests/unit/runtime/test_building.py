@@ -15,8 +15,8 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.building import build_trainer, settings_of
-from nimble_lightning.runtime.folder import RunFolder
 
 
 def built(**config: Any) -> L.Trainer:

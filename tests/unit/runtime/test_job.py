@@ -11,7 +11,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.folder import RunFolder, read_json, write_text
+from nimble_lightning.run_folder import RunFolder, read_json, write_text
 from nimble_lightning.runtime.job import Job, short_name
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from nimble_lightning.checkpoint import prune, verify
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.keeping import KeepStretches
 
 TRAINER: Any = SimpleNamespace(is_global_zero=True)

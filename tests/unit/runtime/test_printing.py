@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.printing import to_log
 
 

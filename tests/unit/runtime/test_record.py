@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.runtime.folder import RunFolder
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.record import Record
 

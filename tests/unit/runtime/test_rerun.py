@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
+from nimble_lightning.run_folder import read_json, write_json
 from nimble_lightning.runtime import rerun
-from nimble_lightning.runtime.folder import read_json, write_json
 from nimble_lightning.runtime.job import Job
 
 FIGURES = {"global_step": 50, "train_loss": 0.25, "val_loss": 0.5}

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import trackers
-from nimble_lightning.runtime.folder import RunFolder
 from nimble_lightning.runtime.showing import MOST, show
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.run_folder import RunFolder, write_json
 from nimble_lightning.runtime import whole_run
-from nimble_lightning.runtime.folder import RunFolder, write_json
 
 
 class Mine:

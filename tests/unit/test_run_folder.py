@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.runtime.folder import RunFolder, make_private, write_json
+from nimble_lightning.run_folder import RunFolder, make_private, write_json
 
 
 @pytest.fixture(autouse=True)
