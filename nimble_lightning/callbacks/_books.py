@@ -29,6 +29,7 @@ from nimble_lightning.ops.usage.terms import Terms
 from nimble_lightning.ops.usage.who import this_process
 from nimble_lightning.ops.usage.work import Work
 from nimble_lightning.ranks import share_of_data
+from nimble_lightning.run_folder import JOB, RECORD
 
 # A notebook is older than what is trained in it, and so is a process that comes to its second fit.
 _clocks = itertools.count()
@@ -55,7 +56,7 @@ class Place:
     @classmethod
     def of(cls, trainer: L.Trainer, folder: Path) -> Place:
         """To be asked on every rank, in `setup`."""
-        if (folder / "job.yaml").exists():
+        if (folder / JOB).exists():
             return cls(folder, str(_record(folder).get("run_id", "")), True)
         new: str = trainer.strategy.broadcast(uuid.uuid4().hex[:12])
         return cls(folder, os.environ.get(RUN, new), False)
@@ -181,7 +182,7 @@ def _name(place: Place) -> str:
 
 def _record(folder: Path) -> dict[str, Any]:
     try:
-        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -13,6 +13,7 @@ from nimble_lightning.callbacks._place import tell
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.ops.usage.figures import value_of
 from nimble_lightning.ops.usage.terms import Budget
+from nimble_lightning.run_folder import CHECKPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class Spending:
     def _stop(self, reason: str) -> None:
         self._stopped = True
         trainer = self._trainer
-        path = self._books.place.folder / "checkpoints" / f"budget-step={trainer.global_step}.ckpt"
+        path = self._books.place.folder / CHECKPOINTS / f"budget-step={trainer.global_step}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             log.warning("%s: saved as %s", reason, path)

@@ -16,6 +16,7 @@ from nimble_lightning.callbacks.exact_resume import ExactResume
 from nimble_lightning.checkpoint import newest_whole, sweep
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.retried import NOTES, RUN
+from nimble_lightning.run_folder import CHECKPOINTS
 
 # A script may call `fit` several times; started again it does so in the same order.
 _fits = itertools.count(1)
@@ -31,7 +32,7 @@ class Foreign:
 
     def __init__(self, trainer: L.Trainer, whole: Whole) -> None:
         name = f"{os.environ[RUN]}.{next(_fits)}"
-        self.commits = Path(trainer.default_root_dir).absolute() / "checkpoints" / name
+        self.commits = Path(trainer.default_root_dir).absolute() / CHECKPOINTS / name
         self._trainer = trainer
         self._notes = Path(os.environ[NOTES])
         self._whole = whole

@@ -12,6 +12,7 @@ import lightning as L
 
 from nimble_lightning.ops import events
 from nimble_lightning.ops.retried import RUN
+from nimble_lightning.run_folder import JOB
 
 # Asked for once in `setup`, so that no rank waits for another when something happens to it alone.
 _places: WeakKeyDictionary[L.Trainer, Path] = WeakKeyDictionary()
@@ -54,4 +55,4 @@ def tell(trainer: L.Trainer, kind: str, **facts: Any) -> None:
 
 
 def _is_run_folder(folder: Path) -> bool:
-    return (folder / "job.yaml").exists()
+    return (folder / JOB).exists()

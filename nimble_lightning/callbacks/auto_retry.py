@@ -25,6 +25,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.signals import TERMINATED, asked
+from nimble_lightning.run_folder import ERRORS, SAVE_NOW, STEPS
 
 log = logging.getLogger(__name__)
 
@@ -154,7 +155,7 @@ class AutoRetry(L.Callback):
             return
         if asked.supervised or isinstance(exception, SystemExit | KeyboardInterrupt) or trainer.fast_dev_run:
             return
-        folder = Path(trainer.default_root_dir) / "errors"
+        folder = Path(trainer.default_root_dir) / ERRORS
         facts = facts_of(exception, trainer.global_rank, trainer.global_step)
         # Raised here, an error would take the place of the user's.
         with contextlib.suppress(OSError):
@@ -170,7 +171,7 @@ class AutoRetry(L.Callback):
         now = time.monotonic()
         if now >= self._next_look:
             self._next_look = now + _LOOK_EVERY_SECONDS
-            wanted = Path(trainer.default_root_dir) / "save_now"
+            wanted = Path(trainer.default_root_dir) / SAVE_NOW
             if wanted.exists():
                 wanted.unlink(missing_ok=True)
                 return True
@@ -215,11 +216,7 @@ class AutoRetry(L.Callback):
         vote_with_others(trainer)
 
     def _folder(self, trainer: L.Trainer) -> Path:
-        return (
-            self._foreign.commits
-            if self._foreign
-            else Path(trainer.default_root_dir) / "checkpoints" / "steps"
-        )
+        return self._foreign.commits if self._foreign else Path(trainer.default_root_dir) / STEPS
 
     def _schedule(self) -> None:
         if self.save_every_minutes is not None:

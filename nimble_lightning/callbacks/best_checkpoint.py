@@ -17,6 +17,7 @@ from nimble_lightning.callbacks._monitor import Monitor
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.objective import Objective, from_json
 from nimble_lightning.ranks import everyones
+from nimble_lightning.run_folder import BEST
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class BestCheckpoint(ModelCheckpoint):
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self.dirpath is None:
-            self.dirpath = str(Path(trainer.default_root_dir) / "checkpoints" / "best")
+            self.dirpath = str(Path(trainer.default_root_dir) / BEST)
         super().setup(trainer, pl_module, stage)
 
     @override

@@ -26,6 +26,7 @@ from nimble_lightning.ops.gpu.overview import overview
 from nimble_lightning.ops.gpu.sampler import Sampler
 from nimble_lightning.ops.gpu.table import show
 from nimble_lightning.ops.gpu.watch import Watch, file_name
+from nimble_lightning.run_folder import RECORD
 
 log = logging.getLogger(__name__)
 
@@ -194,7 +195,7 @@ def _tell(trainer: L.Trainer, folder: Path, alarm: Alarm) -> None:
 def _attempt(folder: Path) -> int | None:
     """Which start of a run this is, by its record; None in a project of its own."""
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return len(record["attempts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -16,8 +16,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.export.during import Target
 from nimble_lightning.export.models import models_of
 from nimble_lightning.export.watching import Strategy, Watch
-
-_STAGED = ".hub"
+from nimble_lightning.run_folder import CHECKPOINTS, JOB, STAGED
 
 
 @guarded
@@ -68,7 +67,7 @@ class HubPush(Callback):
             return
         # The trainer's own object holds the tokenizer, too.
         owner = getattr(getattr(pl_module, "user", None), "object", pl_module)
-        target = Target(self.repo, self.private, self._place / _STAGED)
+        target = Target(self.repo, self.private, self._place / STAGED)
         self._watch = Watch(models_of(owner), target, _folder_of(trainer, self._place), self.strategy)
         if self.strategy != "end":
             self._watch.start(resumed=trainer.ckpt_path is not None)
@@ -77,7 +76,7 @@ class HubPush(Callback):
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._watch is not None:
             # In a run of ours the supervisor pushes the best weights, with a card, when all is known.
-            self._watch.finish(self.wait_seconds, final=not (self._place / "job.yaml").exists())
+            self._watch.finish(self.wait_seconds, final=not (self._place / JOB).exists())
             self._watch = None
 
     @override
@@ -91,6 +90,6 @@ class HubPush(Callback):
 
 def _folder_of(trainer: L.Trainer, found: Path) -> Path:
     """Where checkpoints are saved: in a run, below its folder; else where the project's own are."""
-    if (found / "job.yaml").exists():
-        return found / "checkpoints"
-    return Path(getattr(trainer.checkpoint_callback, "dirpath", None) or found / "checkpoints")
+    if (found / JOB).exists():
+        return found / CHECKPOINTS
+    return Path(getattr(trainer.checkpoint_callback, "dirpath", None) or found / CHECKPOINTS)

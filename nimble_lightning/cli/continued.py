@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from nimble_lightning.cli.jobs import make_job
 from nimble_lightning.cli.outcomes import all_kept
 from nimble_lightning.errors import RequestError
+from nimble_lightning.run_folder import JOB
 
 # Files of any settings, so that nobody knows what a member has of them.
 _ANYTHING = "experiment"
@@ -59,7 +60,7 @@ def require_same(sweep: Path, config: DictConfig, words: Collection[str], again:
     Raises:
         RequestError: They do; it is said in what.
     """
-    found = [outcome for outcome in all_kept(sweep) if (outcome.folder / "job.yaml").exists()]
+    found = [outcome for outcome in all_kept(sweep) if (outcome.folder / JOB).exists()]
     if not found:
         return
     varied = _varied(words) | _varied(found[0].overrides)

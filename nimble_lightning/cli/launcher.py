@@ -17,6 +17,7 @@ from nimble_lightning.cli import continued, outcomes
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Task
+from nimble_lightning.run_folder import JOB, LOG
 
 if TYPE_CHECKING:
     from nimble_lightning.runtime.sweeping import Job
@@ -61,7 +62,7 @@ class SideBySide(Launcher):
             again: The members that are asked for once more.
         """
         folder = Path(str(self._config.hydra.sweep.dir))
-        if any(folder.glob("*/job.yaml")):
+        if any(folder.glob(f"*/{JOB}")):
             continued.require_same(folder, self._member(0, words), varied, again)
 
     def stream(
@@ -166,7 +167,7 @@ class _Watch:
 
     def _lost(self, job: Job) -> Outcome:
         """Of a member that could not say what came of it."""
-        lost = f"the process that supervised it did not come to its end, see {job.folder / 'log.txt'}"
+        lost = f"the process that supervised it did not come to its end, see {job.folder / LOG}"
         outcome = Outcome(job.number, self.words[job.number], "failed", 1, job.folder, message=lost)
         outcomes.keep(outcome)
         return outcome

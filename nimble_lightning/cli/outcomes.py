@@ -28,7 +28,8 @@ class Outcome:
 
 def keep(outcome: Outcome) -> None:
     """Leave an outcome in its job's folder, unless it is about a run that is not the one there."""
-    from nimble_lightning.run_folder import RunFolder, write_json
+    from nimble_lightning.ops.run_files import write_json
+    from nimble_lightning.run_folder import RunFolder
 
     if outcome.status == "refused" and RunFolder(outcome.folder).run.exists():
         return
@@ -40,7 +41,8 @@ def keep(outcome: Outcome) -> None:
 
 def kept(folder: Path) -> Outcome | None:
     """The outcome of the job in a folder; None where there is none."""
-    from nimble_lightning.run_folder import RunFolder, read_json
+    from nimble_lightning.ops.run_files import read_json
+    from nimble_lightning.run_folder import RunFolder
 
     content = read_json(RunFolder(folder).member)
     return _outcome(folder, content) if content else None

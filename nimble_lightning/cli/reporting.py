@@ -7,9 +7,10 @@ from pathlib import Path
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.texts import printable
+from nimble_lightning.run_folder import GPU_SAMPLES, RECORD, USAGE
 
 _USAGE = "nimble-cli report DIR"
-_OTHERS = ("gpu.jsonl", "usage.json")
+_OTHERS = (GPU_SAMPLES, USAGE)
 
 
 def report(words: list[str]) -> int:
@@ -33,7 +34,7 @@ def written(folder: Path) -> Path:
         RequestError: There is nothing in it to make a page of.
     """
     from nimble_lightning.report import build, build_sweep
-    from nimble_lightning.report.source import RECORD, members_of
+    from nimble_lightning.report.source import members_of
 
     if not folder.is_dir():
         raise RequestError(f"there is no folder {folder}; expected a run's, as in {_USAGE}")
@@ -55,7 +56,7 @@ def _logged(folder: Path) -> Path:
     found = [path for name in METRICS for path in folder.glob(f"**/{name}")]
     if not found:
         raise RequestError(
-            f"{folder} holds no run: expected run.json, {' or '.join(METRICS)} in it or below\n"
+            f"{folder} holds no run: expected {RECORD}, {' or '.join(METRICS)} in it or below\n"
             "Log with nimble_lightning.loggers.JSONLLogger or Lightning's CSVLogger to get one"
         )
     return max(found, key=lambda path: (path.stat().st_mtime, str(path))).parent

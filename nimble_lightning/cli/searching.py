@@ -30,6 +30,7 @@ from nimble_lightning.ops.figures import evaluated
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.near_names import unknown
 from nimble_lightning.ops.objective import MODES, WAYS, Objective, choose, from_json
+from nimble_lightning.run_folder import RECORD
 
 if TYPE_CHECKING:
     import optuna
@@ -203,7 +204,7 @@ class Search(Sweeper):
         """What a member reached; None where it failed or did not measure it."""
         if outcome.exit_code not in (0, 3):
             return None
-        record = json.loads((outcome.folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads((outcome.folder / RECORD).read_text(encoding="utf-8"))
         judged = from_json(record.get("best"))
         for each in self._objectives:
             if each.metric not in record["metrics"]:

@@ -14,6 +14,7 @@ from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.run_folder import SWEEP_LOCK
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.rerun import done_before
 from nimble_lightning.runtime.result import INTERRUPTED, Result
@@ -58,7 +59,7 @@ class Array:
         jobs, looks = iter(jobs), queue.intervals()
         self._sweep.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            with RunLock(self._sweep / "sweep.lock"), Board(most) as board:
+            with RunLock(self._sweep / SWEEP_LOCK), Board(most) as board:
                 while (fresh := list(islice(jobs, room - len(self._waiting)))) or self._waiting:
                     over = self._hand_in(fresh)
                     for ended in [*over, *self._see(board)]:

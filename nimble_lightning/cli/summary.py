@@ -9,8 +9,8 @@ from typing import Any
 
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.ops.objective import WAYS, Objective, from_json
+from nimble_lightning.run_folder import SWEEP, make_private
 
-FILE = "sweep.json"
 _STATUS = {0: "finished", 3: "finished", 130: "stopped", 143: "stopped"}
 
 
@@ -23,7 +23,7 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Sequence[Objecti
         objectives: The figures that say which is best.
         code: What the command exits with.
     """
-    from nimble_lightning.run_folder import make_private, write_json
+    from nimble_lightning.ops.run_files import write_json
 
     members = [_member(outcome) for outcome in outcomes]
     content = {
@@ -36,14 +36,15 @@ def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Sequence[Objecti
         "best": best(members, objectives),
         "members": members,
     }
-    write_json(sweep / FILE, content)
+    write_json(sweep / SWEEP, content)
     make_private(sweep)
-    return sweep / FILE
+    return sweep / SWEEP
 
 
 def judged_by(outcomes: Sequence[Outcome]) -> list[Objective]:
     """What members say that they are judged by; of one direction only where they agree."""
-    from nimble_lightning.run_folder import RunFolder, read_json
+    from nimble_lightning.ops.run_files import read_json
+    from nimble_lightning.run_folder import RunFolder
 
     records = (read_json(RunFolder(outcome.folder).run) for outcome in outcomes)
     found = list(dict.fromkeys(o for record in records if (o := from_json(record.get("best"))) is not None))
@@ -88,7 +89,8 @@ def _better(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def _member(outcome: Outcome) -> dict[str, Any]:
-    from nimble_lightning.run_folder import RunFolder, read_json
+    from nimble_lightning.ops.run_files import read_json
+    from nimble_lightning.run_folder import RunFolder
 
     run = read_json(RunFolder(outcome.folder).run)
     return {

@@ -20,6 +20,7 @@ from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.ops.usage import sending, store
 from nimble_lightning.ops.usage.summing import GROUPS, Sum, summed
 from nimble_lightning.ops.usage.table import duration, large, mass, money, power
+from nimble_lightning.run_folder import JOB, USAGE
 
 _MOST_NAME = 200
 _HEADINGS = ("runs", "wall", "devices", "samples", "tokens", "energy", "cost", "CO2e")
@@ -51,7 +52,7 @@ def main(words: Sequence[str]) -> int:
     found = list(store.find(request.places))
     if not found:
         raise RequestError(
-            f"There is no {store.FILE} in {', '.join(map(str, request.places))}. Runs with "
+            f"There is no {USAGE} in {', '.join(map(str, request.places))}. Runs with "
             "callbacks.usage_report=true (--report_usage) leave one."
         )
     if request.send:
@@ -196,7 +197,7 @@ def _send(found: Sequence[tuple[Path, Mapping[str, Any]]], request: Request) -> 
     if request.address is None and not request.trust:
         raise RequestError(
             "Where to? --send https://... names an address; --send --trust takes the one in each run's "
-            "job.yaml, with the variables it refers to."
+            f"{JOB}, with the variables it refers to."
         )
     for path, usage in found:
         where = request.address or _address_of(path.parent)
@@ -214,7 +215,7 @@ def _address_of(folder: Path) -> str | None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    job = folder / "job.yaml"
+    job = folder / JOB
     if not job.exists():
         return None
     try:

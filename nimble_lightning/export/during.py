@@ -19,6 +19,7 @@ from nimble_lightning.checkpoint.resolver import candidates
 from nimble_lightning.export import safetensors
 from nimble_lightning.export.hub import push
 from nimble_lightning.export.models import Model
+from nimble_lightning.run_folder import JOB
 
 _WAITING = "waiting-"
 
@@ -109,7 +110,7 @@ class Target:
         if path is not None and path.parent.parent == self.staged:
             return f"hf upload {self.repo} {path.parent} checkpoints"
         run = folder.parent
-        if (run / "job.yaml").exists() and (path is None or path.parent.name == "best"):
+        if (run / JOB).exists() and (path is None or path.parent.name == "best"):
             return f"nimble-cli export {run} --to hub --repo {self.repo}"
         return f"hf upload {self.repo} {path or folder}"
 

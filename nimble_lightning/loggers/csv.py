@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from nimble_lightning.loggers._append import AppendOnly
 from nimble_lightning.loggers._local import LocalLogger
+from nimble_lightning.run_folder import METRICS_CSV
 
 _FIXED = ["step", "epoch", "time", "attempt"]
 
@@ -33,7 +34,7 @@ class CSVLogger(LocalLogger):
     """
 
     def __init__(self, save_dir: str | Path, attempt: int | None = None) -> None:
-        super().__init__(save_dir, "metrics.csv", attempt)
+        super().__init__(save_dir, METRICS_CSV, attempt)
         self._columns: list[str] = []
 
     @override

@@ -11,6 +11,7 @@ from typing_extensions import override
 from nimble_lightning.loggers._local import LocalLogger
 from nimble_lightning.loggers._values import plain
 from nimble_lightning.loggers.history import lines
+from nimble_lightning.run_folder import METRICS_JSONL
 
 
 class JSONLLogger(LocalLogger):
@@ -29,7 +30,7 @@ class JSONLLogger(LocalLogger):
     """
 
     def __init__(self, save_dir: str | Path, attempt: int | None = None) -> None:
-        super().__init__(save_dir, "metrics.jsonl", attempt)
+        super().__init__(save_dir, METRICS_JSONL, attempt)
 
     @override
     def _last_attempt(self) -> int:

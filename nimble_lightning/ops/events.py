@@ -13,9 +13,7 @@ from typing import Any
 
 from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.secrets import redacted
-
-OUTBOX = "outbox"
-EVENTS = "events.jsonl"
+from nimble_lightning.run_folder import EVENTS
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,10 @@ def append(folder: Path, kind: str, **facts: Any) -> Event:
         OSError: It could not be written.
     """
     event = Event(kind, redacted(facts))
-    (folder / OUTBOX).mkdir(mode=0o700, parents=True, exist_ok=True)
+    (folder / EVENTS).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     # A line that a kill or a full disk cut short must not swallow this one; readers skip empty lines.
     line = "\n" + json.dumps(asdict(event), default=str) + "\n"
-    file = plain_files.descriptor(folder, f"{OUTBOX}/{EVENTS}", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = plain_files.descriptor(folder, EVENTS, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, line.encode())
     finally:
@@ -57,7 +55,7 @@ def append(folder: Path, kind: str, **facts: Any) -> Event:
 def read(folder: Path) -> Iterator[Event]:
     """The events of a folder in the order they were written; what is no whole line is passed over."""
     try:
-        with plain_files.open_inside(folder, f"{OUTBOX}/{EVENTS}") as file:
+        with plain_files.open_inside(folder, EVENTS) as file:
             found = map(parsed, plain_files.lines(file))
             yield from (event for event in found if event is not None)
     except OSError:

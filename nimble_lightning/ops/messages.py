@@ -12,6 +12,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import run_facts, secrets, texts
 from nimble_lightning.ops.delivery import Batch, Numbered, numbers
 from nimble_lightning.ops.progress_line import duration
+from nimble_lightning.run_folder import RECORD
 
 if TYPE_CHECKING:
     import jinja2
@@ -97,7 +98,7 @@ def context_of(folder: Path, batch: Batch, *, bare: bool = False) -> dict[str, A
     """What templates can speak of; `bare` without what the folder tells."""
     last = batch.events[-1].event
     facts = last.facts
-    run = {} if bare else run_facts.read(folder, "run.json")
+    run = {} if bare else run_facts.read(folder, RECORD)
     logged, logged_step = ({}, None) if bare else run_facts.last_metrics(folder)
     metrics = {**logged, **(run.get("metrics") or {}), **(facts.get("metrics") or {})}
     step = facts.get("step", logged_step)

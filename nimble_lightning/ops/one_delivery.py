@@ -18,6 +18,7 @@ from nimble_lightning.ops import curve, outbox, plain_files, run_facts, secrets
 from nimble_lightning.ops.addresses import Address
 from nimble_lightning.ops.delivery import Batch
 from nimble_lightning.ops.messages import Message, Writer
+from nimble_lightning.run_folder import SHOW, SHOW_INDEX
 
 ATTEMPT_SECONDS = 15
 _PICTURES_SECONDS = 60
@@ -153,13 +154,13 @@ def _pictures(folder: Path, place: Path) -> Iterator[Path]:
 
 def _shown(folder: Path, place: Path) -> Iterator[Path]:
     """Copies of the small files in `show/`, by the name they have there: whatever path an index may tell."""
-    entries = plain_files.read_json(folder, "show/index.json")
+    entries = plain_files.read_json(folder, SHOW_INDEX)
     for entry in entries if isinstance(entries, list) else []:
         name = Path(str(entry.get("file") or "")).name if isinstance(entry, dict) else ""
         with contextlib.suppress(OSError):
-            content = plain_files.read(folder, f"show/{name}", _PICTURE_BYTES)
-            (place / "show").mkdir(exist_ok=True)
-            path = place / "show" / name
+            content = plain_files.read(folder, f"{SHOW}/{name}", _PICTURE_BYTES)
+            (place / SHOW).mkdir(exist_ok=True)
+            path = place / SHOW / name
             path.write_bytes(content)
             yield path
 

@@ -12,10 +12,9 @@ from typing import Any
 
 from nimble_lightning.ops import events, plain_files
 from nimble_lightning.ops.delivery import Batch, Numbered
-from nimble_lightning.ops.events import EVENTS, OUTBOX, Event
+from nimble_lightning.ops.events import Event
+from nimble_lightning.run_folder import DELIVERED, EVENTS
 
-DELIVERED = "delivered.jsonl"
-_DELIVERED = f"{OUTBOX}/{DELIVERED}"
 _MOST_AT_ONCE = 64 << 20
 
 
@@ -30,7 +29,7 @@ class Tail:
     def read(self) -> list[Numbered]:
         """The events since the last call; a line that is still being written is left for the next."""
         try:
-            with plain_files.open_inside(self._folder, f"{OUTBOX}/{EVENTS}") as file:
+            with plain_files.open_inside(self._folder, EVENTS) as file:
                 file.seek(self._at)
                 data = file.read(_MOST_AT_ONCE)
         except OSError:
@@ -95,7 +94,7 @@ def record(folder: Path, target: str, batch: Batch) -> None:
 
 def _append(folder: Path, lines: list[dict[str, Any]]) -> None:
     text = "".join("\n" + json.dumps(line) + "\n" for line in lines)
-    file = plain_files.descriptor(folder, _DELIVERED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    file = plain_files.descriptor(folder, DELIVERED, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     try:
         os.write(file, text.encode())
         os.fsync(file)
@@ -104,7 +103,7 @@ def _append(folder: Path, lines: list[dict[str, Any]]) -> None:
 
 
 def _lines(folder: Path) -> Iterator[dict[str, Any]]:
-    with contextlib.suppress(OSError), plain_files.open_inside(folder, _DELIVERED) as file:
+    with contextlib.suppress(OSError), plain_files.open_inside(folder, DELIVERED) as file:
         for text in plain_files.lines(file):
             with contextlib.suppress(ValueError, RecursionError):
                 line = json.loads(text)

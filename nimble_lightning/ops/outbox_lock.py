@@ -11,7 +11,7 @@ from types import TracebackType
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files
-from nimble_lightning.ops.events import OUTBOX
+from nimble_lightning.run_folder import OUTBOX
 
 LOCK = "sender.lock"
 SENDER = "nimble_lightning.ops.sender"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from nimble_lightning.ops import plain_files
+from nimble_lightning.run_folder import LOG, METRICS_JSONL, USAGE
 
 _TAIL_BYTES = 64 * 1024
 _LOG_LINES = 15
@@ -26,7 +27,7 @@ def last_metrics(folder: Path) -> tuple[dict[str, float], int | None]:
     """The newest figure of each metric among the last lines of metrics.jsonl, and the step of the last."""
     found: dict[str, float] = {}
     step = None
-    for row in _rows(_tail(folder, "metrics.jsonl")):
+    for row in _rows(_tail(folder, METRICS_JSONL)):
         found.update({k: v for k, v in row["metrics"].items() if isinstance(v, int | float)})
         step = row.get("step", step)
     return found, step
@@ -35,7 +36,7 @@ def last_metrics(folder: Path) -> tuple[dict[str, float], int | None]:
 def history(folder: Path, name: str) -> list[tuple[float, float]]:
     """Step and value of a metric, as far as metrics.jsonl tells."""
     try:
-        with plain_files.open_inside(folder, "metrics.jsonl") as file:
+        with plain_files.open_inside(folder, METRICS_JSONL) as file:
             rows = _rows(plain_files.lines(file))
             pairs = [(row.get("step"), row["metrics"].get(name)) for row in rows]
     except OSError:
@@ -45,7 +46,7 @@ def history(folder: Path, name: str) -> list[tuple[float, float]]:
 
 def last_words(folder: Path) -> str:
     """The last lines of log.txt."""
-    return "\n".join([line.rstrip() for line in _tail(folder, "log.txt") if line.strip()][-_LOG_LINES:])
+    return "\n".join([line.rstrip() for line in _tail(folder, LOG) if line.strip()][-_LOG_LINES:])
 
 
 def telling(metrics: Mapping[str, Any], monitor: str | None = None) -> str | None:
@@ -61,7 +62,7 @@ def telling(metrics: Mapping[str, Any], monitor: str | None = None) -> str | Non
 
 def usage(folder: Path) -> tuple[str | None, str | None]:
     """Energy and cost so far, as people read them."""
-    account = read(folder, "usage.json")
+    account = read(folder, USAGE)
     energy = account.get("energy_kwh")
     kwh = _figure(energy.get("total") if isinstance(energy, dict) else energy)
     cost = account.get("cost")

@@ -26,6 +26,7 @@ from nimble_lightning.ops.delivery import COALESCE_SECONDS, Lane
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.outbox import Delivered, Tail
 from nimble_lightning.ops.outbox_lock import OutboxLock
+from nimble_lightning.run_folder import OUTBOX
 
 LOG = "sender.log"
 LOOK_SECONDS = 0.25
@@ -192,7 +193,7 @@ def main(folder: Path) -> int:
 def _serve(sender: Sender, asked: list[int]) -> None:
     until = float("inf")
     while not asked and time.monotonic() < until:
-        if not (sender.folder / events.OUTBOX).is_dir():
+        if not (sender.folder / OUTBOX).is_dir():
             return
         if until == float("inf") and _has_ended():
             until = time.monotonic() + sender.settings.linger

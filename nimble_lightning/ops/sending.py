@@ -12,10 +12,10 @@ from pathlib import Path
 
 from nimble_lightning.ops import secrets
 from nimble_lightning.ops.durations import in_seconds
-from nimble_lightning.ops.events import OUTBOX
 from nimble_lightning.ops.outbox_lock import SENDER
 from nimble_lightning.ops.sender import LOG, Settings
 from nimble_lightning.ops.services import VARIABLE
+from nimble_lightning.run_folder import OUTBOX
 
 # Seconds, instead of what the configuration says: for tests, and for machines that are taken away at once.
 LINGER = "NIMBLE_NOTIFICATION_LINGER"

@@ -11,14 +11,13 @@ from nimble_lightning.checkpoint.resolver import candidates
 from nimble_lightning.checkpoint.whole import manifests_of, read_manifest
 from nimble_lightning.errors import CheckpointError
 from nimble_lightning.ops import plain_files
-
-STEPS = "checkpoints/steps/"
+from nimble_lightning.run_folder import CHECKPOINTS, STEPS
 
 
 def commits(folder: Path) -> dict[str, Manifest]:
     """The manifest of each checkpoint under `checkpoints/`, by the checkpoint's path, oldest first."""
     found = {}
-    place = folder / "checkpoints"
+    place = folder / CHECKPOINTS
     for path in candidates(place) if plain_files.is_inside(folder, place) else ():
         places = manifests_of(path)
         if places:
@@ -44,7 +43,9 @@ def told(manifests: Mapping[str, Manifest]) -> list[dict[str, Any]]:
 
 def newest_step(manifests: Mapping[str, Manifest]) -> int:
     """The step up to which the run can be continued."""
-    return max((manifest.step for name, manifest in manifests.items() if name.startswith(STEPS)), default=0)
+    return max(
+        (manifest.step for name, manifest in manifests.items() if name.startswith(f"{STEPS}/")), default=0
+    )
 
 
 def problems(

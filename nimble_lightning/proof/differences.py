@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from nimble_lightning.checkpoint.manifest import FileRecord
 from nimble_lightning.proof.report import Problem
+from nimble_lightning.run_folder import CHECKPOINTS
 
 
 def explain(
@@ -58,7 +59,7 @@ def _changed(
         if present.get(other) == record:
             return Problem("swapped", name, f"was swapped with {other}")
     for other in owners:
-        if other.startswith("checkpoints/"):
+        if other.startswith(f"{CHECKPOINTS}/"):
             text = f"holds the content of {other}: it was replaced or rolled back"
             return Problem("rolled_back", name, text)
     if owners:

@@ -10,8 +10,8 @@ from pathlib import Path
 from nimble_lightning.ops import plain_files
 from nimble_lightning.proof.backend import Backend, Seal
 from nimble_lightning.proof.envelope import seal
-from nimble_lightning.proof.inventory import STATEMENT
 from nimble_lightning.proof.keys import generate, private_key, resolve
+from nimble_lightning.run_folder import STATEMENT
 
 log = logging.getLogger(__name__)
 

@@ -9,29 +9,50 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-STATEMENT = "statement.json"
-BUNDLE = "statement.oms.json"
+from nimble_lightning.run_folder import (
+    BUNDLE,
+    CHECKPOINTS,
+    CONFIG,
+    EMISSIONS,
+    ERRORS,
+    EXPORTED,
+    FINISHED,
+    JOB,
+    LOCK,
+    MEMBER,
+    OUTBOX,
+    PAGE,
+    PROVENANCE,
+    RANK_USAGE,
+    RECORD,
+    SAVE_NOW,
+    SHOW,
+    STAGED,
+    STATEMENT,
+    TOKEN,
+    USAGE,
+)
 
 # What belongs to a run; a name that ends in / stands for everything below it.
 _PARTS = (
-    "config.yaml",
-    "job.yaml",
-    "run.json",
-    "finished.json",
+    CONFIG,
+    JOB,
+    RECORD,
+    FINISHED,
     "log*.txt",
     "metrics*.jsonl",
     "metrics*.csv",
     "gpu*.jsonl",
-    "usage.json",
-    "usage/",
-    "emissions.csv",
-    "provenance.json",
-    "report.html",
-    "checkpoints/",
-    "checkpoints.before-*/",
-    "best/",
-    "show/",
-    "errors/",
+    USAGE,
+    f"{RANK_USAGE}/",
+    EMISSIONS,
+    PROVENANCE,
+    PAGE,
+    f"{CHECKPOINTS}/",
+    f"{CHECKPOINTS}.before-*/",
+    f"{EXPORTED}/",
+    f"{SHOW}/",
+    f"{ERRORS}/",
     # The Hugging Face Trainer's own.
     "checkpoint-*/",
     "runs/",
@@ -42,15 +63,15 @@ _PARTS = (
 )
 # Written after a run was signed, or while its folder is merely looked at.
 _VOLATILE = (
-    "outbox/",
+    f"{OUTBOX}/",
     # Checkpoints that wait to be pushed.
-    ".hub/",
-    "run.lock",
-    "member.json",
-    "nodes.token",
+    f"{STAGED}/",
+    LOCK,
+    MEMBER,
+    TOKEN,
     "slurm.*",
     ".heartbeat-*",
-    "save_now",
+    SAVE_NOW,
     STATEMENT,
     BUNDLE,
 )

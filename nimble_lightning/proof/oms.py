@@ -13,14 +13,14 @@ from typing import Any
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops import plain_files
 from nimble_lightning.proof.backend import Backend, Seal
-from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
 from nimble_lightning.proof.keys import read_pem, read_private, resolve
+from nimble_lightning.run_folder import BUNDLE, LOCK, OUTBOX, SAVE_NOW, STATEMENT
 
 _INSTALL = 'OMS signatures need model-signing: pip install "nimble-lightning[sign-oms]"'
 # In what model signing says: changed files one by one, missing and additional ones as a list.
 _NAMES = re.compile(r"(?:Hash mismatch for |(?:Extra|Missing) files [^:]*: )\\?'?([^'\"\\\]]+)")
 # What comes and goes, written into the bundle, so that its own tools leave it out as well.
-_IGNORED = (BUNDLE, "outbox", "run.lock", "save_now")
+_IGNORED = (BUNDLE, OUTBOX, LOCK, SAVE_NOW)
 
 
 class OMS(Backend):

@@ -15,13 +15,12 @@ from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.ops import plain_files
 from nimble_lightning.proof import chain
 from nimble_lightning.proof.statement import SCHEMA
-
-PROVENANCE = "provenance.json"
+from nimble_lightning.run_folder import JOB, PROVENANCE, RECORD, USAGE
 
 
 def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
     """Everything that is known about the run in `folder`."""
-    run, config = _record(folder, "run.json"), _config(folder)
+    run, config = _record(folder, RECORD), _config(folder)
     recorded = _record(folder, PROVENANCE)
     return {
         "schema": SCHEMA,
@@ -35,7 +34,7 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
         "seeds": {"seed": config.get("seed")},
         "metrics": run.get("metrics", {}),
         "verdict": run.get("verdict"),
-        "usage": _record(folder, "usage.json") or None,
+        "usage": _record(folder, USAGE) or None,
         "versions": run.get("versions", {}),
         "best_checkpoint": _relative(run.get("best_checkpoint"), folder),
         "checkpoints": chain.told(manifests),
@@ -45,7 +44,7 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
 
 def run_of(folder: Path) -> str | None:
     """Which run a folder says it holds."""
-    found = _record(folder, "run.json").get("run_id")
+    found = _record(folder, RECORD).get("run_id")
     return None if found is None else str(found)
 
 
@@ -58,7 +57,7 @@ def _record(folder: Path, name: str) -> dict[str, Any]:
 def _config(folder: Path) -> dict[str, Any]:
     """What was asked, with references left as they are: what they stand for may be a secret."""
     try:
-        content = OmegaConf.to_container(OmegaConf.load(folder / "job.yaml"), resolve=False)
+        content = OmegaConf.to_container(OmegaConf.load(folder / JOB), resolve=False)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):
         return {}
     return content if isinstance(content, dict) else {}  # type: ignore[return-value]

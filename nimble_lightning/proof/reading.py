@@ -9,9 +9,9 @@ from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops import plain_files
 from nimble_lightning.proof import oms
 from nimble_lightning.proof.envelope import is_envelope, unseal
-from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
 from nimble_lightning.proof.keys import public_key
 from nimble_lightning.proof.statement import LARGEST, Statement, load_json
+from nimble_lightning.run_folder import BUNDLE, STATEMENT
 
 # Base64 takes four bytes for three.
 _LARGEST_FILE = LARGEST * 4 // 3 + (1 << 20)

@@ -11,9 +11,10 @@ from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.proof import canary, chain
 from nimble_lightning.proof.backend import Seal
 from nimble_lightning.proof.digests import digests_of
-from nimble_lightning.proof.inventory import BUNDLE, STATEMENT, Inventory, survey
+from nimble_lightning.proof.inventory import Inventory, survey
 from nimble_lightning.proof.predicate import predicate_of
 from nimble_lightning.proof.statement import Statement
+from nimble_lightning.run_folder import BUNDLE, JOB, STATEMENT
 
 _TOLD = 3
 
@@ -37,8 +38,8 @@ def sign(
         RequestError: Why it is not signed.
     """
     place = Path(os.path.abspath(folder))
-    if not (place / "job.yaml").is_file():
-        raise RequestError(f"{place} holds no run: there is no job.yaml.")
+    if not (place / JOB).is_file():
+        raise RequestError(f"{place} holds no run: there is no {JOB}.")
     # What an earlier end was signed with says nothing about this one.
     for name in (STATEMENT, BUNDLE):
         (place / name).unlink(missing_ok=True)

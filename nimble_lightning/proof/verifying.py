@@ -21,6 +21,7 @@ from nimble_lightning.proof.predicate import run_of
 from nimble_lightning.proof.reading import read_signed
 from nimble_lightning.proof.report import Report
 from nimble_lightning.proof.statement import Statement
+from nimble_lightning.run_folder import STEPS
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _check_fresh(claims: Mapping[str, Any], expected: Expected, report: Report) 
 
 
 def _is_step(entry: Mapping[str, Any]) -> bool:
-    return str(entry.get("name", "")).startswith(chain.STEPS) and isinstance(entry.get("step"), int)
+    return str(entry.get("name", "")).startswith(f"{STEPS}/") and isinstance(entry.get("step"), int)
 
 
 def _kind(text: str) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from nimble_lightning.errors import RequestError
 from nimble_lightning.report import page, rendering, sweep
 from nimble_lightning.report.members import Sweep
-from nimble_lightning.report.source import PAGE, Source
+from nimble_lightning.report.source import Source
+from nimble_lightning.run_folder import PAGE
 
 # While a run goes on, an open page looks for a newer one every so many seconds.
 _REFRESH = 30

@@ -12,7 +12,8 @@ from urllib.parse import quote
 
 from nimble_lightning.ops.objective import MODES, Objective, choose, from_json
 from nimble_lightning.report import account, settings, shipped, words
-from nimble_lightning.report.source import PAGE, SUMMARY, Doubts, Source, members_of, read_json
+from nimble_lightning.report.source import Doubts, Source, members_of, read_json
+from nimble_lightning.run_folder import PAGE, SWEEP
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Sweep:
     @cached_property
     def objective(self) -> Objective | None:
         """What members are judged by: as the sweep was summed up, as all of them say, or by their figures."""
-        summed = read_json(self.folder, SUMMARY)
+        summed = read_json(self.folder, SWEEP)
         if isinstance(summed, dict) and isinstance(objectives := summed.get("objectives"), dict):
             for metric, way in objectives.items():
                 return Objective(metric, MODES.get(str(way)), str(summed.get("reason") or ""))

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.secrets import redact, redacted
 from nimble_lightning.ops.texts import printable
+from nimble_lightning.run_folder import SHOW
 
 # A page goes through the mail: what is inside it is little, and in all no more than so much.
 MOST_INSIDE = 150_000
@@ -73,11 +74,11 @@ def _sample(entry: Mapping[str, Any], show: Path, left: int) -> Sample:
         with plain_files.open_inside(show.parent, f"{show.name}/{name}") as file:
             return _of_file(file, caption, str(entry.get("kind")), name, left)
     except OSError:
-        return Sample(caption, "error", text=f"show/{name or '?'} is not there")
+        return Sample(caption, "error", text=f"{SHOW}/{name or '?'} is not there")
 
 
 def _of_file(file: BinaryIO, caption: str, kind: str, name: str, left: int) -> Sample:
-    link, size = f"show/{quote(name)}", os.fstat(file.fileno()).st_size
+    link, size = f"{SHOW}/{quote(name)}", os.fstat(file.fileno()).st_size
     if kind in ("image", "audio", "video"):
         media = mimetypes.guess_type(name)[0]
         inside = media is not None and size * 4 // 3 + 100 <= min(left, MOST_INSIDE)

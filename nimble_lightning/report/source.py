@@ -14,21 +14,30 @@ from nimble_lightning.ops import events, plain_files, yamls
 from nimble_lightning.ops.secrets import redact, redacted
 from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.report import words
+from nimble_lightning.run_folder import (
+    CONFIG,
+    ERRORS,
+    JOB,
+    METRICS_CSV,
+    METRICS_JSONL,
+    PROVENANCE,
+    RECORD,
+    SHOW,
+    SHOW_INDEX,
+    USAGE,
+)
 
 T = TypeVar("T")
 
-RECORD = "run.json"
-SUMMARY = "sweep.json"
-PAGE = "report.html"
 MEMBERS = f"*/{RECORD}"
-METRICS = ("metrics.jsonl", "metrics.csv")
+METRICS = (METRICS_JSONL, METRICS_CSV)
 # More would not fit a page; the newest count.
 _MOST_EVENTS = 2000
 _MOST_ERRORS = 20
 # Nobody writes a configuration this long; a file that is longer is not one.
 _MOST_BYTES = 4_000_000
 _MOST_CONFIGURATION = 40_000
-_CONFIGURATIONS = ("job.yaml", "config.yaml", "hparams.yaml")
+_CONFIGURATIONS = (JOB, CONFIG, "hparams.yaml")
 
 
 class Doubts(list[str]):
@@ -71,7 +80,7 @@ class Source:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """What was noted of code, data and machine where the run was to be signed."""
-        return _mapping(read_json(self.folder, "provenance.json"))
+        return _mapping(read_json(self.folder, PROVENANCE))
 
     @cached_property
     def job(self) -> dict[str, Any]:
@@ -92,7 +101,7 @@ class Source:
     @cached_property
     def usage(self) -> dict[str, Any]:
         """The content of usage.json."""
-        return _mapping(read_json(self.folder, "usage.json"))
+        return _mapping(read_json(self.folder, USAGE))
 
     @cached_property
     def events(self) -> list[events.Event]:
@@ -103,20 +112,20 @@ class Source:
     @cached_property
     def shown(self) -> list[dict[str, Any]]:
         """The index of what `predict_and_show` yielded."""
-        found = read_json(self.folder, "show/index.json")
+        found = read_json(self.folder, SHOW_INDEX)
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
     @property
     def show(self) -> Path:
-        return self.folder / "show"
+        return self.folder / SHOW
 
     @cached_property
     def errors(self) -> list[tuple[str, dict[str, Any]]]:
         """What ranks wrote down when they failed, with the file's name; oldest first."""
-        place = self.folder / "errors"
+        place = self.folder / ERRORS
         paths = place.glob("attempt-*.json") if plain_files.is_inside(self.folder, place) else ()
         names = sorted(path.name for path in paths)
-        found = [(name, _mapping(read_json(self.folder, f"errors/{name}"))) for name in names]
+        found = [(name, _mapping(read_json(self.folder, f"{ERRORS}/{name}"))) for name in names]
         whole = [(name, error) for name, error in found if error]
         return sorted(whole, key=lambda item: words.seconds(item[1].get("time")) or 0.0)[-_MOST_ERRORS:]
 

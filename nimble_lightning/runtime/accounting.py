@@ -11,6 +11,7 @@ from typing import Any
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.gpu import devices_in_use
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.ops.usage import host, sending, store
 from nimble_lightning.ops.usage.account import Subject, account
 from nimble_lightning.ops.usage.clock import OTHER, Clock
@@ -20,7 +21,6 @@ from nimble_lightning.ops.usage.recorder import Recorder
 from nimble_lightning.ops.usage.table import table
 from nimble_lightning.ops.usage.terms import Prices, Terms, made
 from nimble_lightning.ops.usage.who import this_process
-from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.job import Job
 

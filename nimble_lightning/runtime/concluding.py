@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import result
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.run_folder import make_private, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import make_private
 from nimble_lightning.runtime import asked_validator, devices, ending, extras, rerun, signing
 from nimble_lightning.runtime.attempt import wait_for_orphans
 from nimble_lightning.runtime.job import Job

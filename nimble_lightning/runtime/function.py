@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.start import start
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.report import shipped
-from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime.blocks import complete_blocks
 from nimble_lightning.runtime.effects import asked_in
 from nimble_lightning.runtime.foreign import ranks

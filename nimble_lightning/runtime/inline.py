@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime import ending, entering, notifying, printing, resuming
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome

@@ -17,7 +17,8 @@ from yaml import YAMLError
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files, yamls
-from nimble_lightning.run_folder import RunFolder, write_text
+from nimble_lightning.ops.run_files import write_text
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import secret_references
 
 _EPOCHS = 10

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.run_folder import LOG
 from nimble_lightning.runtime import forkserver, seat
 
 _PR_SET_PDEATHSIG = 1
@@ -172,7 +173,7 @@ def _be(work: Callable[[], Any], folder: Path, parent: int, line: Connection) ->
 def _print_to(folder: Path) -> None:
     """From here on everything this process says is in the log of its run."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log = os.open(folder / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    log = os.open(folder / LOG, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

@@ -18,13 +18,13 @@ from nimble_lightning.ops import one_delivery, plain_files, secrets
 from nimble_lightning.ops.addresses import Address, find
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.delivery import Batch
-from nimble_lightning.ops.events import EVENTS, OUTBOX
 from nimble_lightning.ops.messages import Message
 from nimble_lightning.ops.outbox_lock import OutboxLock
 from nimble_lightning.ops.sender import LOOK_SECONDS, Sender
 from nimble_lightning.ops.sending import settings_of
 from nimble_lightning.ops.services import HOW, VARIABLE, is_address
 from nimble_lightning.ops.texts import printable
+from nimble_lightning.run_folder import EVENTS, JOB
 from nimble_lightning.runtime.job import Job
 
 USAGE = "nimble-cli notify DIR [--trust], or nimble-cli notify --test [DIR [--trust] | REFERENCE ...]"
@@ -89,7 +89,7 @@ def _start(address: Address) -> one_delivery.Attempt:
 
 
 def _deliver(folder: Path, trust: bool) -> int:
-    if not plain_files.is_inside(folder, folder / OUTBOX / EVENTS):
+    if not plain_files.is_inside(folder, folder / EVENTS):
         raise RequestError(f"{folder} holds no outbox: nothing has happened there that could be told.")
     block = _block(folder, trust)
     addresses = find(block.get("urls"), block.get("events"))
@@ -117,7 +117,7 @@ def _block(folder: Path, trust: bool) -> dict[str, Any]:
     A folder may come from anybody, and an address is where things are sent: unless it is trusted, all it may
     do is to name variables that hold whole addresses.
     """
-    if not (folder / "job.yaml").exists() or os.environ.get(VARIABLE):
+    if not (folder / JOB).exists() or os.environ.get(VARIABLE):
         return {}
     job = Job.load(folder)
     if trust:
@@ -146,7 +146,7 @@ def _by_name(folder: Path, entry: Any) -> Any:
     url = entry.get("url") if isinstance(entry, dict) else entry
     if (found := _VARIABLE.fullmatch(str(url))) is None:
         raise RequestError(
-            f"{folder / 'job.yaml'} has an address that is more than the name of a variable; whoever wrote "
+            f"{folder / JOB} has an address that is more than the name of a variable; whoever wrote "
             f"it could have secrets sent to himself. Set {VARIABLE}, or add --trust if the run is your own."
         )
     reference = f"secret:{found[1] or found[2]}"

@@ -16,7 +16,8 @@ from nimble_lightning.adapters import NimbleModule
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops.plain_files import is_inside, open_plain
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import CHECKPOINTS, RECORD, STEPS
 from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.trust import Terms, Vouched, vouched
 
@@ -77,10 +78,10 @@ def _built(folder: Vouched) -> Parts:
 
 def _weights(folder: Path, claims: Mapping[str, Any]) -> Mapping[str, Any]:
     """The best checkpoint, else the newest; from the very file whose bytes were checked."""
-    best = claims.get("best_checkpoint") or read_json(folder / "run.json").get("best_checkpoint")
+    best = claims.get("best_checkpoint") or read_json(folder / RECORD).get("best_checkpoint")
     names = [Path(best).name] if isinstance(best, str) else []
-    found = [p for name in names for p in sorted((folder / "checkpoints").rglob(name))]
-    found = found or sorted((folder / "checkpoints" / "steps").glob("*.ckpt"))[-1:]
+    found = [p for name in names for p in sorted((folder / CHECKPOINTS).rglob(name))]
+    found = found or sorted((folder / STEPS).glob("*.ckpt"))[-1:]
     found = [path for path in found if is_inside(folder, path)]
     if not found:
         raise CheckpointError(f"{folder} holds no checkpoint.")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nimble_lightning.ops.failures import DISK_FULL
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.ops.signals import TERMINATED
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.causes import Cause, cause_of, is_consequence
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.watchdog import Hang

@@ -9,9 +9,10 @@ import torch
 from typing_extensions import override
 
 from nimble_lightning.adapters import NimbleModule, UserTrainer
+from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.proof import surroundings
 from nimble_lightning.proof.fingerprint import fingerprint
-from nimble_lightning.run_folder import RunFolder, read_json, write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.job import Job, signature_wanted, stretches_wanted
 from nimble_lightning.runtime.keeping import KeepStretches
 

@@ -18,6 +18,7 @@ from nimble_lightning.proof import OMS, Ed25519, Expected, Report, generate, ver
 from nimble_lightning.proof.canary import secrets_of
 from nimble_lightning.proof.keys import FROM_ENVIRONMENT, read_private, resolve
 from nimble_lightning.proof.signing import sign
+from nimble_lightning.run_folder import JOB
 
 _ASK = "ask"
 _NOT_VERIFIED = 1
@@ -45,10 +46,10 @@ def sign_folder(words: Sequence[str]) -> int:
         "--also", nargs="*", default=[], metavar="PATTERN", help="files of yours that belong to the run"
     )
     asked = parser.read(words)
-    if not Path(asked.folder, "job.yaml").is_file():
-        raise RequestError(f"{asked.folder} holds no run: there is no job.yaml.")
+    if not Path(asked.folder, JOB).is_file():
+        raise RequestError(f"{asked.folder} holds no run: there is no {JOB}.")
     seal, held = _unlock(asked)
-    config = Path(asked.folder, "job.yaml").read_text(encoding="utf-8")
+    config = Path(asked.folder, JOB).read_text(encoding="utf-8")
     secrets = {**secrets_of(config), **held}
     statement = sign(asked.folder, seal, also=asked.also, secrets=secrets)
     print(f"signed {len(statement.subjects)} files of run {statement.predicate['run_id']}")

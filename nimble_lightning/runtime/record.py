@@ -10,7 +10,8 @@ from importlib import metadata
 from typing import Any
 
 from nimble_lightning.ops.figures import not_finite
-from nimble_lightning.run_folder import RunFolder, read_json, write_json
+from nimble_lightning.ops.run_files import read_json, write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.abandoned import Abandoned
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.slurm import allocation

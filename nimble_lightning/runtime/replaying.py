@@ -14,18 +14,19 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.proof.comparing import first_difference, largest_difference
 from nimble_lightning.proof.digests import digest_of
 from nimble_lightning.proof.report import Report
 from nimble_lightning.proof.surroundings import file_of, moved, same_class
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.run_folder import STEPS, STRETCHES
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stretch import CHECKPOINT, FACTS
 
 # Where commits are kept that can be continued from to the bit.
-_PLACES = ("checkpoints/steps", "checkpoints/stretches")
+_PLACES = (STEPS, STRETCHES)
 # They speak of real runs, to people or to their books.
 _SILENT = ("progress", "notification", "gpu_info", "usage_report")
 _SAVES = "auto_retry"

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, open_dict
 
 from nimble_lightning.checkpoint.retention import committed, delete
 from nimble_lightning.errors import RequestError
-from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
-from nimble_lightning.run_folder import RunFolder, read_json, write_text
+from nimble_lightning.ops.run_files import read_json, write_text
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import resuming
 from nimble_lightning.runtime.changes import Change, changes
 from nimble_lightning.runtime.job import Job, signature_wanted
@@ -158,7 +158,7 @@ def _rest_of_finished(
     modelless = _WITHOUT_MODEL if committed(job.folder.steps) else (*_WITHOUT_MODEL, "signature")
     told = f"The run {job.run_id} is finished; now it is {_and([_DONE[name] for name in groups])}"
     told = f"{told} ({'; '.join(why)})"
-    if (job.folder.path / STATEMENT).exists() and not signature_wanted(job.config):
+    if job.folder.statement.exists() and not signature_wanted(job.config):
         told += (
             "\nIts signature does not hold for that and is removed; to have it signed again: signature=..."
         )
@@ -175,7 +175,7 @@ def _rest_of_finished(
 def reopen(job: Job) -> None:
     """Have the run go on as it is asked for now."""
     # What was signed is not what the folder is going to hold.
-    for file in (job.folder.finished, job.folder.path / STATEMENT, job.folder.path / BUNDLE):
+    for file in (job.folder.finished, job.folder.statement, job.folder.bundle):
         file.unlink(missing_ok=True)
     job.save()
 

@@ -121,7 +121,7 @@ class Result:
 def cut_short(folder: RunFolder) -> bool:
     """Whether a finished run was ended before all its results were shown."""
     try:
-        entries = json.loads((folder.show / "index.json").read_text(encoding="utf-8"))
+        entries = json.loads((folder.show_index).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(entries, list) and {"caption": "", "error": NOT_SHOWN} in entries

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from nimble_lightning.checkpoint import newest_whole, sweep, verify
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import CHECKPOINTS
 from nimble_lightning.runtime.job import Job
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def _set_aside(job: Job) -> None:
     if not any(job.folder.steps.glob("*.ckpt")):
         return
     number = 1
-    while (aside := job.folder.checkpoints.with_name(f"checkpoints.before-{number}")).exists():
+    while (aside := job.folder.checkpoints.with_name(f"{CHECKPOINTS}.before-{number}")).exists():
         number += 1
     job.folder.checkpoints.rename(aside)
     job.folder.create()

@@ -18,7 +18,7 @@ from typing import Any
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.retried import NOTES, RUN
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime.job import new_run_id
 from nimble_lightning.runtime.outcome import Evidence, Outcome, judge
 from nimble_lightning.runtime.result import INTERRUPTED, REFUSED, TERMINATED

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.ops.texts import printable
-from nimble_lightning.run_folder import RunFolder, write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import exhibits, trackers
 from nimble_lightning.runtime.result import NOT_SHOWN
 
@@ -24,7 +25,7 @@ MOST = 20
 def begin(folder: RunFolder, entries: Sequence[dict[str, Any]] = ()) -> None:
     """Have the index say, until it is whole, that there is more to come, however this process ends."""
     folder.show.mkdir(mode=0o700, exist_ok=True)
-    write_json(folder.show / "index.json", [*entries, {"caption": "", "error": NOT_SHOWN}])
+    write_json(folder.show_index, [*entries, {"caption": "", "error": NOT_SHOWN}])
 
 
 def show(
@@ -58,7 +59,7 @@ def show(
         for entry in _entries(_results(user), folder, most):
             entries.append(entry)
             begin(folder, entries)
-    write_json(folder.show / "index.json", entries)
+    write_json(folder.show_index, entries)
     trackers.pass_on(entries, folder.show, loggers, step)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import read
 
 

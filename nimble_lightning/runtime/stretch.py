@@ -9,8 +9,8 @@ import lightning as L
 import torch
 from typing_extensions import override
 
+from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.proof import settings
-from nimble_lightning.run_folder import write_json
 from nimble_lightning.runtime import provenance
 
 CHECKPOINT = "replayed.ckpt"

@@ -16,6 +16,7 @@ import nimble_lightning.report.building
 import nimble_lightning.runtime.supervisor  # noqa: F401
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import heard
+from nimble_lightning.run_folder import SWEEP_LOCK
 from nimble_lightning.runtime import devices, result
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, shares, speaking
@@ -95,7 +96,7 @@ class Sweep:
             RequestError: The sweep is already going on.
         """
         answers: dict[int, Any] = {}
-        with RunLock(self._folder / "sweep.lock"), heard(self._signals):
+        with RunLock(self._folder / SWEEP_LOCK), heard(self._signals):
             while (busy := self._fill(jobs)) or self._running or self._waiting:
                 for member in speaking([*self._running, *self._waiting], 0 if busy else LOOK_SECONDS):
                     self._hear(member, answers)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nimble_lightning.run_folder import SHOW
+
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +75,7 @@ def _to_wandb(logger: Any, entries: Sequence[Mapping[str, Any]], show: Path, ste
 
 
 def _to_mlflow(logger: Any, entries: Sequence[Mapping[str, Any]], show: Path, step: int) -> None:
-    logger.experiment.log_artifacts(logger.run_id, str(show), "show")
+    logger.experiment.log_artifacts(logger.run_id, str(show), SHOW)
 
 
 _TRACKERS: Mapping[str, Callable[[Any, Sequence[Mapping[str, Any]], Path, int], None]] = {
@@ -85,7 +87,7 @@ _TRACKERS: Mapping[str, Callable[[Any, Sequence[Mapping[str, Any]], Path, int], 
 
 def _tag(entry: Mapping[str, Any]) -> str:
     """Sorted as it was shown, told apart by number where captions are the same."""
-    return f"show/{Path(entry['file']).stem} {entry['caption']}".strip()
+    return f"{SHOW}/{Path(entry['file']).stem} {entry['caption']}".strip()
 
 
 def _indented(text: str) -> str:

@@ -18,8 +18,8 @@ from nimble_lightning.adapters.evaluation import figures, without_loggers
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.adapters.stop_iteration import watch_steps
 from nimble_lightning.callbacks._boundary import end_again
+from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.ranks import everyones
-from nimble_lightning.run_folder import read_json, write_json
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.best import Judged, chosen_at_end, stopped_early
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
@@ -130,7 +130,7 @@ class Training:
         if self.rank == 0 and not whole:
             left_out = "predict_and_show was left out: no single process can use a model that is cut up"
             log.warning(left_out)
-            write_json(self.job.folder.show / "index.json", [{"caption": "", "error": left_out}])
+            write_json(self.job.folder.show_index, [{"caption": "", "error": left_out}])
         elif self.rank == 0:
             most = (self.config.get("show") or {}).get("keep", showing.MOST)
             loggers, step = (self.trainer.loggers, self.trainer.global_step) if self.trainer else ([], 0)

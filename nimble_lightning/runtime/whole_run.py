@@ -14,7 +14,8 @@ from torch import nn
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.figures import not_finite
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 

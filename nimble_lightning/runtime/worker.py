@@ -19,10 +19,10 @@ from pathlib import Path
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.failures import DISK_FULL, facts_of
+from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.ops.secrets import redact
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.ops.texts import cut, printable
-from nimble_lightning.run_folder import write_json
 from nimble_lightning.runtime import forkserver, parent, printing
 from nimble_lightning.runtime.causes import is_consequence
 from nimble_lightning.runtime.foreign.ranks import IN_WORKER

@@ -13,7 +13,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.checkpoint import stages
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.testing.acts import strike
 from nimble_lightning.testing.plan import IN_STEP, Fault, Occasion, parse
 

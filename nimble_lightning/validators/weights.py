@@ -15,10 +15,8 @@ from nimble_lightning.checkpoint import verify
 from nimble_lightning.checkpoint.whole import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops import plain_files, yamls
+from nimble_lightning.run_folder import BEST, JOB, RECORD, STEPS
 from nimble_lightning.validators.run import Run
-
-_RECORD = "run.json"
-_JOB = "job.yaml"
 
 
 def require(place: Path) -> None:
@@ -33,7 +31,7 @@ def load(place: Path, run: Run) -> Mapping[str, nn.Module]:
         return _filled(run.modules, state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-    if (place / _RECORD).is_file() and run.user is not None:
+    if (place / RECORD).is_file() and run.user is not None:
         with suppress(RuntimeError):
             return _filled(_with_settings_of(place, run.user), state)
     raise RequestError(f"The weights in {place} do not fit the trained model: {reason}")
@@ -42,13 +40,13 @@ def load(place: Path, run: Run) -> Mapping[str, nn.Module]:
 def _weights_file(place: Path) -> Path:
     """The file that counts: of a run its best checkpoint, of a folder its safetensors."""
     file = place
-    if (place / _RECORD).is_file():
+    if (place / RECORD).is_file():
         file = _best_of(place)
     elif place.is_dir():
         found = sorted(place.glob("*.safetensors"))
         if len(found) != 1:
             raise RequestError(
-                f"{place} is no run and no model: there is no {_RECORD}, no config.json, and not one file of "
+                f"{place} is no run and no model: there is no {RECORD}, no config.json, and not one file of "
                 "safetensors."
             )
         file = found[0]
@@ -62,12 +60,12 @@ def _weights_file(place: Path) -> Path:
 
 
 def _best_of(folder: Path) -> Path:
-    record = plain_files.read_json(folder, _RECORD)
+    record = plain_files.read_json(folder, RECORD)
     record = record if isinstance(record, dict) else {}
     if not isinstance(best := record.get("best_checkpoint"), str):
         raise RequestError(f"The run {folder} has no best checkpoint (it is {record.get('status')}).")
     # Wherever the run says it is: it may have been moved since, and is in the run's folder.
-    there = (folder / place / Path(best).name for place in ("checkpoints/best", "checkpoints/steps"))
+    there = (folder / place / Path(best).name for place in (BEST, STEPS))
     found = next((file for file in there if plain_files.is_inside(folder, file)), None)
     if found is None:
         raise RequestError(f"The run {folder} has lost its best checkpoint, {Path(best).name}.")
@@ -101,7 +99,7 @@ def _filled(modules: Mapping[str, nn.Module], state: Mapping[str, Tensor]) -> di
 def _with_settings_of(folder: Path, user: UserTrainer) -> dict[str, nn.Module]:
     """What this run's trainer makes with the parameters of another one, whose own code is not run."""
     try:
-        job = yamls.load(plain_files.read(folder, _JOB).decode())
+        job = yamls.load(plain_files.read(folder, JOB).decode())
     except (OSError, ValueError) as error:
         raise RequestError(f"The settings of the reference {folder} cannot be read: {error}") from None
     params = (job.get("params") if isinstance(job, dict) else None) or {}

@@ -14,7 +14,8 @@ from pathlib import Path
 import psutil
 from launched import until
 
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
 
 CANARY = "TEST_CANARY"
 FOLDER = Path("outputs/leaving/some")

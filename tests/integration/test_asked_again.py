@@ -12,8 +12,8 @@ from killing import TRAINER, digests, faults, job
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.start import start
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.proof import generate, verify
-from nimble_lightning.run_folder import read_json
 from nimble_lightning.runtime import Result
 
 CONSTANT = (

@@ -26,7 +26,7 @@ from leaving import CANARY, having, parent_of, told  # noqa: E402
 
 from nimble_lightning.checkpoint import newest_whole, stages  # noqa: E402
 from nimble_lightning.launch.start import start  # noqa: E402
-from nimble_lightning.run_folder import read_json  # noqa: E402
+from nimble_lightning.ops.run_files import read_json  # noqa: E402
 
 pytestmark = pytest.mark.soak
 

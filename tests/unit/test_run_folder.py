@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.run_folder import RunFolder, make_private, write_json
+from nimble_lightning.ops.run_files import write_json
+from nimble_lightning.run_folder import RunFolder, make_private
 
 
 @pytest.fixture(autouse=True)

@@ -14,13 +14,14 @@ from nimble_lightning.ops.gpu.device import Gpu
 from nimble_lightning.ops.gpu.host import Host
 from nimble_lightning.ops.gpu.journal import append
 from nimble_lightning.ops.gpu.reading import Reader
+from nimble_lightning.run_folder import GPU_SAMPLES, of_rank
 
 log = logging.getLogger(__name__)
 
 
 def file_name(rank: int) -> str:
     """Where a rank writes its looks, in the folder of the run."""
-    return "gpu.jsonl" if rank == 0 else f"gpu.rank-{rank}.jsonl"
+    return of_rank(GPU_SAMPLES, rank)
 
 
 class Watch:

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from nimble_lightning.ops import plain_files
+from nimble_lightning.run_folder import RANK_USAGE
 
-FOLDER = "usage"
 SCHEMA = "nimble_lightning.usage_piece/1"
 
 
@@ -74,7 +74,7 @@ class Piece:
 
 def path_of(folder: Path, attempt: int, rank: int) -> Path:
     """Where one rank's record of an attempt is kept."""
-    return folder / FOLDER / f"attempt-{attempt}.rank-{rank}.json"
+    return folder / RANK_USAGE / f"attempt-{attempt}.rank-{rank}.json"
 
 
 def write(folder: Path, piece: Piece) -> None:
@@ -91,7 +91,7 @@ def write(folder: Path, piece: Piece) -> None:
 
 def pieces(folder: Path, run: str | None = None) -> list[Piece]:
     """All pieces of a folder, or of one run in it, by attempt and rank; what is not whole is passed over."""
-    read = (_read(path) for path in (folder / FOLDER).glob("attempt-*.rank-*.json"))
+    read = (_read(path) for path in (folder / RANK_USAGE).glob("attempt-*.rank-*.json"))
     found = [piece for piece in read if piece is not None and run in (None, piece.run)]
     return sorted(found, key=lambda piece: (piece.attempt, piece.rank))
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.usage.exports import emissions_csv
-
-FILE, EMISSIONS = "usage.json", "emissions.csv"
+from nimble_lightning.run_folder import EMISSIONS, USAGE
 
 
 def save(folder: Path, usage: Mapping[str, Any]) -> None:
@@ -19,7 +18,7 @@ def save(folder: Path, usage: Mapping[str, Any]) -> None:
     Raises:
         OSError: It could not be written.
     """
-    plain_files.replace(folder / FILE, f"{json.dumps(usage, indent=2)}\n".encode(), flush=False)
+    plain_files.replace(folder / USAGE, f"{json.dumps(usage, indent=2)}\n".encode(), flush=False)
     if usage["final"]:
         plain_files.replace(folder / EMISSIONS, emissions_csv(usage).encode(), flush=False)
 
@@ -35,7 +34,7 @@ def find(places: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every account at or below some places, each once."""
     seen = set()
     for place in places:
-        files = [place] if place.is_file() else sorted(place.rglob(FILE))
+        files = [place] if place.is_file() else sorted(place.rglob(USAGE))
         for path in files:
             if path.resolve() not in seen and (usage := load(path)) is not None:
                 seen.add(path.resolve())

@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.launch.start import start
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.job import Job
@@ -82,7 +82,7 @@ class Trials:
         with printed_to(self._folder / f"{name}.said"):
             result = start(job)
         errors = [read_json(path) for path in sorted(job.folder.errors.glob("attempt-*.json"))]
-        index = job.folder.show / "index.json"
+        index = job.folder.show_index
         trial = Trial(
             result,
             {int(re.sub(r"\D", "", path.stem)): _lines(path) for path in notes.glob("rank-*.jsonl")},

@@ -10,7 +10,7 @@ from typing import Any
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.export.card import CARD
 from nimble_lightning.export.pushing import Push, Pusher
-from nimble_lightning.run_folder import write_text
+from nimble_lightning.ops.run_files import write_text
 from nimble_lightning.runtime.exporting import place, to_hub
 from nimble_lightning.runtime.job import Job
 

@@ -22,8 +22,9 @@ from nimble_lightning.export.quiet import quiet
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.weights import fingerprint
 from nimble_lightning.ops.plain_files import is_inside
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.planning.sharded_by_hand import sharding_noted
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.building import Parts, build_parts
 from nimble_lightning.runtime.exporting.at_end import owner_of
 from nimble_lightning.runtime.job import Job

@@ -12,13 +12,12 @@ from nimble_lightning.export.card import CARD, card
 from nimble_lightning.export.hub import push as push_folder
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.ops.plain_files import read
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.ops.secrets import redact
 from nimble_lightning.proof.statement import LARGEST
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.run_folder import STATEMENT
 from nimble_lightning.runtime.exporting import place
 from nimble_lightning.runtime.job import Job
-
-_STATEMENTS = "statement.json*"
 
 
 def push(job: Job, folder: Path, repo: str, private: bool | None = None, *, bars: bool = False) -> str:
@@ -29,7 +28,7 @@ def push(job: Job, folder: Path, repo: str, private: bool | None = None, *, bars
     """
     if not place.is_whole(folder):
         raise ExportError(f"{folder} holds no exports, or they were altered since they were checked.")
-    statements = sorted(job.folder.path.glob(_STATEMENTS))
+    statements = sorted(job.folder.path.glob(f"{STATEMENT}*"))
     for path in (folder, *folder.rglob("*"), *statements):
         if path.is_symlink():
             # It could lead to anything that whoever pushes can read.
@@ -46,7 +45,7 @@ def card_for(job: Job, folder: Path) -> str:
     if not found:
         raise ExportError(f"{folder} holds no exports.")
     config = json.loads(json.dumps(OmegaConf.to_container(job.config, resolve=False), default=str))
-    usage = read_json(job.folder.path / "usage.json")
+    usage = read_json(job.folder.usage)
     cards = [card(one, read_json(job.folder.run), usage, config) for one in found]
     # One front matter; the rest of several models follows one after the other.
     return redact("\n".join([cards[0], *(text.split("---\n", 2)[2] for text in cards[1:])]))

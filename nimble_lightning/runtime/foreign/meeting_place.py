@@ -15,7 +15,7 @@ from pathlib import Path
 from torch.distributed import DistError, TCPStore
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.run_folder import write_text
+from nimble_lightning.ops.run_files import write_text
 from nimble_lightning.runtime.foreign.ranks import Alone, Ranks
 
 # For the last one to come: the machines of a cluster do not start at once.

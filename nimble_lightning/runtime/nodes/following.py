@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from nimble_lightning.run_folder import read_json
+from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.job import Job

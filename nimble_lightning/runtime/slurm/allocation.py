@@ -7,7 +7,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nimble_lightning.run_folder import RunFolder, read_json
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.slurm import commands
 
 # Set in the tasks that our batch script starts: nobody else's job is queued again.

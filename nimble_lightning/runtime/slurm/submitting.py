@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.run_folder import RunFolder, read_json, write_json, write_text
+from nimble_lightning.ops.run_files import read_json, write_json, write_text
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import asked_validator, rerun
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command

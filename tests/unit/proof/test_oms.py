@@ -9,7 +9,7 @@ from proof_cases import flip, make_key, make_run, write
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.proof import OMS, generate, sign, verify
-from nimble_lightning.proof.inventory import BUNDLE, STATEMENT
+from nimble_lightning.run_folder import BUNDLE, STATEMENT
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from proof_cases import STEPS, flip, make_key, make_run, sign_with, write
 from nimble_lightning.errors import RequestError
 from nimble_lightning.proof import Ed25519, ed25519, sign, verify
 from nimble_lightning.proof.canary import secrets_of
-from nimble_lightning.proof.inventory import STATEMENT
+from nimble_lightning.run_folder import STATEMENT
 
 SECRET = {"TOKEN": b"s3cr3t-and-long"}
 

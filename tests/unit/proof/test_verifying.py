@@ -17,8 +17,8 @@ from proof_cases import STEPS
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.proof import Expected, verify
-from nimble_lightning.proof.inventory import STATEMENT
 from nimble_lightning.proof.report import Report
+from nimble_lightning.run_folder import STATEMENT
 
 OLD, NEW = f"{STEPS}/step-00000010.ckpt", f"{STEPS}/step-00000020.ckpt"
 # One file of every kind that a statement vouches for.

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nimble_lightning.ops.failures import facts_of
-from nimble_lightning.run_folder import RunFolder, write_json
+from nimble_lightning.ops.run_files import write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.abandoned import abandoned
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.outcome import Outcome

@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 from pytest_httpserver import HTTPServer
 
+from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.ops.usage.piece import Piece, write
-from nimble_lightning.run_folder import write_json
 from nimble_lightning.runtime import accounting
 from nimble_lightning.runtime.job import Job
 

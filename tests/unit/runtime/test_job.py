@@ -11,7 +11,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.run_folder import RunFolder, read_json, write_text
+from nimble_lightning.ops.run_files import read_json, write_text
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.job import Job, short_name
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from nimble_lightning.run_folder import RunFolder, write_json
+from nimble_lightning.ops.run_files import write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import refreshing
 from nimble_lightning.runtime.job import Job
 

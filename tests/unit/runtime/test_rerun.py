@@ -9,8 +9,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.report import shipped
-from nimble_lightning.run_folder import read_json, write_json
 from nimble_lightning.runtime import rerun
 from nimble_lightning.runtime.job import Job
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from nimble_lightning.adapters import UserTrainer
-from nimble_lightning.run_folder import RunFolder, write_json
+from nimble_lightning.ops.run_files import write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import whole_run
 
 

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.failures import DISK_FULL
-from nimble_lightning.run_folder import RunFolder, write_text
+from nimble_lightning.ops.run_files import write_text
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import worker
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.printing import to_log

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from nimble_lightning.ops.failures import facts_of
-from nimble_lightning.run_folder import RunFolder, write_json
+from nimble_lightning.ops.run_files import write_json
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.foreign.ranks import TORCHRUN, Ranks
 from nimble_lightning.runtime.foreign.remains import why_ended
 from nimble_lightning.runtime.heartbeat import Heart, Phase
