@@ -23,8 +23,9 @@ from nimble_lightning.callbacks._whole import Whole
 from nimble_lightning.checkpoint import prune
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.failures import facts_of
-from nimble_lightning.ops.signals import TERMINATED, asked
+from nimble_lightning.ops.signals import asked
 from nimble_lightning.run_folder import ERRORS, SAVE_NOW, STEPS
 
 log = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ class AutoRetry(L.Callback):
         if (save or stop or late) and step > self._saved_at:
             self._commit(trainer, step)
         if stop:
-            raise OutOfTime(asked.why) if asked.why else SIGTERMException(TERMINATED)
+            raise OutOfTime(asked.why) if asked.why else SIGTERMException(ExitCode.TERMINATED)
         if late:
             over = "max_time_per_run" if self._end <= asked.until else "max_time"
             raise OutOfTime(f"{over} of {in_seconds(getattr(self, over), over):g} s is over")

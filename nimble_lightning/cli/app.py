@@ -17,12 +17,13 @@ from nimble_lightning.cli import ray, saying, summary, sweep
 from nimble_lightning.cli.composing import PACKAGE, VERSION, as_value
 from nimble_lightning.cli.folders import place
 from nimble_lightning.cli.helptext import USAGE, help_text
-from nimble_lightning.cli.outcomes import STOPPED, all_kept
+from nimble_lightning.cli.outcomes import all_kept
 from nimble_lightning.cli.plan import Plan, make_plan
 from nimble_lightning.cli.request import Request, parse
 from nimble_lightning.cli.schema import fill_defaults
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 from nimble_lightning.ops.output import expendable
 from nimble_lightning.runtime.foreign.ranks import found
 
@@ -38,19 +39,19 @@ def main(argv: Sequence[str] | None = None, usage: str = USAGE) -> int:
     try:
         return _answer(words, usage)
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return ExitCode.INTERRUPTED
     except BrokenPipeError:
         # Whoever was reading has seen enough; nothing more may be flushed into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except NimbleError as error:
         saying.complain(f"error: {error}", error)
-        return 2 if isinstance(error, RequestError) else 1
+        return ExitCode.of(error)
     except (HydraException, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
         saying.complain(f"error: {_first_lines(error)}", error)
-        return 2
+        return ExitCode.REFUSED
 
 
 def _answer(words: list[str], usage: str) -> int:

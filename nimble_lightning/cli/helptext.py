@@ -8,8 +8,12 @@ from collections.abc import Iterable, Mapping
 from nimble_lightning.cli.plan import make_plan
 from nimble_lightning.cli.request import Request
 from nimble_lightning.cli.signature import Signature
+from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 
 _WIDTH = 79
+
+_COMMON = "   ".join(f"{code} {code.meaning}" for code in ExitCode if code not in STOPPED)
+_SIGNALS = f"{', '.join(map(str, STOPPED))} {ExitCode.TERMINATED.meaning}"
 
 USAGE = """\
 Usage: python -m nimble_lightning trainer=FILE [key=value ...]
@@ -18,7 +22,7 @@ Usage: python -m nimble_lightning trainer=FILE [key=value ...]
 FILE is my_trainer.py, my_trainer.py:Class or package.module:Class.
 """
 
-_KEYS = """\
+_KEYS = f"""\
 Most used settings
   data.batch_size=32           samples in one optimizer step, on each device
   data.micro_batch_size=auto   samples in one forward and backward pass
@@ -38,8 +42,8 @@ Options
   --help, --version, --hydra-help, --info
 
 Exit codes
-  0 finished   1 failed   2 the request was wrong   3 criteria not met
-  130, 143 stopped by a signal
+  {_COMMON}
+  {_SIGNALS}
 """
 
 

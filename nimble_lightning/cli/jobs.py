@@ -10,7 +10,8 @@ from omegaconf import DictConfig, open_dict
 from nimble_lightning.cli import schema
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import Source, find_source
-from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.figures import evaluated
 
 if TYPE_CHECKING:
@@ -67,5 +68,6 @@ def outcome_of(result: Result, member: int | None, overrides: tuple[str, ...]) -
 
 def not_run(error: NimbleError, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:
     """What there is to tell of a job that did not get as far as a result."""
-    code = 2 if isinstance(error, RequestError) else 1
-    return Outcome(member, overrides, "refused" if code == 2 else "failed", code, folder, message=str(error))
+    code = ExitCode.of(error)
+    status = "refused" if code is ExitCode.REFUSED else "failed"
+    return Outcome(member, overrides, status, code, folder, message=str(error))

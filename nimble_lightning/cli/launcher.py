@@ -17,6 +17,7 @@ from nimble_lightning.cli import continued, outcomes
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Task
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import JOB, LOG
 
 if TYPE_CHECKING:
@@ -168,7 +169,9 @@ class _Watch:
     def _lost(self, job: Job) -> Outcome:
         """Of a member that could not say what came of it."""
         lost = f"the process that supervised it did not come to its end, see {job.folder / LOG}"
-        outcome = Outcome(job.number, self.words[job.number], "failed", 1, job.folder, message=lost)
+        outcome = Outcome(
+            job.number, self.words[job.number], "failed", ExitCode.FAILED, job.folder, message=lost
+        )
         outcomes.keep(outcome)
         return outcome
 

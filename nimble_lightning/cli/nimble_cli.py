@@ -19,6 +19,7 @@ from nimble_lightning.cli.one_run import one_run
 from nimble_lightning.cli.source import locate
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.ops.arguments import Parser
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.output import open_missing
 from nimble_lightning.ops.texts import cut, printable
 
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if not words or words[0] in ("-h", "--help"):
             print(_overview(commands))
-            return 0 if words else 2
+            return ExitCode.FINISHED if words else ExitCode.REFUSED
         if words[0] == "--version":
             return app.main(["--version"])
         if words[0] in ("-sc", "--shell-completion"):
@@ -75,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # argparse has shown its help.
         return int(answered.code or 0)
     except KeyboardInterrupt:
-        return 130
+        return ExitCode.INTERRUPTED
     except NimbleError as error:
         print(cut(printable(f"error: {error}")), file=sys.stderr)
-        return 2 if isinstance(error, RequestError) else 1
+        return ExitCode.of(error)
 
 
 def train(words: list[str]) -> int:

@@ -7,9 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# Exit codes of what a signal ended.
-STOPPED = (130, 143)
-
 
 @dataclass(frozen=True)
 class Outcome:

@@ -26,6 +26,7 @@ from nimble_lightning.cli.space import Space, make_space
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import studies
+from nimble_lightning.ops.exit_codes import TRAINED
 from nimble_lightning.ops.figures import evaluated
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.near_names import unknown
@@ -202,7 +203,7 @@ class Search(Sweeper):
 
     def _values(self, outcome: Outcome) -> list[float] | None:
         """What a member reached; None where it failed or did not measure it."""
-        if outcome.exit_code not in (0, 3):
+        if outcome.exit_code not in TRAINED:
             return None
         record = json.loads((outcome.folder / RECORD).read_text(encoding="utf-8"))
         judged = from_json(record.get("best"))

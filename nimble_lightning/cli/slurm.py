@@ -14,10 +14,11 @@ from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import SWEEP_LOCK
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.rerun import done_before
-from nimble_lightning.runtime.result import INTERRUPTED, Result
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import queue, submitting
 from nimble_lightning.runtime.slurm.queue import Member
 
@@ -72,7 +73,7 @@ class Array:
                         next(looks)
         except KeyboardInterrupt:
             print("The members go on in Slurm; the same command with the same sweep_id watches again.")
-            raise SystemExit(INTERRUPTED) from None
+            raise SystemExit(ExitCode.INTERRUPTED) from None
         finally:
             for number, member in self._waiting.items():
                 self._outcomes[number] = self._outcome(number, submitting.submitted(member.job), member.words)

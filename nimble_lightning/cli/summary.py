@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.ops.exit_codes import STOPPED, TRAINED
 from nimble_lightning.ops.objective import WAYS, Objective, from_json
 from nimble_lightning.run_folder import SWEEP, make_private
 
-_STATUS = {0: "finished", 3: "finished", 130: "stopped", 143: "stopped"}
+_STATUS: dict[int, str] = {**dict.fromkeys(TRAINED, "finished"), **dict.fromkeys(STOPPED, "stopped")}
 
 
 def write(sweep: Path, outcomes: Sequence[Outcome], objectives: Sequence[Objective], code: int) -> Path:

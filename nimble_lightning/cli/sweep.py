@@ -9,7 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nimble_lightning.cli.outcomes import STOPPED, Outcome
+from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 
 # More jobs than these are only counted in a message.
 _TOLD = 20
@@ -56,10 +57,14 @@ def tell(outcomes: Sequence[Outcome], config: DictConfig) -> None:
     tell_sweep(sweep, config, name=str(config.name or sweep.parent.name), message=text)
 
 
+# Which of several codes a sweep exits with.
+_FIRST = (*STOPPED, ExitCode.FAILED, ExitCode.REFUSED, ExitCode.CRITERIA_NOT_MET)
+
+
 def exit_code(outcomes: Sequence[Outcome]) -> int:
     """The signal that stopped a sweep, else 1 if a job failed, 2 if one was refused, 3 if one fell short."""
     codes = {outcome.exit_code for outcome in outcomes}
-    return next((code for code in (*STOPPED, 1, 2, 3) if code in codes), 0)
+    return next((code for code in _FIRST if code in codes), ExitCode.FINISHED)
 
 
 def _without_common(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 
 from nimble_lightning.cli import outcomes, saying
 from nimble_lightning.cli.jobs import make_job, not_run, outcome_of
-from nimble_lightning.cli.outcomes import STOPPED, Outcome, told
+from nimble_lightning.cli.outcomes import Outcome, told
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 from nimble_lightning.ops.objective import Objective
 
 
@@ -85,7 +86,8 @@ class Task:
     def failure(self, outcome: Outcome, sweeper: str) -> NimbleError | None:
         """What to raise for a member that failed; only a sweeper that searches has to see it."""
         searches = not sweeper.endswith(("Grid", "BasicSweeper"))
-        if outcome.exit_code not in (1, 2) or outcome.number is None or not searches:
+        failed = outcome.exit_code in (ExitCode.FAILED, ExitCode.REFUSED)
+        if not failed or outcome.number is None or not searches:
             return None
         return NimbleError(outcome.message or f"job {outcome.number} failed")
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-TERMINATED = 143
+from nimble_lightning.ops.exit_codes import ExitCode
 
 
 class Asked:
@@ -64,7 +64,7 @@ class Asked:
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop = True
         if not self._patient:
-            raise SystemExit(TERMINATED)
+            raise SystemExit(ExitCode.TERMINATED)
 
     def _on_save(self, number: int, frame: FrameType | None) -> None:
         self.save = True

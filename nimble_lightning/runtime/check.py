@@ -9,14 +9,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nimble_lightning.runtime import result
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runtime.checking.lines import Lines
 from nimble_lightning.runtime.checking.table import notes, render
 from nimble_lightning.runtime.checking.trial import Trial, Trials
 from nimble_lightning.runtime.checking.verdict import Pair, Verdict, examine
 from nimble_lightning.runtime.checking.whole import examine_whole, limited
 
-_NO_VERDICT = (result.INTERRUPTED, result.TERMINATED, result.REFUSED)
+_NO_VERDICT = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.REFUSED)
 
 
 class _NoVerdict(Exception):
@@ -44,7 +44,7 @@ def check(config: DictConfig, trainer: str) -> int:
             return reason.exit_code
     print(render(verdicts, remarks))
     print(f"checked in {time.monotonic() - began:.1f} s")
-    return result.FINISHED if all(v.passed for v in verdicts) else result.FAILED
+    return ExitCode.FINISHED if all(v.passed for v in verdicts) else ExitCode.FAILED
 
 
 def _steps(trials: Trials, lines: Lines) -> tuple[list[Verdict], dict[str, str]]:
@@ -58,7 +58,7 @@ def _steps(trials: Trials, lines: Lines) -> tuple[list[Verdict], dict[str, str]]
 def _whole(trials: Trials) -> tuple[list[Verdict], dict[str, str]]:
     with limited():
         trial = trials.run("whole", processes=1, kill=False)
-    if trial.result.exit_code in (result.INTERRUPTED, result.REFUSED):
+    if trial.result.exit_code in (ExitCode.INTERRUPTED, ExitCode.REFUSED):
         raise _NoVerdict(trial)
     verdict, remarks = examine_whole(trial)
     return [verdict, Verdict()], remarks

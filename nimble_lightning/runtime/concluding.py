@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import result
@@ -42,12 +43,12 @@ def concluded(
         return ended
     if outcome.cause in ("stopped", "preempted"):
         reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
-        return stopped(job, record, reason, result.TERMINATED)
+        return stopped(job, record, reason, ExitCode.TERMINATED)
     record.update(status="failed", message=outcome.reason, ended=time.time())
     refused = outcome.cause == "config"
     message = f"error: {outcome.reason}" if refused else f"failed: {told(outcome)}"
     ended = Result.of(job.folder.path, record.content, message + (f" ({why_not})" if why_not else ""))
-    ended.exit_code = result.REFUSED if refused else result.FAILED
+    ended.exit_code = ExitCode.REFUSED if refused else ExitCode.FAILED
     return ended
 
 

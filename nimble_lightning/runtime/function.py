@@ -18,13 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.start import start
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime.blocks import complete_blocks
 from nimble_lightning.runtime.effects import asked_in
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.result import FAILED, Result
+from nimble_lightning.runtime.result import Result
 
 # Sections that take more than their files list.
 _OPEN = ("params", "lightning", "callbacks", "logger", "validator", "signature")
@@ -72,7 +73,7 @@ def run(
             raise
         record = {"status": "failed", **read_json(job.folder.run)}
         result = Result.of(job.folder.path, record, f"failed: {error}")
-        result.exit_code = FAILED
+        result.exit_code = ExitCode.FAILED
     return result.check() if check else result
 
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.failures import DISK_FULL
 from nimble_lightning.ops.run_files import read_json
-from nimble_lightning.ops.signals import TERMINATED
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.causes import Cause, cause_of, is_consequence
 from nimble_lightning.runtime.heartbeat import Beat
@@ -155,7 +155,7 @@ def _killed(evidence: Evidence, rank: int) -> Outcome:
     if evidence.server_lost:
         return _without_server(rank, step)
     code = evidence.exit_codes.get(rank)
-    if code in (TERMINATED, -signal.SIGTERM):
+    if code in (ExitCode.TERMINATED, -signal.SIGTERM):
         return Outcome("preempted", "stopped by SIGTERM from outside", rank, step)
     if code == DISK_FULL:
         return Outcome("transient", "the disk is full: No space left on device (ENOSPC)", rank, step)
@@ -178,7 +178,7 @@ def _without_server(rank: int | None, step: int | None) -> Outcome:
 def _stopped(error: dict[str, Any]) -> Outcome:
     if error["type"] == "OutOfTime":
         return Outcome("stopped", error["message"], error["rank"], error["step"])
-    if "SIGTERMException" in error["bases"] or error["message"] == str(TERMINATED):
+    if "SIGTERMException" in error["bases"] or error["message"] == str(ExitCode.TERMINATED):
         return Outcome("preempted", "stopped by SIGTERM from outside", error["rank"], error["step"])
     return Outcome(
         "deterministic",

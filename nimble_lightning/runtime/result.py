@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nimble_lightning.errors import RunError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.figures import not_finite
 from nimble_lightning.run_folder import RunFolder
 
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
-
-FINISHED, FAILED, REFUSED, CRITERIA_NOT_MET, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 # The last entry of show/index.json until all results are in it.
 NOT_SHOWN = "predict_and_show did not come to its end"
@@ -45,7 +44,7 @@ class Result:
     folder: Path
     best_checkpoint: Path | None = None
     message: str = ""
-    exit_code: int = FINISHED
+    exit_code: int = ExitCode.FINISHED
     attempts: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     verdict: dict[str, Any] = field(default_factory=lambda: dict(NOT_JUDGED))
@@ -69,7 +68,7 @@ class Result:
             best=record.get("best") or {},
             best_checkpoint=Path(best) if best else None,
             message=message,
-            exit_code=CRITERIA_NOT_MET if verdict["passed"] is False else FINISHED,
+            exit_code=ExitCode.CRITERIA_NOT_MET if verdict["passed"] is False else ExitCode.FINISHED,
             attempts=attempts,
             verdict=verdict,
             seconds=sum(max(0.0, a.get("end", a["start"]) - a["start"]) for a in attempts),
@@ -94,7 +93,7 @@ class Result:
         """
         if self.status not in ("failed", "stopped"):
             return self
-        if self.exit_code == INTERRUPTED:
+        if self.exit_code == ExitCode.INTERRUPTED:
             raise KeyboardInterrupt(self.message)
         raise RunError(f"{self.message}  {self.folder}", self)
 

@@ -17,11 +17,11 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.arguments import Parser
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.retried import NOTES, RUN
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime.job import new_run_id
 from nimble_lightning.runtime.outcome import Evidence, Outcome, judge
-from nimble_lightning.runtime.result import INTERRUPTED, REFUSED, TERMINATED
 from nimble_lightning.runtime.retrying import Policy
 
 # How long a script may take to commit and end when asked to, and what it left running to end after it.
@@ -62,7 +62,7 @@ class Retry:
         while True:
             code = self._attempt()
             if self._asked:
-                return INTERRUPTED if self._asked[0] == signal.SIGINT else TERMINATED
+                return ExitCode.INTERRUPTED if self._asked[0] == signal.SIGINT else ExitCode.TERMINATED
             outcome = self._judge(code)
             decision = self._policy.decide(outcome, self._committed())
             if decision.wait is None:
@@ -125,7 +125,7 @@ class Retry:
 
     def _judge(self, code: int) -> Outcome:
         errors = [read_json(path) for path in self._notes.glob("error.*.json")]
-        if code == REFUSED and not errors:
+        if code == ExitCode.REFUSED and not errors:
             # By convention: the command line of the script was wrong.
             return Outcome(
                 "config", "the command ended with code 2, which says that it was asked for something wrong"

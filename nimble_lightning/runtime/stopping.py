@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard
-from nimble_lightning.runtime import result
 from nimble_lightning.runtime.causes import Cause
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.slurm import allocation
@@ -42,7 +42,7 @@ class Stop:
         }
         self._signals: list[signal.Signals] = []
         self._since: float | None = None
-        self._code = result.TERMINATED
+        self._code: int = ExitCode.TERMINATED
         self.reason = ""
         self.comes_back = False
 
@@ -65,7 +65,7 @@ class Stop:
             self._since = time.monotonic()
         return bool(self.reason)
 
-    def ask(self, reason: str, exit_code: int = result.TERMINATED) -> None:
+    def ask(self, reason: str, exit_code: int = ExitCode.TERMINATED) -> None:
         """Ask for an end for another reason; the first one counts."""
         if not self.wanted():
             self.reason, self._code = reason, exit_code
@@ -95,4 +95,4 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        return result.INTERRUPTED if self._signals[:1] == [signal.SIGINT] else self._code
+        return ExitCode.INTERRUPTED if self._signals[:1] == [signal.SIGINT] else self._code

@@ -15,9 +15,10 @@ import torch.distributed.launcher.api  # noqa: F401
 import nimble_lightning.report.building
 import nimble_lightning.runtime.supervisor  # noqa: F401
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.run_folder import SWEEP_LOCK
-from nimble_lightning.runtime import devices, result
+from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, shares, speaking
 
@@ -84,7 +85,7 @@ class Sweep:
         """What the command ends with if it was asked to stop."""
         if not self._signals:
             return None
-        return result.INTERRUPTED if self._signals[0] == signal.SIGINT else result.TERMINATED
+        return ExitCode.INTERRUPTED if self._signals[0] == signal.SIGINT else ExitCode.TERMINATED
 
     def run(self, jobs: Iterator[Job]) -> dict[int, Any]:
         """The answer of every member that was started, by its number.

@@ -84,7 +84,7 @@ def test_callbacks_know_neither_each_other_nor_hydra_nor_the_runtime(path: Path)
 
 
 LOWEST: dict[str, set[str]] = {
-    "ops": {"ops", "run_folder", "errors"},
+    "ops": {"ops", "run_folder", "settings", "errors"},
     "run_folder": {"errors"},
     "trainer": set(),
     "errors": set(),

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runtime.checking.trial import Trial
 from nimble_lightning.runtime.checking.verdict import Verdict, failure
-from nimble_lightning.runtime.result import TERMINATED
 
 # With the start of the first worker in it.
 SECONDS = 20.0
@@ -34,7 +34,7 @@ def limited() -> Iterator[None]:
 def examine_whole(trial: Trial) -> tuple[Verdict, dict[str, str]]:
     """What one run of it, or the beginning of one, says; and a remark for each method."""
     verdict, status = Verdict(), trial.result.status
-    stopped = status == "stopped" and trial.result.exit_code == TERMINATED
+    stopped = status == "stopped" and trial.result.exit_code == ExitCode.TERMINATED
     remark = f"no error in {SECONDS:.0f} s; not waited for" if stopped else "trains by itself, once"
     if status != "finished" and not stopped:
         method, sentence = failure(trial)

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import asked, obeyed
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime import agreement, result
+from nimble_lightning.runtime import agreement
 from nimble_lightning.runtime.foreign.meeting import Meeting, Over
 from nimble_lightning.runtime.foreign.ranks import Alone, Ranks
 from nimble_lightning.runtime.heartbeat import Heart, Phase
@@ -117,5 +118,5 @@ def _leave(meeting: Meeting, error: BaseException, *, interrupted: bool) -> None
     elif meeting.is_gone():
         print(f"rank {meeting.ranks.rank}: {Alone.GONE}", file=sys.stderr, flush=True)
     if interrupted:
-        os._exit(result.INTERRUPTED)
+        os._exit(ExitCode.INTERRUPTED)
     leave(error)

@@ -11,9 +11,10 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard, obeyed
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime import agreement, concluding, ending, entering, notifying, result, resuming
+from nimble_lightning.runtime import agreement, concluding, ending, entering, notifying, resuming
 from nimble_lightning.runtime.abandoned import Abandoned, abandoned
 from nimble_lightning.runtime.foreign.following import asked_of, placed, train_here
 from nimble_lightning.runtime.foreign.meeting import LEAVE_SECONDS, Meeting
@@ -77,7 +78,7 @@ def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool)
     record.end(outcome, committed if outcome.step is None else outcome.step)
     _clear_away(job.folder, len(record.attempts))
     if interrupted and outcome.cause != "finished":
-        ended = concluding.stopped(job, record, "stopped by SIGINT", result.INTERRUPTED)
+        ended = concluding.stopped(job, record, "stopped by SIGINT", ExitCode.INTERRUPTED)
     else:
         ended = concluding.concluded(job, record, outcome)
     if ended.status == "failed" and starts_left() > 0:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.heartbeat import Beat
@@ -13,7 +14,7 @@ from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes.findings import in_words
 from nimble_lightning.runtime.nodes.talk import OutOfTouch
 from nimble_lightning.runtime.nodes.together import Together
-from nimble_lightning.runtime.result import INTERRUPTED, Result
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.tending import Tending
 
 
@@ -54,7 +55,7 @@ class Following:
             self._job, orders["attempt"], self._workers, orders["resume_from"], self._together.meeting
         )
         self._tending.until_it_ends(attempt, self._look)
-        interrupted = self._stop.wanted() and self._stop.exit_code == INTERRUPTED
+        interrupted = self._stop.wanted() and self._stop.exit_code == ExitCode.INTERRUPTED
         self._talk.tell("end", {**in_words(attempt.evidence()), "interrupted": interrupted})
         if self._stop.wanted():
             # Nobody has to wait until this machine has heard what follows.

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.meeting import Meeting
@@ -17,7 +18,7 @@ from nimble_lightning.runtime.nodes.findings import of_lost, of_words, together
 from nimble_lightning.runtime.nodes.talk import LOOK_SECONDS, OutOfTouch, Talk
 from nimble_lightning.runtime.nodes.together import Gathering, Together
 from nimble_lightning.runtime.outcome import Evidence, Outcome
-from nimble_lightning.runtime.result import FAILED, Result
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stopping import Stop
 
 # Whether further machines wait is looked up this often.
@@ -61,7 +62,7 @@ class Leading:
         try:
             now, self._first = self._first or self._come(stop), None
         except NimbleError as error:
-            stop.ask(str(error), FAILED)
+            stop.ask(str(error), ExitCode.FAILED)
             now = None
         if now is None:
             return None

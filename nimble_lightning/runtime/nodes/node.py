@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.runtime import devices, forkserver, rerun, result, signing
+from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.exit_codes import ExitCode
+from nimble_lightning.runtime import devices, forkserver, rerun, signing
 from nimble_lightning.runtime.concluding import Judge
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes import addresses
@@ -72,7 +73,7 @@ class Node:
         try:
             ended = supervise(self._job, others, self._judge)
         except NimbleError as error:
-            code = result.REFUSED if isinstance(error, RequestError) else result.FAILED
+            code = ExitCode.of(error)
             others.part(Result.ahead(self._job.folder.path, str(error), code))
             raise
         others.part(ended)

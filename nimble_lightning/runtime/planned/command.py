@@ -7,7 +7,7 @@ import warnings
 
 from omegaconf import DictConfig
 
-from nimble_lightning.runtime import result
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.planned.numbers import as_json
 from nimble_lightning.runtime.planned.planner import Planner
@@ -32,4 +32,4 @@ def plan(config: DictConfig, trainer: str, asked: Asked) -> int:
         with prepared(settings, machine) as ready:
             answer = Planner(ready, settings, machine).answer()
     print(json.dumps(as_json(answer)) if asked.json else render(answer))
-    return result.FINISHED if answer.chosen else result.FAILED
+    return ExitCode.FINISHED if answer.chosen else ExitCode.FAILED

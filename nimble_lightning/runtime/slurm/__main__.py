@@ -8,8 +8,9 @@ import socket
 import sys
 
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.result import FAILED, REFUSED, TERMINATED, Result
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import allocation, submitting
 
 # What kills a supervisor is nothing that the run did; what kills each of so many is.
@@ -20,7 +21,7 @@ def main(folder: str) -> int:
     """Run the job in a folder, and have it queued again if it was taken off its nodes."""
     os.environ[allocation.OURS] = "1"
     # Before the run listens there is nothing to commit, and afterwards nothing that may be cut short.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(ExitCode.TERMINATED))
     over, again = True, False
     try:
         result = _run(folder)
@@ -28,9 +29,9 @@ def main(folder: str) -> int:
         # Of several nodes one may have left before the run was over.
         over = bool(result.attempts)
     except SystemExit:
-        code, message, again = TERMINATED, "stopped before it began", allocation.comes_back()
+        code, message, again = ExitCode.TERMINATED, "stopped before it began", allocation.comes_back()
     except NimbleError as error:
-        code, message = REFUSED if isinstance(error, RequestError) else FAILED, str(error)
+        code, message = ExitCode.of(error), str(error)
     print(message, file=sys.stderr if code else sys.stdout, flush=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if again:

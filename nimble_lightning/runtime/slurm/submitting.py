@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json, write_json, write_text
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import asked_validator, rerun
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
-from nimble_lightning.runtime.result import FAILED, TERMINATED, Result
+from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import allocation, commands
 from nimble_lightning.runtime.slurm.script import batch_script
 
@@ -106,7 +107,7 @@ def lost(job: Job) -> Result:
     stopped = record.get("status") in ("stopped", None)
     message = f"ended by Slurm{'' if record else ' before it began'}; its last words are in {job.folder.said}"
     result = Result.of(job.folder.path, {**record, "status": "stopped" if stopped else "failed"}, message)
-    result.exit_code = TERMINATED if stopped else FAILED
+    result.exit_code = ExitCode.TERMINATED if stopped else ExitCode.FAILED
     return result
 
 

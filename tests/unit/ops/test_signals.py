@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from nimble_lightning.ops.signals import TERMINATED, Asked, heard
+from nimble_lightning.ops.exit_codes import ExitCode
+from nimble_lightning.ops.signals import Asked, heard
 
 
 @pytest.fixture
@@ -49,12 +50,12 @@ def test_afterwards_the_handlers_are_those_from_before(asked: Asked) -> None:
 
 def test_a_supervised_process_ends_at_once_before_and_after_listening(asked: Asked) -> None:
     asked.obey()
-    with pytest.raises(SystemExit, match=str(TERMINATED)):
+    with pytest.raises(SystemExit, match=str(ExitCode.TERMINATED)):
         send(signal.SIGTERM)
     asked.listen()
     send(signal.SIGTERM)
     asked.release()
-    with pytest.raises(SystemExit, match=str(TERMINATED)):
+    with pytest.raises(SystemExit, match=str(ExitCode.TERMINATED)):
         send(signal.SIGTERM)
 
 
