@@ -22,6 +22,7 @@ LIGHT = (
     "nimble_lightning.runtime.effects",
     "nimble_lightning.runtime.forkserver",
     "nimble_lightning.runtime.foreign.ranks",
+    "nimble_lightning.run_folder",
     "nimble_lightning.settings",
 )
 # Imported inside functions themselves, by whoever needs them.
