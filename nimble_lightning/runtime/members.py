@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,8 +16,8 @@ from typing import Any
 
 from nimble_lightning.run_folder import LOG
 from nimble_lightning.runtime import forkserver, seat
+from nimble_lightning.runtime.parent import signal_when_orphaned
 
-_PR_SET_PDEATHSIG = 1
 _ASKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -145,8 +144,7 @@ def _be(work: Callable[[], Any], folder: Path, parent: int, line: Connection) ->
     code = 1
     try:
         os.setpgid(0, 0)
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        signal_when_orphaned(signal.SIGTERM)
         if os.getppid() != parent:
             # The command ended before the kernel was asked to tell of it.
             return

@@ -6,6 +6,7 @@ import ctypes
 import os
 import resource
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -14,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.5
 # What is left when a worker has ended is asked to end, and ended when it has not after so long.
 _GRACE_SECONDS = 1.0
@@ -38,12 +39,12 @@ def under_parent(work: Callable[[], None], supervisor: int) -> int:
         supervisor: The process that started the run.
     """
     server, here = os.getppid(), os.getpid()
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
-    _prctl(PR_SET_PDEATHSIG, _ORPHANED)
+    signal_when_orphaned(_ORPHANED)
     child = os.fork()
     if child == 0:
-        _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal_when_orphaned(signal.SIGKILL)
         if os.getppid() != here:
             os._exit(1)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
@@ -60,10 +61,16 @@ def under_parent(work: Callable[[], None], supervisor: int) -> int:
 
 def die_with(supervisor: int) -> None:
     """From here on this process ends when it is told to, and soon after the supervisor."""
-    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal_when_orphaned(signal.SIGKILL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
     threading.Thread(target=_watch, args=(supervisor,), name="nimble-parent", daemon=True).start()
+
+
+def signal_when_orphaned(number: int) -> None:
+    """Have the kernel send this process a signal when its parent ends; only Linux can."""
+    if sys.platform == "linux":
+        _prctl(_PR_SET_PDEATHSIG, number)
 
 
 def _watch(supervisor: int) -> None:

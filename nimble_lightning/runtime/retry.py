@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import signal
 import subprocess
@@ -22,11 +21,11 @@ from nimble_lightning.ops.retried import NOTES, RUN
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime.job import new_run_id
 from nimble_lightning.runtime.outcome import Evidence, Outcome, judge
+from nimble_lightning.runtime.parent import signal_when_orphaned
 from nimble_lightning.runtime.retrying import Policy
 
 # How long a script may take to commit and end when asked to, and what it left running to end after it.
 STOP_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
 _USAGE = "[--max-retries N] [--run-id NAME] -- CMD ..."
 
 
@@ -189,8 +188,7 @@ def _end_group(group: int) -> None:
 
 def _end_with_us() -> None:
     """In the child, before it becomes the command: when we are gone, it is asked to commit and end."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    signal_when_orphaned(signal.SIGTERM)
 
 
 def _say(text: str) -> None:
