@@ -10,6 +10,7 @@ import lightning as L
 
 from nimble_lightning.callbacks._books import Books
 from nimble_lightning.callbacks._place import tell
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.ops.usage.figures import value_of
 from nimble_lightning.ops.usage.terms import Budget
@@ -66,7 +67,7 @@ class Spending:
         if over and self._over is None:
             self._over = over
             log.warning("%s: the run commits and ends", over)
-            tell(self._trainer, "budget", reason=over)
+            tell(self._trainer, EventKind.BUDGET, reason=over)
         if over and asked.heard:
             asked.why, asked.stop = over, True
 

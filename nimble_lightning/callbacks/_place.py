@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import lightning as L
 
 from nimble_lightning.ops import events
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.retried import RUN
 from nimble_lightning.run_folder import JOB
 
@@ -40,7 +41,7 @@ def in_run_folder(trainer: L.Trainer) -> bool:
     return _is_run_folder(Path(trainer.default_root_dir).absolute())
 
 
-def tell(trainer: L.Trainer, kind: str, **facts: Any) -> None:
+def tell(trainer: L.Trainer, kind: EventKind, **facts: Any) -> None:
     """Add an event to the outbox, from the first rank alone; a disk that is full does not matter to the run.
 
     In a project where no callback has asked for a place nobody reads an outbox, and nothing is written.

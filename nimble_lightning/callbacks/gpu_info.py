@@ -17,6 +17,7 @@ from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.callbacks._place import place, tell
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import events
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.gpu import Gpu, devices_in_use
 from nimble_lightning.ops.gpu.alarms import Alarm
 from nimble_lightning.ops.gpu.brief import brief
@@ -185,11 +186,11 @@ class GPUInfo(L.Callback):
 def _tell(trainer: L.Trainer, folder: Path, alarm: Alarm) -> None:
     facts = {"alarm": alarm.name, "text": alarm.text, "device": alarm.device}
     if trainer.is_global_zero:
-        tell(trainer, "alarm", **facts)
+        tell(trainer, EventKind.ALARM, **facts)
         return
     # Only this rank knows of its device, and a message through the first one would need a collective.
     with contextlib.suppress(OSError):
-        events.append(folder, "alarm", step=trainer.global_step, rank=trainer.global_rank, **facts)
+        events.append(folder, EventKind.ALARM, step=trainer.global_step, rank=trainer.global_rank, **facts)
 
 
 def _attempt(folder: Path) -> int | None:

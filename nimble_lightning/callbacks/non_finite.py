@@ -22,6 +22,7 @@ from nimble_lightning.callbacks._place import tell
 from nimble_lightning.callbacks._snapshot import Snapshot
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import norms
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.shards import held
 from nimble_lightning.ranks import everyones
 
@@ -197,7 +198,7 @@ class NonFinite(L.Callback):
             self.passed_over,
             self.budget,
         )
-        kind = "non_finite" if self._snapshot is None else "rollback"
+        kind = EventKind.NON_FINITE if self._snapshot is None else EventKind.ROLLBACK
         tell(trainer, kind, reason=f"{problem}: {what}", count=self.passed_over, budget=self.budget)
         if self._snapshot is not None:
             self._snapshot.restore()

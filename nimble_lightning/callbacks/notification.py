@@ -18,6 +18,7 @@ from typing_extensions import override
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.callbacks._place import in_run_folder, place, tell
 from nimble_lightning.ops import addresses
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.milestones import Milestones
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
@@ -108,7 +109,7 @@ class Notification(L.Callback):
         self._best = _best_of(trainer, self._best)
         self._milestones.begin(trainer.global_step, self._total, time.monotonic())
         if self._alone:
-            self._tell(trainer, "started", resumed=trainer.global_step > 0)
+            self._tell(trainer, EventKind.STARTED, resumed=trainer.global_step > 0)
 
     @override
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -134,14 +135,14 @@ class Notification(L.Callback):
         self._tell_best(trainer)
         reached = self._milestones.at_epoch_end(trainer.current_epoch + 1, trainer.max_epochs)
         if reached is not None:
-            self._tell(trainer, "milestone", milestone=reached)
+            self._tell(trainer, EventKind.MILESTONE, milestone=reached)
 
     @override
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._tells:
             self._tell_best(trainer)
         if self._alone:
-            self._tell(trainer, "finished", seconds=time.time() - self._began[0])
+            self._tell(trainer, EventKind.FINISHED, seconds=time.time() - self._began[0])
 
     @override
     def on_exception(
@@ -153,7 +154,7 @@ class Notification(L.Callback):
         trace = "".join(traceback.format_exception(exception)).rstrip().splitlines()[-_TRACE_LINES:]
         self._tell(
             trainer,
-            "stopped" if stopped else "failed",
+            EventKind.STOPPED if stopped else EventKind.FAILED,
             cause=type(exception).__name__,
             reason=cut(f"{type(exception).__name__}: {exception}"),
             rank=trainer.global_rank,
@@ -184,7 +185,7 @@ class Notification(L.Callback):
         self._tell_best(trainer)
         reached = self._milestones.at_step(step, self._total, time.monotonic())
         if reached is not None:
-            self._tell(trainer, "milestone", milestone=reached)
+            self._tell(trainer, EventKind.MILESTONE, milestone=reached)
         # Never later than the step itself, though it may take several batches.
         self._look_at = batch_idx + self._milestones.steps_to_next(step, self._total)
 
@@ -192,13 +193,13 @@ class Notification(L.Callback):
         best = _best_of(trainer, self._best)
         if best is not None and best != self._best:
             self._best = best
-            self._tell(trainer, "best", monitor=best[0])
+            self._tell(trainer, EventKind.BEST, monitor=best[0])
 
-    def _tell(self, trainer: L.Trainer, kind: str, **facts: Any) -> None:
+    def _tell(self, trainer: L.Trainer, kind: EventKind, **facts: Any) -> None:
         (began, first), step, now = self._began, trainer.global_step, time.time()
         if self._best is not None:
             facts = {"monitor": self._best[0], "best": self._best[1], **facts}
-        if self._total is not None and step > first and kind in ("best", "milestone"):
+        if self._total is not None and step > first and kind in (EventKind.BEST, EventKind.MILESTONE):
             facts["eta_seconds"] = (now - began) / (step - first) * max(self._total - step, 0)
         if began:
             facts.setdefault("seconds", now - began)

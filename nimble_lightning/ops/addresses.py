@@ -10,26 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import secrets, services
+from nimble_lightning.ops.events import EventKind
 
 if TYPE_CHECKING:
     import apprise
 
-KINDS = (
-    "started",
-    "finished",
-    "failed",
-    "stopped",
-    "retrying",
-    "preempted",
-    "hung",
-    "non_finite",
-    "rollback",
-    "best",
-    "milestone",
-    "alarm",
-    "budget",
-    "sweep_finished",
-)
 Entry = str | Mapping[str, Any]
 Events = Sequence[str] | Mapping[str, Sequence[str]] | None
 
@@ -124,17 +109,17 @@ def _kinds_for(tags: set[str], own: Sequence[str] | None, events: Events) -> fro
         return frozenset(own)
     if isinstance(events, Mapping):
         chosen = [kind for tag in tags for kind in events.get(tag, ())]
-        return frozenset(chosen) if tags & set(events) else frozenset(events.get("all", KINDS))
-    named = tags & set(KINDS)
-    return frozenset(named or (KINDS if events is None else events))
+        return frozenset(chosen) if tags & set(events) else frozenset(events.get("all", EventKind))
+    named = tags & set(EventKind)
+    return frozenset(named or (EventKind if events is None else events))
 
 
 def _check_kinds(events: Events) -> None:
     groups = events.values() if isinstance(events, Mapping) else [events or ()]
     for kind in (str(kind) for group in groups for kind in group):
-        if kind not in KINDS:
-            near = get_close_matches(kind, KINDS, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(KINDS)}."
+        if EventKind.named(kind) is None:
+            near = get_close_matches(kind, list(EventKind), 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(EventKind)}."
             raise RequestError(f"There is no event {kind!r} to be told of; {hint}")
 
 

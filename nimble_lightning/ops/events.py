@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,61 @@ from nimble_lightning.ops.secrets import redacted
 from nimble_lightning.run_folder import EVENTS
 
 
+class EventKind(StrEnum):
+    """The kinds of event that people can be told of, and all that is known of each: a new one is a line.
+
+    Attributes:
+        words: What happened to the run, in the title of a message.
+        is_good: Whether services show it as a success or as a failure; None as neither.
+        mark: What it is called on the charts of the page; "" for one that has no mark there.
+        tone: The colour of that mark: "warn" or "bad".
+    """
+
+    STARTED = "started", "started"
+    FINISHED = "finished", "finished", True
+    FAILED = "failed", "failed", False
+    STOPPED = "stopped", "was stopped"
+    RETRYING = "retrying", "tries again"
+    PREEMPTED = "preempted", "was preempted and goes on"
+    HUNG = "hung", "hung and was started again", False
+    NON_FINITE = "non_finite", "met a gradient that is no number", None, "a step with no finite number", "bad"
+    ROLLBACK = "rollback", "rolled back", None, "went back to the last save", "warn"
+    BEST = "best", "has a new best"
+    MILESTONE = "milestone", "goes on"
+    ALARM = "alarm", "raised an alarm", False, "alarm", "warn"
+    BUDGET = "budget", "spent its budget", None, "budget used up", "warn"
+    SWEEP_FINISHED = "sweep_finished", "finished its sweep"
+
+    words: str
+    is_good: bool | None
+    mark: str
+    tone: str
+
+    def __new__(
+        cls, name: str, words: str, is_good: bool | None = None, mark: str = "", tone: str = ""
+    ) -> EventKind:
+        """A kind by its name in files and settings."""
+        kind = str.__new__(cls, name)
+        kind._value_ = name
+        kind.words, kind.is_good, kind.mark, kind.tone = words, is_good, mark, tone
+        return kind
+
+    @classmethod
+    def named(cls, name: str) -> EventKind | None:
+        """The kind of a name read from a file, which may come from anybody."""
+        return next((kind for kind in cls if kind == name), None)
+
+
+# The last of a run.
+ENDS = (EventKind.FINISHED, EventKind.FAILED, EventKind.STOPPED)
+
+
 @dataclass(frozen=True)
 class Event:
     """One thing that happened.
 
     Attributes:
-        kind: started, finished, failed, stopped, retrying, preempted, hung, non_finite, rollback, best,
-            milestone, alarm, budget or sweep_finished.
+        kind: The name of an `EventKind`; from another version of this package it may be another.
         facts: What is known about it; plain JSON values.
         id: Tells it from every other event, so that it can be delivered once.
         time: Seconds since the epoch.
@@ -34,7 +83,7 @@ class Event:
     time: float = field(default_factory=time.time)
 
 
-def append(folder: Path, kind: str, **facts: Any) -> Event:
+def append(folder: Path, kind: EventKind, **facts: Any) -> Event:
     """Add an event to the outbox of a folder; one write, so lines of several processes never mix.
 
     Raises:

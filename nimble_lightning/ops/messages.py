@@ -11,29 +11,15 @@ from typing import TYPE_CHECKING, Any
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import run_facts, secrets, texts
 from nimble_lightning.ops.delivery import Batch, Numbered, numbers
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.progress_line import duration
 from nimble_lightning.run_folder import RECORD
 
 if TYPE_CHECKING:
     import jinja2
 
-WORDS = {
-    "started": "started",
-    "finished": "finished",
-    "failed": "failed",
-    "stopped": "was stopped",
-    "retrying": "tries again",
-    "preempted": "was preempted and goes on",
-    "hung": "hung and was started again",
-    "non_finite": "met a gradient that is no number",
-    "rollback": "rolled back",
-    "best": "has a new best",
-    "milestone": "goes on",
-    "alarm": "raised an alarm",
-    "budget": "spent its budget",
-    "sweep_finished": "finished its sweep",
-}
-_ENDS = ("finished", "failed", "stopped")
+_WITH_LOG = (EventKind.FAILED, EventKind.HUNG, EventKind.RETRYING)
+_WITH_COMMAND = (EventKind.FAILED, EventKind.STOPPED)
 # Of many events in one message so many are spelt out; the numbers at its end stand for all of them.
 _MOST_LINES = 12
 _MOST_TITLE = 300
@@ -78,7 +64,8 @@ class Writer:
         title = self._render([f"{batch.kind}.title.j2", "title.j2"], context)
         body = self._render([f"{batch.kind}.{kind}.j2", f"message.{kind}.j2"], context)
         redact = secrets.Redactor()
-        good = {"finished": True, "failed": False, "hung": False, "alarm": False}.get(batch.kind)
+        kind_of_event = EventKind.named(batch.kind)
+        good = None if kind_of_event is None else kind_of_event.is_good
         title, body = (redact(texts.printable(text)) for text in (" ".join(title.split()), body.strip()))
         return Message(texts.cut(title, _MOST_TITLE), texts.cut(body), good)
 
@@ -98,16 +85,17 @@ def context_of(folder: Path, batch: Batch, *, bare: bool = False) -> dict[str, A
     """What templates can speak of; `bare` without what the folder tells."""
     last = batch.events[-1].event
     facts = last.facts
+    kind = EventKind.named(last.kind)
     run = {} if bare else run_facts.read(folder, RECORD)
     logged, logged_step = ({}, None) if bare else run_facts.last_metrics(folder)
     metrics = {**logged, **(run.get("metrics") or {}), **(facts.get("metrics") or {})}
     step = facts.get("step", logged_step)
     several = len(batch.events) > 1
-    failed = last.kind in ("failed", "hung", "retrying") and not several
+    failed = last.kind in _WITH_LOG and not several
     metric = _metric(metrics, facts)
     return {
         "kind": last.kind,
-        "words": WORDS.get(last.kind, last.kind),
+        "words": last.kind if kind is None else kind.words,
         "count": len(batch.events),
         "facts": facts,
         "name": facts.get("name") or folder.parent.name or folder.name,
@@ -120,7 +108,7 @@ def context_of(folder: Path, batch: Batch, *, bare: bool = False) -> dict[str, A
         "reason": "" if several else _reason(facts),
         "rows": list(_rows(folder, facts, run, metric, step, last.time)),
         "log": (facts.get("trace") or run_facts.last_words(folder)) if failed else "",
-        "command": facts.get("command") if last.kind in ("failed", "stopped") else None,
+        "command": facts.get("command") if last.kind in _WITH_COMMAND else None,
         "numbers": numbers(batch.events),
     }
 

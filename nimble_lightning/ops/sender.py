@@ -23,6 +23,7 @@ from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops import events, one_delivery, secrets
 from nimble_lightning.ops.addresses import Address, find
 from nimble_lightning.ops.delivery import COALESCE_SECONDS, Lane
+from nimble_lightning.ops.events import ENDS, EventKind
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.outbox import Delivered, Tail
 from nimble_lightning.ops.outbox_lock import OutboxLock
@@ -31,8 +32,6 @@ from nimble_lightning.run_folder import OUTBOX
 LOG = "sender.log"
 LOOK_SECONDS = 0.25
 LINGER_SECONDS = 300.0
-_OPENING = ("started",)
-_CLOSING = ("finished", "failed", "stopped")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Sender:
         with contextlib.suppress(OSError):
             events.append(
                 self.folder,
-                "failed",
+                EventKind.FAILED,
                 cause="killed",
                 reason="the process of the run ended without a word: killed, or the machine went down",
                 command=self.settings.resume,
@@ -129,7 +128,7 @@ class Sender:
     def _read(self) -> None:
         for numbered in self._tail.read():
             kind = numbered.event.kind
-            self._goes_on = kind in _OPENING or (self._goes_on and kind not in _CLOSING)
+            self._goes_on = kind == EventKind.STARTED or (self._goes_on and kind not in ENDS)
             for address in self.addresses:
                 if kind in address.kinds and not self._delivered.has(address.key, numbered.event):
                     self.lanes[address.key].add(numbered)
@@ -149,7 +148,7 @@ class Sender:
                 self.say(f"{attempt.address.label}: answers again")
             self._delivered.remember(key, attempt.batch)
             lane.succeeded(attempt.batch, now)
-            if self.settings.pictures and attempt.batch.kind == "finished":
+            if self.settings.pictures and attempt.batch.kind == EventKind.FINISHED:
                 one_delivery.start_pictures(self.folder, attempt.address)
             return
         lane.failed(now)

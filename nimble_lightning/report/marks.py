@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nimble_lightning.ops.events import Event
+from nimble_lightning.ops.events import Event, EventKind
 from nimble_lightning.report import words
 from nimble_lightning.report.charts.plot import Mark
 
 MOST = 60
-
-_WORDS = {
-    "rollback": "went back to the last save",
-    "non_finite": "a step with no finite number",
-    "alarm": "alarm",
-    "budget": "budget used up",
-}
-_CLASSES = {"rollback": "warn", "non_finite": "bad", "alarm": "warn", "budget": "warn"}
 
 
 def of_steps(attempts: Sequence[Mapping[str, Any]], happened: Sequence[Event]) -> list[Mark]:
@@ -29,8 +21,9 @@ def of_steps(attempts: Sequence[Mapping[str, Any]], happened: Sequence[Event]) -
     ]
     for event in happened:
         step = event.facts.get("step")
-        if event.kind in _WORDS and isinstance(step, int | float):
-            marks.append(Mark(float(step), _CLASSES[event.kind], _told(event, float(step))))
+        kind = EventKind.named(event.kind)
+        if kind and kind.mark and isinstance(step, int | float):
+            marks.append(Mark(float(step), kind.tone, _told(kind, event.facts, float(step))))
     return sorted(marks[-MOST:], key=lambda mark: mark.x)
 
 
@@ -49,6 +42,6 @@ def _restart(before: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
     return f"attempt {attempt.get('number', '')} goes on from step {step}: {why}"
 
 
-def _told(event: Event, step: float) -> str:
-    why = event.facts.get("reason") or event.facts.get("message") or _WORDS[event.kind]
-    return f"{event.kind.replace('_', ' ')} at step {words.number(step)}: {why}"
+def _told(kind: EventKind, facts: Mapping[str, Any], step: float) -> str:
+    why = facts.get("reason") or facts.get("message") or kind.mark
+    return f"{kind.replace('_', ' ')} at step {words.number(step)}: {why}"

@@ -6,11 +6,14 @@ import contextlib
 from typing import Any
 
 from nimble_lightning.ops import events
+from nimble_lightning.ops.events import ENDS, EventKind
 from nimble_lightning.runtime import accounting, refreshing, signing
 from nimble_lightning.runtime.exporting import after_run
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import Result
+
+_ENDED = {str(kind): kind for kind in ENDS}
 
 
 def complete(job: Job, result: Result) -> Result:
@@ -22,7 +25,7 @@ def complete(job: Job, result: Result) -> Result:
     last = result.attempts[-1] if result.attempts else {}
     tell(
         job,
-        "preempted" if result.comes_back else result.status,
+        EventKind.PREEMPTED if result.comes_back else _ENDED[result.status],
         attempt=len(result.attempts),
         message=result.message,
         exit_code=result.exit_code,
@@ -37,7 +40,7 @@ def complete(job: Job, result: Result) -> Result:
     return result
 
 
-def tell(job: Job, kind: str, **facts: Any) -> None:
+def tell(job: Job, kind: EventKind, **facts: Any) -> None:
     """Add an event to the run's outbox. A run does not end because it could not be told about."""
     with contextlib.suppress(OSError):
         events.append(job.folder.path, kind, run=job.run_id, name=str(job.config.get("name")), **facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime import ending, entering, notifying, printing, resuming
 from nimble_lightning.runtime.job import Job
@@ -30,7 +31,7 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
 def _run(job: Job, trainer: Any) -> Result:
     record = Record(job.folder, job.run_id)
     resume_from, step = resuming.find(job, first_of_command=True)
-    ending.tell(job, "started", resumed=bool(record.attempts))
+    ending.tell(job, EventKind.STARTED, resumed=bool(record.attempts))
     attempt = record.begin(resume_from, step, code=job.code)
     try:
         with printing.to_log(job.folder, 0, 0, job.config.get("log") or {}):

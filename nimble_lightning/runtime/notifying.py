@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import addresses, events, secrets
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.sender import Settings
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
@@ -55,7 +56,7 @@ def tell_sweep(folder: Path, config: DictConfig, **facts: object) -> None:
     if not block:
         return
     with contextlib.suppress(OSError, OmegaConfBaseException, RequestError):
-        events.append(folder, "sweep_finished", run=folder.name, **facts)
+        events.append(folder, EventKind.SWEEP_FINISHED, run=folder.name, **facts)
         SenderProcess(folder, settings_of(OmegaConf.to_container(block, resolve=True))).close()  # type: ignore[arg-type]
 
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,13 @@ class Retry:
         for old in self._notes.glob("error.*"):
             old.unlink()
         try:
-            # A group of its own, so that ranks it started can be ended when it is gone itself.
+            # A group of its own, so that ranks it started can be ended when it is gone itself. When we are
+            # gone, it is asked to commit and end.
             process = subprocess.Popen(
-                self._command, env=self._environment, start_new_session=True, preexec_fn=_end_with_us
+                self._command,
+                env=self._environment,
+                start_new_session=True,
+                preexec_fn=partial(signal_when_orphaned, signal.SIGTERM),
             )
         except OSError as error:
             raise RequestError(
@@ -184,11 +189,6 @@ def _step_of(checkpoint: Path) -> int:
 def _end_group(group: int) -> None:
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
-
-
-def _end_with_us() -> None:
-    """In the child, before it becomes the command: when we are gone, it is asked to commit and end."""
-    signal_when_orphaned(signal.SIGTERM)
 
 
 def _say(text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.runtime import (
     concluding,
     devices,
@@ -33,6 +34,9 @@ from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 
 log = logging.getLogger(__name__)
+
+# What people are told of an attempt that ended early; of any other cause, that it is tried again.
+_TOLD_AS = {"hang": EventKind.HUNG, "preempted": EventKind.PREEMPTED}
 
 
 def supervise(job: Job, company: Company | None = None, judge: Judge | None = None) -> Result:
@@ -84,7 +88,7 @@ class Supervisor:
     def _run(self) -> Result:
         with self.stop.listening():
             forkserver.start(str(self.job.config.trainer))
-            self._tell("started", resumed=bool(self.record.attempts))
+            self._tell(EventKind.STARTED, resumed=bool(self.record.attempts))
             with refreshing.meanwhile(self.job):
                 ended = self._attempts()
             seat.leave()
@@ -154,14 +158,14 @@ class Supervisor:
 
     # --- words --------------------------------------------------------------------------------
 
-    def _tell(self, kind: str, **facts: Any) -> None:
+    def _tell(self, kind: EventKind, **facts: Any) -> None:
         ending.tell(self.job, kind, attempt=len(self.record.attempts), **facts)
 
     def _tell_retry(self, decision: Decision) -> None:
         outcome = decision.outcome
         if outcome.cause == "regrouped":
             return
-        kind = {"hang": "hung", "preempted": "preempted"}.get(outcome.cause, "retrying")
+        kind = _TOLD_AS.get(outcome.cause, EventKind.RETRYING)
         self._tell(
             kind,
             cause=outcome.cause,

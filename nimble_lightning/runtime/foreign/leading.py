@@ -11,6 +11,7 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard, obeyed
 from nimble_lightning.run_folder import RunFolder
@@ -58,7 +59,7 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
     record.end_abandoned(left)
     print(_introduction(ranks), flush=True)
     with notifying.telling(job):
-        ending.tell(job, "started", attempt=len(record.attempts), resumed=bool(record.attempts))
+        ending.tell(job, EventKind.STARTED, attempt=len(record.attempts), resumed=bool(record.attempts))
         resume_from, step = resuming.find(job, first_of_command=not starts_before())
         seconds_left = _seconds_left(job, record.spent)
         number = record.begin(resume_from, step, code=job.code)
@@ -83,7 +84,7 @@ def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool)
         ended = concluding.concluded(job, record, outcome)
     if ended.status == "failed" and starts_left() > 0:
         facts = {"cause": outcome.cause, "reason": outcome.reason, "rank": outcome.rank, "step": outcome.step}
-        ending.tell(job, "retrying", attempt=len(record.attempts), **facts)
+        ending.tell(job, EventKind.RETRYING, attempt=len(record.attempts), **facts)
         return ended
     return ending.complete(job, ended)
 

@@ -9,6 +9,7 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import addresses, secrets
+from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.services import VARIABLE
 
 HOOK = "json://localhost:1/Kj3ksWq0"
@@ -46,7 +47,7 @@ def test_a_file_of_apprise_brings_its_tags(tmp_path: Path) -> None:
     events = {"oncall": ["failed", "hung"]}
     oncall, by_kind = addresses.find([file], events)
     assert oncall.kinds == {"failed", "hung"}
-    assert by_kind.kinds == set(addresses.KINDS)
+    assert by_kind.kinds == set(EventKind)
     assert addresses.find([f"secret:{file}"])[1].kinds == {"finished"}
 
 

@@ -12,8 +12,8 @@ import pytest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import secrets
 from nimble_lightning.ops.delivery import Batch, Numbered
-from nimble_lightning.ops.events import Event
-from nimble_lightning.ops.messages import WORDS, Message, Writer
+from nimble_lightning.ops.events import Event, EventKind
+from nimble_lightning.ops.messages import Message, Writer
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_what_the_event_does_not_say_comes_from_the_folder(folder: Path) -> None
     assert "accuracy: 0.4" in write(folder, "alarm", message="the GPU is hot").body
 
 
-@pytest.mark.parametrize("kind", WORDS)
+@pytest.mark.parametrize("kind", EventKind)
 @pytest.mark.parametrize("markdown", [True, False])
 def test_every_kind_has_words_even_in_an_empty_folder(tmp_path: Path, kind: str, markdown: bool) -> None:
     message = write(tmp_path / "a" / "b", kind, markdown)
