@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import run_facts, secrets, texts
 from nimble_lightning.ops.delivery import Batch, Numbered, numbers
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.progress_line import duration
 from nimble_lightning.run_folder import RECORD
@@ -139,7 +140,7 @@ def _rows(
     step: Any,
     now: float,
 ) -> Iterator[tuple[str, str]]:
-    if facts.get("cause") not in (None, "finished"):
+    if facts.get("cause") not in (None, Cause.FINISHED):
         yield "cause", f"{facts['cause']}" + ("" if facts.get("rank") is None else f", rank {facts['rank']}")
     if metric is not None:
         yield metric["name"], metric["now"] + (f" (best {metric['best']})" if metric["best"] else "")

@@ -23,6 +23,7 @@ from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops import events, one_delivery, secrets
 from nimble_lightning.ops.addresses import Address, find
 from nimble_lightning.ops.delivery import COALESCE_SECONDS, Lane
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.events import ENDS, EventKind
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.outbox import Delivered, Tail
@@ -120,7 +121,7 @@ class Sender:
             events.append(
                 self.folder,
                 EventKind.FAILED,
-                cause="killed",
+                cause=Cause.KILLED,
                 reason="the process of the run ended without a word: killed, or the machine went down",
                 command=self.settings.resume,
             )

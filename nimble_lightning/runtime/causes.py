@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Cause = Literal[
-    "finished",
-    "transient",
-    "killed",
-    "host_memory",
-    "device_memory",
-    "hang",
-    "preempted",
-    "regrouped",
-    "nan",
-    "deterministic",
-    "stopped",
-    "config",
-]
+from nimble_lightning.ops.end_causes import Cause
 
 
 class Rule(NamedTuple):
@@ -33,10 +20,10 @@ class Rule(NamedTuple):
 
 
 _RULES = (
-    Rule("config", frozenset({"RequestError", "HydraException", "OmegaConfBaseException"})),
-    Rule("preempted", frozenset({"SIGTERMException"})),
+    Rule(Cause.CONFIG, frozenset({"RequestError", "HydraException", "OmegaConfBaseException"})),
+    Rule(Cause.PREEMPTED, frozenset({"SIGTERMException"})),
     Rule(
-        "device_memory",
+        Cause.DEVICE_MEMORY,
         frozenset({"OutOfMemoryError"}),
         (
             "cuda out of memory",
@@ -46,15 +33,15 @@ _RULES = (
         ),
     ),
     Rule(
-        "host_memory",
+        Cause.HOST_MEMORY,
         frozenset({"MemoryError"}),
         ("defaultcpuallocator", "cannot allocate memory", "unable to mmap", "shared memory", "bus error"),
     ),
-    Rule("nan", frozenset({"FloatingPointError"}), ("returned nan values",)),
+    Rule(Cause.NAN, frozenset({"FloatingPointError"}), ("returned nan values",)),
     # Asked for what is not there, or not for everybody: the network did its part. The forms are those of
     # urllib, requests and httpx.
     Rule(
-        "deterministic",
+        Cause.DETERMINISTIC,
         frozenset({"RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError"}),
         tuple(
             form.format(status)
@@ -64,7 +51,7 @@ _RULES = (
         + ("is not a valid model identifier",),
     ),
     Rule(
-        "transient",
+        Cause.TRANSIENT,
         frozenset(
             {
                 # Of huggingface_hub: neither kept here, nor reached there.
@@ -95,7 +82,7 @@ _RULES = (
     ),
     # Raised by wrong code or a wrong request: the same again would end the same.
     Rule(
-        "deterministic",
+        Cause.DETERMINISTIC,
         frozenset(
             {"TrainerError", "CheckpointError", "SyntaxError", "ImportError", "NameError", "AttributeError"}
             | {"TypeError", "ValueError", "LookupError", "AssertionError", "NotImplementedError"}
@@ -156,7 +143,7 @@ def cause_of(bases: Collection[str], message: str) -> tuple[Cause, bool]:
     """
     text = f"{message.lower()}\n"
     rule = next((rule for rule in _RULES if rule.fits(bases, text)), None)
-    return ("transient", False) if rule is None else (rule.cause, True)
+    return (Cause.TRANSIENT, False) if rule is None else (rule.cause, True)
 
 
 def is_consequence(bases: Collection[str], message: str) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
@@ -31,7 +32,7 @@ def concluded(
         why_not: Why it is not tried again.
         judge: Whose verdict counts instead of the workers'.
     """
-    if outcome.cause == "finished":
+    if outcome.cause is Cause.FINISHED:
         flag = read_json(job.folder.finished)
         record.finish(flag, flag.get("verdict") if judge is None else judge(job))
         ended = Result.finished(job.folder.path, record.content)
@@ -41,11 +42,11 @@ def concluded(
                 ended.message += f". To have it shown: the same command again, with run_id={job.run_id}"
             record.update(message=ended.message)
         return ended
-    if outcome.cause in ("stopped", "preempted"):
+    if outcome.cause in (Cause.STOPPED, Cause.PREEMPTED):
         reason = outcome.reason if outcome.reason.startswith("stopped") else f"stopped: {outcome.reason}"
         return stopped(job, record, reason, ExitCode.TERMINATED)
     record.update(status="failed", message=outcome.reason, ended=time.time())
-    refused = outcome.cause == "config"
+    refused = outcome.cause is Cause.CONFIG
     message = f"error: {outcome.reason}" if refused else f"failed: {told(outcome)}"
     ended = Result.of(job.folder.path, record.content, message + (f" ({why_not})" if why_not else ""))
     ended.exit_code = ExitCode.REFUSED if refused else ExitCode.FAILED

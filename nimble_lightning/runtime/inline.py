@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runtime import ending, entering, notifying, printing, resuming
@@ -38,13 +39,15 @@ def _run(job: Job, trainer: Any) -> Result:
             Training(job, attempt, resume_from=resume_from).run(trainer)
     except BaseException as error:
         record.end(
-            Outcome("transient", f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)),
+            Outcome(
+                Cause.TRANSIENT, f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)
+            ),
             None,
         )
         record.update(status="failed", message=str(error), ended=time.time())
         ending.complete(job, Result.of(job.folder.path, record.content, f"failed: {error}"))
         raise
     flag = read_json(job.folder.finished)
-    record.end(Outcome("finished"), flag["metrics"].get("global_step"))
+    record.end(Outcome(Cause.FINISHED), flag["metrics"].get("global_step"))
     record.finish(flag, flag["verdict"])
     return ending.complete(job, Result.finished(job.folder.path, record.content))

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.failures import DISK_FULL
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime.causes import Cause, cause_of, is_consequence
+from nimble_lightning.runtime.causes import cause_of, is_consequence
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.watchdog import Hang
 
@@ -92,12 +93,14 @@ def judge(evidence: Evidence) -> Outcome:
     if evidence.finished:
         # What came after that is no reason to do it again, but has to be told.
         trouble = evidence.errors or evidence.exit_codes or evidence.hang or evidence.trouble
-        return Outcome("finished", judge(replace(evidence, finished=False)).reason if trouble else "")
+        return Outcome(Cause.FINISHED, judge(replace(evidence, finished=False)).reason if trouble else "")
     if evidence.trouble and evidence.server_lost:
         return _without_server(None, None)
     if evidence.trouble and not evidence.lost:
         return Outcome(
-            "transient", f"the workers could not be started: {evidence.trouble}", fingerprint=evidence.trouble
+            Cause.TRANSIENT,
+            f"the workers could not be started: {evidence.trouble}",
+            fingerprint=evidence.trouble,
         )
     if evidence.hang is not None:
         return _hung(evidence.hang)
@@ -119,7 +122,7 @@ def judge(evidence: Evidence) -> Outcome:
         return _without_server(silent, None)
     if errors:
         return _failed(errors[0])
-    return Outcome("killed", "the workers ended without a word")
+    return Outcome(Cause.KILLED, "the workers ended without a word")
 
 
 def errors_of(folder: RunFolder, attempt: int) -> list[dict[str, Any]]:
@@ -144,44 +147,46 @@ def _follows(error: dict[str, Any]) -> bool:
 
 def _hung(hang: Hang) -> Outcome:
     reason = f"no step for {hang.seconds:.0f} s" + (f"; {hang.where}" if hang.where else "")
-    return Outcome("hang", reason, hang.rank, hang.step, fingerprint="hang")
+    return Outcome(Cause.HANG, reason, hang.rank, hang.step, fingerprint="hang")
 
 
 def _killed(evidence: Evidence, rank: int) -> Outcome:
     beat = evidence.beats.get(rank)
     step = None if beat is None else beat.step
     if rank in evidence.lost:
-        return Outcome("killed", f"the node {evidence.lost[rank]} was lost", rank, step)
+        return Outcome(Cause.KILLED, f"the node {evidence.lost[rank]} was lost", rank, step)
     if evidence.server_lost:
         return _without_server(rank, step)
     code = evidence.exit_codes.get(rank)
     if code in (ExitCode.TERMINATED, -signal.SIGTERM):
-        return Outcome("preempted", "stopped by SIGTERM from outside", rank, step)
+        return Outcome(Cause.PREEMPTED, "stopped by SIGTERM from outside", rank, step)
     if code == DISK_FULL:
-        return Outcome("transient", "the disk is full: No space left on device (ENOSPC)", rank, step)
+        return Outcome(Cause.TRANSIENT, "the disk is full: No space left on device (ENOSPC)", rank, step)
     if code is not None and code >= 0:
         reason = f"the process ended by itself with code {code} and no error"
-        return Outcome("transient", reason, rank, step, fingerprint=reason)
+        return Outcome(Cause.TRANSIENT, reason, rank, step, fingerprint=reason)
     number = None if code is None else -code
     by = "a signal" if number is None else signal.Signals(number).name
     if number in _CRASHES:
-        return Outcome("killed", f"crashed with {by}", rank, step, fingerprint=f"crashed with {by}")
+        return Outcome(Cause.KILLED, f"crashed with {by}", rank, step, fingerprint=f"crashed with {by}")
     if evidence.out_of_memory and number in (None, signal.SIGKILL):
-        return Outcome("host_memory", "killed by the system, which had run out of memory", rank, step)
-    return Outcome("killed", f"killed by {by}", rank, step)
+        return Outcome(Cause.HOST_MEMORY, "killed by the system, which had run out of memory", rank, step)
+    return Outcome(Cause.KILLED, f"killed by {by}", rank, step)
 
 
 def _without_server(rank: int | None, step: int | None) -> Outcome:
-    return Outcome("killed", "the server that workers are forked from was killed", rank, step, counts=False)
+    return Outcome(
+        Cause.KILLED, "the server that workers are forked from was killed", rank, step, counts=False
+    )
 
 
 def _stopped(error: dict[str, Any]) -> Outcome:
     if error["type"] == "OutOfTime":
-        return Outcome("stopped", error["message"], error["rank"], error["step"])
+        return Outcome(Cause.STOPPED, error["message"], error["rank"], error["step"])
     if "SIGTERMException" in error["bases"] or error["message"] == str(ExitCode.TERMINATED):
-        return Outcome("preempted", "stopped by SIGTERM from outside", error["rank"], error["step"])
+        return Outcome(Cause.PREEMPTED, "stopped by SIGTERM from outside", error["rank"], error["step"])
     return Outcome(
-        "deterministic",
+        Cause.DETERMINISTIC,
         f"the program left by itself with code {error['message']}",
         error["rank"],
         error["step"],
@@ -197,5 +202,5 @@ def _failed(error: dict[str, Any]) -> Outcome:
         # Its text is meant for people, with what to type next on its later lines.
         reason = message
     cause, known = cause_of(error["bases"], message)
-    outside = cause == "transient" and (known or _follows(error))
+    outside = cause is Cause.TRANSIENT and (known or _follows(error))
     return Outcome(cause, reason, error["rank"], error["step"], fingerprint="" if outside else reason)

@@ -17,6 +17,7 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.arguments import Parser
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.retried import NOTES, RUN
 from nimble_lightning.ops.run_files import read_json
@@ -132,7 +133,8 @@ class Retry:
         if code == ExitCode.REFUSED and not errors:
             # By convention: the command line of the script was wrong.
             return Outcome(
-                "config", "the command ended with code 2, which says that it was asked for something wrong"
+                Cause.CONFIG,
+                "the command ended with code 2, which says that it was asked for something wrong",
             )
         return judge(Evidence(finished=code == 0, errors=[e for e in errors if e], exit_codes={0: code}))
 

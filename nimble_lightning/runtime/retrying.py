@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nimble_lightning.runtime.causes import Cause
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
 
-# The same again would end the same: the request, the user's wish, a mistake in the code, the numbers.
-_NEVER: frozenset[Cause] = frozenset({"finished", "stopped", "config", "deterministic", "nan"})
 # Attempts in a row that may fail alike without a new commit, when the failure comes from the program.
 _MOST_BARREN = 3
 # So often in a row what does not count is for nothing; a server that always dies is a failure after all.
@@ -62,9 +60,9 @@ class Policy:
 
     def decide(self, outcome: Outcome, committed: int) -> Decision:
         """What to do after an attempt, with the newest committed step."""
-        if outcome.cause in _NEVER:
+        if not outcome.cause.is_retried:
             return Decision(outcome)
-        if outcome.cause == "regrouped":
+        if outcome.cause is Cause.REGROUPED:
             # Nothing failed: further machines came.
             return Decision(outcome, 0.0)
         if not outcome.counts and self._uncounted < _MOST_UNCOUNTED:
@@ -81,7 +79,8 @@ class Policy:
         self._failures.append(failure)
         if again:
             return Decision(
-                replace(outcome, cause="deterministic"), why_not="the same happened before at the same step"
+                replace(outcome, cause=Cause.DETERMINISTIC),
+                why_not="the same happened before at the same step",
             )
         if self.used > self.max_retries:
             return Decision(
@@ -102,5 +101,4 @@ class Policy:
         """At once the first time; then longer and longer, most of all for a network that has to come back."""
         if self.used == 1:
             return 0.0
-        growth = 4.0 if cause == "transient" else 2.0
-        return min(self.most_seconds, growth ** (self.used - 2)) * self.chance.uniform(0.5, 1.5)
+        return min(self.most_seconds, cause.growth ** (self.used - 2)) * self.chance.uniform(0.5, 1.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import read
@@ -47,5 +48,5 @@ def standing(folder: Path) -> Standing:
     ended = attempts[-1 if between else -2] if between or number > 1 else {}
     beat = read(place.heartbeat(number, 0))
     # One without an end had no supervisor left to write it.
-    cause = str(ended.get("cause", "killed")) if ended else ""
+    cause = str(ended.get("cause", Cause.KILLED)) if ended else ""
     return Standing(number, beat.step if beat else None, cause, str(ended.get("reason") or cause), between)

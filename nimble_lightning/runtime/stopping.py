@@ -9,9 +9,9 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard
-from nimble_lightning.runtime.causes import Cause
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.slurm import allocation
 
@@ -91,7 +91,7 @@ class Stop:
 
     @property
     def cause(self) -> Cause:
-        return "preempted" if self.comes_back else "stopped"
+        return Cause.PREEMPTED if self.comes_back else Cause.STOPPED
 
     @property
     def exit_code(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.events import EventKind
 from nimble_lightning.runtime import (
     concluding,
@@ -36,7 +37,7 @@ from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 log = logging.getLogger(__name__)
 
 # What people are told of an attempt that ended early; of any other cause, that it is tried again.
-_TOLD_AS = {"hang": EventKind.HUNG, "preempted": EventKind.PREEMPTED}
+_TOLD_AS = {Cause.HANG: EventKind.HUNG, Cause.PREEMPTED: EventKind.PREEMPTED}
 
 
 def supervise(job: Job, company: Company | None = None, judge: Judge | None = None) -> Result:
@@ -99,7 +100,7 @@ class Supervisor:
         first = not allocation.begun(self.record.attempts)
         while not self.stop.wanted():
             decision = self._attempt(first=first)
-            if decision is None or (decision.outcome.cause != "finished" and self.stop.wanted()):
+            if decision is None or (decision.outcome.cause is not Cause.FINISHED and self.stop.wanted()):
                 break
             if decision.wait is None:
                 return concluding.concluded(
@@ -135,7 +136,7 @@ class Supervisor:
         self.tending.until_it_ends(attempt, self.company.look)
         self._require_folder()
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
-        if self.stop.wanted() and outcome.cause != "finished":
+        if self.stop.wanted() and outcome.cause is not Cause.FINISHED:
             outcome = replace(outcome, cause=self.stop.cause, reason=self.stop.reason)
         committed = concluding.committed_step(self.job.folder)
         decision = self.policy.decide(outcome, committed)
@@ -163,7 +164,7 @@ class Supervisor:
 
     def _tell_retry(self, decision: Decision) -> None:
         outcome = decision.outcome
-        if outcome.cause == "regrouped":
+        if outcome.cause is Cause.REGROUPED:
             return
         kind = _TOLD_AS.get(outcome.cause, EventKind.RETRYING)
         self._tell(
@@ -179,7 +180,7 @@ class Supervisor:
 
     def _next(self, decision: Decision) -> str:
         told = concluding.told(decision.outcome)
-        if decision.outcome.cause == "regrouped":
+        if decision.outcome.cause is Cause.REGROUPED:
             return f"{told}: going on with them"
         if not decision.outcome.counts:
             return f"{told}: there is a new one, and the run goes on"

@@ -18,6 +18,7 @@ from nimble_lightning.adapters.evaluation import figures, without_loggers
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.adapters.stop_iteration import watch_steps
 from nimble_lightning.callbacks._boundary import end_again
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.ranks import everyones
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
@@ -165,7 +166,7 @@ class Training:
         if not isinstance(parts.module, NimbleModule):
             log_by_optimizer_steps(trainer)
         attempts = read_json(self.job.folder.run).get("attempts", [])
-        end_again(trainer, [a.get("last_step") for a in attempts if a.get("cause") == "finished"])
+        end_again(trainer, [a.get("last_step") for a in attempts if a.get("cause") == Cause.FINISHED])
         trainer.fit(parts.module, datamodule=parts.data, ckpt_path=self.resume_from, weights_only=True)
         metrics: dict[str, float] = {"global_step": trainer.global_step, **meter.rates(trainer)}
         if isinstance(parts.module, NimbleModule):

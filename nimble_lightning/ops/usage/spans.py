@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.usage.piece import Piece, attempts
 
 # The longest a supervisor waits before it starts a run again is a minute and a half. What is longer is
 # somebody's pause: no device was held meanwhile.
 LONGEST_WAIT = 120.0
-_ENDED_ON_PURPOSE = ("finished", "stopped")
+_WANTED = [cause for cause in Cause if cause.is_wanted]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def spans(recorded: Sequence[Mapping[str, Any]], found: Sequence[Piece]) -> list
 def waits(of_run: Sequence[Span]) -> float:
     """Seconds between attempts in which the run was only waiting to be started again."""
     pairs = zip(of_run, of_run[1:], strict=False)
-    gaps = (later.start - earlier.end for earlier, later in pairs if earlier.cause not in _ENDED_ON_PURPOSE)
+    gaps = (later.start - earlier.end for earlier, later in pairs if earlier.cause not in _WANTED)
     return sum(gap for gap in gaps if 0 < gap <= LONGEST_WAIT)
 
 

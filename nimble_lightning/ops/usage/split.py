@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.usage.clock import DATA, OTHER, START, STATES, STEP
 from nimble_lightning.ops.usage.piece import Piece
 from nimble_lightning.ops.usage.spans import Span
@@ -22,7 +23,7 @@ def split(span: Span, found: Sequence[Piece], useful: int) -> dict[str, float]:
     """
     if not found:
         # It ended before any of its processes had anything to tell.
-        return {**dict.fromkeys(CAUSES, 0.0), (HANG if span.cause == "hang" else START): span.length}
+        return {**dict.fromkeys(CAUSES, 0.0), (HANG if span.cause == Cause.HANG else START): span.length}
     ranks = [_lost(_fitted(span, piece), span, useful) for piece in found]
     return {cause: sum(rank[cause] for rank in ranks) / len(ranks) for cause in CAUSES}
 
@@ -33,7 +34,7 @@ def _fitted(span: Span, piece: Piece) -> dict[str, float]:
     # A process older than the attempt (a notebook) has told of time that is not the attempt's.
     seconds[START] = max(0.0, seconds[START] + piece.started - span.start)
     rest = span.length - sum(seconds.values())
-    if span.cause == "hang" and piece.state in STATES:
+    if span.cause == Cause.HANG and piece.state in STATES:
         stuck = min(piece.lasting, seconds[piece.state])
         seconds[piece.state] -= stuck
         seconds[HANG] = stuck + max(0.0, rest)

@@ -11,6 +11,7 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard, obeyed
@@ -70,7 +71,9 @@ def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
             error = train_here(job, ranks, **go)
         # It is about to end by itself, and nothing is left to commit.
         with heard([]):
-            outcome = Outcome("finished") if error is None else why_ended(error, job.folder, number, ranks)
+            outcome = (
+                Outcome(Cause.FINISHED) if error is None else why_ended(error, job.folder, number, ranks)
+            )
             return _concluded(job, record, outcome, interrupted=bool(signals))
 
 
@@ -78,7 +81,7 @@ def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool)
     committed = concluding.committed_step(job.folder)
     record.end(outcome, committed if outcome.step is None else outcome.step)
     _clear_away(job.folder, len(record.attempts))
-    if interrupted and outcome.cause != "finished":
+    if interrupted and outcome.cause is not Cause.FINISHED:
         ended = concluding.stopped(job, record, "stopped by SIGINT", ExitCode.INTERRUPTED)
     else:
         ended = concluding.concluded(job, record, outcome)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, Phase
@@ -100,8 +101,8 @@ class Leading:
         return found
 
     def reading(self, outcome: Outcome) -> Outcome:
-        if self._regroup.wanted() and outcome.cause in ("preempted", "killed"):
-            return replace(outcome, cause="regrouped", reason=self._regroup.reason)
+        if self._regroup.wanted() and outcome.cause in (Cause.PREEMPTED, Cause.KILLED):
+            return replace(outcome, cause=Cause.REGROUPED, reason=self._regroup.reason)
         return outcome
 
     def again(self) -> None:

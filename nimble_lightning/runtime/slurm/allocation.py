@@ -7,6 +7,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.slurm import commands
@@ -71,7 +72,7 @@ def barren(attempts: Sequence[Mapping[str, Any]], step: int, most: int) -> bool:
     """Whether more starts in a row than `most` were all ended from outside and none got any further."""
     last = attempts[-(most + 1) :]
     return len(last) > most and all(
-        attempt.get("cause") == "preempted" and attempt["first_step"] == step for attempt in last
+        attempt.get("cause") == Cause.PREEMPTED and attempt["first_step"] == step for attempt in last
     )
 
 

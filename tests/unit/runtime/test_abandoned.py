@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.run_folder import RunFolder
@@ -64,6 +65,6 @@ def test_the_next_start_puts_it_on_record_and_its_time_counts(folder: RunFolder,
 
 def test_an_end_that_somebody_has_written_meanwhile_stays(folder: RunFolder, record: Record) -> None:
     left = abandoned(folder)
-    record.end(Outcome("finished"), 12)
+    record.end(Outcome(Cause.FINISHED), 12)
     record.end_abandoned(left)
     assert record.attempts[0]["cause"] == "finished"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.record import Record
@@ -23,7 +24,7 @@ def test_an_attempt_is_on_disk_when_it_begins_and_when_it_ends(folder: RunFolder
     record = Record(folder, "some")
     assert record.begin(None, 0) == 1
     assert json.loads(folder.run.read_text())["attempts"][0]["first_step"] == 0
-    record.end(Outcome("killed", "killed by SIGKILL", 1), 12)
+    record.end(Outcome(Cause.KILLED, "killed by SIGKILL", 1), 12)
     attempt = json.loads(folder.run.read_text())["attempts"][0]
     assert (attempt["cause"], attempt["rank"], attempt["last_step"]) == ("killed", 1, 12)
 
@@ -31,7 +32,7 @@ def test_an_attempt_is_on_disk_when_it_begins_and_when_it_ends(folder: RunFolder
 def test_a_later_command_goes_on_counting_attempts_and_their_time(folder: RunFolder) -> None:
     first = Record(folder, "some")
     first.begin(None, 0)
-    first.end(Outcome("stopped"), 5)
+    first.end(Outcome(Cause.STOPPED), 5)
     first.attempts[0].update(start=100.0, end=160.0)
     first.update(status="stopped")
     second = Record(folder, "some")

@@ -6,20 +6,22 @@ import random
 
 import pytest
 
-from nimble_lightning.runtime.causes import Cause
+from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.retrying import Policy
 
 
-def failed(step: int | None = 5, what: str = "RuntimeError: boom", cause: Cause = "transient") -> Outcome:
+def failed(step: int | None = 5, what: str = "RuntimeError: boom", cause: Cause = Cause.TRANSIENT) -> Outcome:
     return Outcome(cause, what, 0, step, fingerprint=what)
 
 
-def from_outside(cause: Cause = "killed", step: int | None = 5) -> Outcome:
+def from_outside(cause: Cause = Cause.KILLED, step: int | None = 5) -> Outcome:
     return Outcome(cause, "by somebody", 0, step)
 
 
-@pytest.mark.parametrize("cause", ["finished", "stopped", "config", "deterministic", "nan"])
+@pytest.mark.parametrize(
+    "cause", [Cause.FINISHED, Cause.STOPPED, Cause.CONFIG, Cause.DETERMINISTIC, Cause.NAN]
+)
 def test_what_would_end_the_same_is_never_tried_again(cause: Cause) -> None:
     assert Policy().decide(failed(cause=cause), 0).wait is None
 
@@ -29,7 +31,7 @@ def test_the_same_failure_at_the_same_step_ends_a_run_after_two_attempts() -> No
     assert policy.decide(failed(), 0).wait == 0
     second = policy.decide(failed(), 0)
     assert second.wait is None
-    assert second.outcome.cause == "deterministic"
+    assert second.outcome.cause is Cause.DETERMINISTIC
     assert "same step" in second.why_not
 
 
@@ -50,7 +52,7 @@ def test_attempts_that_fail_alike_without_a_commit_end_a_run() -> None:
     assert [d.wait is None for d in decisions] == [False, False, True]
 
 
-@pytest.mark.parametrize("cause", ["killed", "preempted", "host_memory"])
+@pytest.mark.parametrize("cause", [Cause.KILLED, Cause.PREEMPTED, Cause.HOST_MEMORY])
 def test_kills_at_the_same_early_step_use_the_whole_budget(cause: Cause) -> None:
     policy = Policy(max_retries=5)
     decisions = [policy.decide(from_outside(cause, step=0), 0) for _ in range(6)]
@@ -83,7 +85,7 @@ def test_the_first_retry_is_at_once_and_the_rest_wait_longer_and_longer() -> Non
 def test_a_lost_connection_is_given_more_time_than_a_kill() -> None:
     lost, kill = Policy(chance=random.Random(0)), Policy(chance=random.Random(0))
     for _ in range(3):
-        slow, quick = lost.decide(from_outside("transient"), 0), kill.decide(from_outside(), 0)
+        slow, quick = lost.decide(from_outside(Cause.TRANSIENT), 0), kill.decide(from_outside(), 0)
     assert slow.wait is not None
     assert quick.wait is not None
     assert slow.wait > quick.wait
@@ -110,13 +112,13 @@ def test_a_fault_of_one_in_five_attempts_lets_999_of_1000_runs_end_within_six(fi
                 break
             step = chance.randrange(committed, 2000)
             committed = step // 50 * 50
-            if policy.decide(Outcome("transient", "flaky", 0, step, fingerprint), committed).wait is None:
+            if policy.decide(Outcome(Cause.TRANSIENT, "flaky", 0, step, fingerprint), committed).wait is None:
                 break
     assert ended / runs >= 0.999
 
 
 def test_what_does_not_count_is_never_the_last_straw_unless_it_never_ends() -> None:
     policy = Policy(max_retries=0)
-    gone = Outcome("killed", "the server is gone", 0, 5, counts=False)
+    gone = Outcome(Cause.KILLED, "the server is gone", 0, 5, counts=False)
     assert all(policy.decide(gone, 0).wait == 0 for _ in range(20))
     assert policy.decide(gone, 0).wait is None
