@@ -6,26 +6,14 @@ import gc
 
 import torch
 
-_MESSAGES = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "defaultcpuallocator",
-    "cublas_status_alloc_failed",
-    "cudnn_status_alloc_failed",
-    "hip error: out of memory",
-    "mps backend out of memory",
-    "unable to find a valid cudnn algorithm",
-)
+from nimble_lightning.ops.out_of_memory import is_said_by
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """By torch's own type first; other libraries say it only in words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(
-        m in " ".join(map(str, error.args)).lower() for m in _MESSAGES
-    )
+    return isinstance(error, RuntimeError) and is_said_by(" ".join(map(str, error.args)))
 
 
 def in_words(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
+from nimble_lightning.ops import out_of_memory
 from nimble_lightning.ops.end_causes import Cause
 
 
@@ -22,20 +23,11 @@ class Rule(NamedTuple):
 _RULES = (
     Rule(Cause.CONFIG, frozenset({"RequestError", "HydraException", "OmegaConfBaseException"})),
     Rule(Cause.PREEMPTED, frozenset({"SIGTERMException"})),
-    Rule(
-        Cause.DEVICE_MEMORY,
-        frozenset({"OutOfMemoryError"}),
-        (
-            "cuda out of memory",
-            "hip out of memory",
-            "mps backend out of memory",
-            "cublas_status_alloc_failed",
-        ),
-    ),
+    Rule(Cause.DEVICE_MEMORY, frozenset({"OutOfMemoryError"}), out_of_memory.DEVICE),
     Rule(
         Cause.HOST_MEMORY,
         frozenset({"MemoryError"}),
-        ("defaultcpuallocator", "cannot allocate memory", "unable to mmap", "shared memory", "bus error"),
+        (*out_of_memory.HOST, "unable to mmap", "shared memory", "bus error"),
     ),
     Rule(Cause.NAN, frozenset({"FloatingPointError"}), ("returned nan values",)),
     # Asked for what is not there, or not for everybody: the network did its part. The forms are those of
