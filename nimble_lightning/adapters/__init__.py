@@ -6,14 +6,14 @@ from typing import Any
 
 from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.module import NimbleModule
-from nimble_lightning.adapters.settings import Clip, DataSettings, Settings
 from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.settings import RunSettings
 
-__all__ = ["Clip", "DataSettings", "NimbleData", "NimbleModule", "Settings", "UserTrainer", "adapt"]
+__all__ = ["NimbleData", "NimbleModule", "UserTrainer", "adapt"]
 
 
 def adapt(
-    trainer: Any, *, settings: Settings | None = None, **params: Any
+    trainer: Any, *, settings: RunSettings | None = None, **params: Any
 ) -> tuple[NimbleModule, NimbleData]:
     """The two Lightning objects of a trainer, for anybody's `L.Trainer`.
 
@@ -28,5 +28,5 @@ def adapt(
         L.Trainer(max_epochs=3).fit(module, datamodule=data)
     """
     user = UserTrainer(trainer, params)
-    settings = settings or Settings()
+    settings = settings or RunSettings()
     return NimbleModule(user, settings), NimbleData(user, settings)

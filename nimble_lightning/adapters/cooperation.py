@@ -21,11 +21,11 @@ from nimble_lightning.adapters import engine
 from nimble_lightning.adapters.engine import Engine
 from nimble_lightning.adapters.exchange import AddedUp, Alone, Averaged, BackwardPass, KeptAside
 from nimble_lightning.adapters.reducer import Reduced, Reducer
-from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import LossOf, PieceLoss
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.optim.groups import remember_dimensions
 from nimble_lightning.ranks import group_of_shares
+from nimble_lightning.settings import Clip
 
 
 class Cooperation:

@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
-from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.data import Loader, make_loader
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ranks import share_of_data
+from nimble_lightning.settings import RunSettings
 
 # Which a loader that the user has made has its own of.
 _OF_TRAINING = ("data.batch_size", "data.num_workers", "data.drop_last")
@@ -28,7 +28,7 @@ class NimbleData(L.LightningDataModule):
     define `train_dataloader`, `eval_dataloader`, `test_dataloader` instead.
     """
 
-    def __init__(self, user: UserTrainer, settings: Settings) -> None:
+    def __init__(self, user: UserTrainer, settings: RunSettings) -> None:
         super().__init__()
         self.user = user
         self.settings = settings
@@ -147,7 +147,7 @@ class NimbleData(L.LightningDataModule):
         return loader
 
     def _refuse_without_effect(self, settings: Sequence[str]) -> None:
-        asked = [name for name in settings if name in self.settings.asked]
+        asked = [name for name in settings if name in (self.settings.asked or ())]
         if asked:
             raise RequestError(
                 f"{asked[0]} would change nothing: {self.user.name} made a DataLoader, which has its own\n"

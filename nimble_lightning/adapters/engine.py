@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nimble_lightning.adapters import gradients
 from nimble_lightning.adapters.exchange import Averaged
-from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.settings import Clip
 
 
 class Engine(Averaged):

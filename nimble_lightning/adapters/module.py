@@ -19,7 +19,6 @@ from nimble_lightning.adapters import optimizing
 from nimble_lightning.adapters.evaluation import Means, parts_of, plain, same_on_all_ranks
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
 from nimble_lightning.adapters.running import RunningMeans
-from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.stepping import Stepping
 from nimble_lightning.adapters.thin import ThinModule, signature_known
 from nimble_lightning.adapters.training_mode import set_training_mode
@@ -27,6 +26,7 @@ from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ranks import group_of_shares
+from nimble_lightning.settings import RunSettings
 
 
 class NimbleModule(ThinModule):
@@ -35,7 +35,7 @@ class NimbleModule(ThinModule):
     Metrics keep the names that `evaluate` gave them.
     """
 
-    def __init__(self, user: UserTrainer, settings: Settings) -> None:
+    def __init__(self, user: UserTrainer, settings: RunSettings) -> None:
         super().__init__()
         # Lightning's manual optimization: forward, backward and step are ours, so that a batch can be cut,
         # weighted and redone.
@@ -105,11 +105,11 @@ class NimbleModule(ThinModule):
         for name, module in self._adopted.items():
             set_training_mode(module, name)
             self.add_module(name, module)
-        if self.settings.gradient_checkpointing:
-            enable_gradient_checkpointing(self, self.settings.gradient_checkpointing)
-        if self.settings.compile:
+        if self.settings.model.gradient_checkpointing:
+            enable_gradient_checkpointing(self, self.settings.model.gradient_checkpointing)
+        if self.settings.model.compile:
             for module in self._adopted.values():
-                compile_modules(module, self.settings.compile)
+                compile_modules(module, self.settings.model.compile)
 
     # --- training -------------------------------------------------------------------------------------------
 

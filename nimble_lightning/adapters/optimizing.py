@@ -15,13 +15,15 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nimble_lightning.adapters.data import NimbleData
 from nimble_lightning.adapters.scheduling import Plateau
-from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.optim import build_optimizer, build_schedule
+from nimble_lightning.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
+# Where nobody has chosen one.
+_OPTIMIZER = {"_target_": "torch.optim.AdamW"}
 _DESCRIBED = '{"optimizer": ..., "lr_scheduler": {"scheduler": ..., "interval": "step"}}'
 _FORMS = f"an optimizer; optimizer, schedule; [optimizer], [schedule]; or {_DESCRIBED}"
 _KEYS = {"scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau"}
@@ -39,12 +41,14 @@ class Configured:
     plateau: Plateau = Plateau()
 
 
-def configure(user: UserTrainer, settings: Settings, trainer: L.Trainer, accumulate: int) -> Configured:
+def configure(user: UserTrainer, settings: RunSettings, trainer: L.Trainer, accumulate: int) -> Configured:
     """The optimizer and schedule of a run: those the user configures, or those its settings name."""
     own = user.method("configure_optimizers")
     if own is not None:
         return _own(own(), f"{user.name}.configure_optimizers", settings.monitor)
-    optimizer = build_optimizer(user.modules(), settings.optim, lr=user.get("lr", "learning_rate"))
+    optimizer = build_optimizer(
+        user.modules(), settings.optim or _OPTIMIZER, lr=user.get("lr", "learning_rate")
+    )
     require_one_pass(optimizer, "optim")
     if settings.schedule is None:
         return Configured(optimizer)

@@ -17,13 +17,13 @@ from nimble_lightning.adapters.hooks import Hooks
 from nimble_lightning.adapters.losses import LabelCount
 from nimble_lightning.adapters.running import RunningMeans
 from nimble_lightning.adapters.scheduling import Plateau, Scheduling
-from nimble_lightning.adapters.settings import Settings
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.adapters.trainer_arguments import TrainerArguments
 from nimble_lightning.adapters.training_log import TrainingLog
 from nimble_lightning.adapters.update import Update
 from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.settings import RunSettings
 
 
 class Stepping:
@@ -37,11 +37,11 @@ class Stepping:
     """
 
     def __init__(
-        self, module: L.LightningModule, user: UserTrainer, settings: Settings, running: RunningMeans
+        self, module: L.LightningModule, user: UserTrainer, settings: RunSettings, running: RunningMeans
     ) -> None:
         self._module = module
         self._running = running
-        self._grad_norm = settings.grad_norm
+        self._grad_norm = settings.log.grad_norm
         size = settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
         self.loss_of = PieceLoss(Watched(user.object.train), user.method("compute_loss"), LabelCount(module))

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightning as L
 
-from nimble_lightning.adapters.settings import Clip
+from nimble_lightning.settings import Clip
 
 _NAMES = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nimble_lightning.adapters.hooks import Hooks
-from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.adapters.step import trainable
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.norms import clip_norm, clip_value, total_norm
+from nimble_lightning.settings import Clip
 
 _DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
 

@@ -23,6 +23,7 @@ from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.milestones import Milestones
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
 from nimble_lightning.ops.texts import cut
+from nimble_lightning.settings import NotificationSettings
 
 log = logging.getLogger(__name__)
 
@@ -65,13 +66,9 @@ class Notification(L.Callback):
         linger: float | str = "5m",
     ) -> None:
         self._settings = settings_of(
-            {
-                "urls": urls,
-                "events": events,
-                "templates": templates,
-                "pictures": pictures,
-                "linger": linger,
-            }
+            NotificationSettings(
+                urls=urls, events=events, templates=templates, pictures=pictures, linger=linger
+            )
         )
         self._milestones = Milestones.every(milestone)
         self._sender: SenderProcess | None = None

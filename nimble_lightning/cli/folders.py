@@ -11,7 +11,9 @@ from omegaconf import DictConfig
 
 from nimble_lightning.cli.plan import Plan
 from nimble_lightning.cli.request import Request, quote
+from nimble_lightning.cli.sections import launch_of
 from nimble_lightning.errors import RequestError
+from nimble_lightning.settings import Multinode
 
 
 def place(plan: Plan, request: Request) -> list[str]:
@@ -40,7 +42,7 @@ def place(plan: Plan, request: Request) -> list[str]:
 
 def _check_nodes(request: Request, config: DictConfig) -> None:
     """A sweep is many runs, and each of them would wait for nodes of its own."""
-    if request.multirun and config.launch.name == "multinode":
+    if request.multirun and isinstance(launch_of(config), Multinode):
         raise RequestError(
             "launch=multinode is one run on several nodes; -m asks for many\n"
             "Start a sweep on each node by itself, or use launch=slurm"

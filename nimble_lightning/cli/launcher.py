@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -15,10 +15,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nimble_lightning.cli import continued, outcomes
 from nimble_lightning.cli.outcomes import Outcome
+from nimble_lightning.cli.sections import launch_of
 from nimble_lightning.cli.sweep_board import Board
 from nimble_lightning.cli.task import Task
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import JOB, LOG
+from nimble_lightning.settings import Inline, RunSettings, Slurm
 
 if TYPE_CHECKING:
     from nimble_lightning.runtime.sweeping import Job
@@ -33,7 +35,8 @@ class SideBySide(Launcher):
         self._context, self._config = hydra_context, config
         # Hydra hands on whatever its main function was given, which here is a Task.
         self._task = cast(Task, task_function)
-        if config.launch.name not in ("inline", "slurm"):
+        self._launch = launch_of(config)
+        if not isinstance(self._launch, Inline | Slurm):
             from nimble_lightning.runtime import forkserver, signing
             from nimble_lightning.runtime.withholding import withheld
 
@@ -47,7 +50,7 @@ class SideBySide(Launcher):
         numbers = continued.numbered(folder, varied, initial_job_idx)
         jobs = list(zip(numbers, job_overrides, strict=True))
         self.require_same(varied[-1], job_overrides[-1], numbers)
-        if self._config.launch.name == "inline":
+        if isinstance(self._launch, Inline):
             launcher = BasicLauncher()
             launcher.setup(hydra_context=self._context, task_function=self._task, config=self._config)
             return [ended for number, words in jobs for ended in launcher.launch([words], number)]
@@ -83,14 +86,15 @@ class SideBySide(Launcher):
             ahead: Ask for some before they can start: they do not depend on what came of the others.
         """
         setup_globals()
-        if self._config.launch.name == "slurm":
+        if isinstance(self._launch, Slurm):
             from nimble_lightning.cli.slurm import Array
 
-            return Array(self._config, self._task, self._member).run(jobs, most, told)
+            return Array(self._config, self._launch, self._task, self._member).run(jobs, most, told)
         # Brings torch with it, which only a sweep that really starts has to wait for.
         from nimble_lightning.runtime import sweeping
 
-        room = sweeping.room(OmegaConf.to_container(self._config, resolve=False), most)  # type: ignore[arg-type]
+        asked: Any = OmegaConf.to_container(self._config, resolve=False)
+        room = sweeping.room(RunSettings.from_config(asked), most)
         with Board(most) as board:
             watch = _Watch(board, told)
             folder = Path(str(self._config.hydra.sweep.dir))

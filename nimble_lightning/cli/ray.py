@@ -8,7 +8,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nimble_lightning.cli.composing import as_value
+from nimble_lightning.cli.sections import launch_of
 from nimble_lightning.errors import RequestError
+from nimble_lightning.settings import Ray
 
 
 def overrides(config: DictConfig, *, multirun: bool) -> list[str]:
@@ -17,8 +19,8 @@ def overrides(config: DictConfig, *, multirun: bool) -> list[str]:
     Raises:
         RequestError: There is no Ray, or no sweep to give it.
     """
-    launch = config.launch
-    if launch.name != "ray":
+    launch = launch_of(config)
+    if not isinstance(launch, Ray):
         return []
     if not multirun:
         raise RequestError("launch=ray runs the members of a sweep\nAdd -m, and what is to be varied")

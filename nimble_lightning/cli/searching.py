@@ -22,6 +22,7 @@ from nimble_lightning.cli.launcher import SideBySide
 from nimble_lightning.cli.outcomes import Outcome
 from nimble_lightning.cli.plan import find_source
 from nimble_lightning.cli.request import candidates, quote
+from nimble_lightning.cli.sections import launch_of
 from nimble_lightning.cli.space import Space, make_space
 from nimble_lightning.cli.task import Task
 from nimble_lightning.errors import RequestError
@@ -138,7 +139,7 @@ class Search(Sweeper):
 
     def _in_batches(self, folder: Path) -> None:
         """For launchers that know nothing of trials: `launch.jobs` at once, the next when all have ended."""
-        jobs = self._config.launch.get("jobs")
+        jobs = getattr(launch_of(self._config), "jobs", None)
         for batch in _together(self._asked(), jobs if isinstance(jobs, int) else 1):
             self._launcher.launch([words for _, words in batch], initial_job_idx=batch[0][0])
             for number, _ in batch:

@@ -8,8 +8,10 @@ from dataclasses import fields
 from functools import cache
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from nimble_lightning.cli.signature import Signature, from_text
-from nimble_lightning.settings import LAUNCHERS, SECTIONS, RunSettings
+from nimble_lightning.settings import LAUNCHERS, SECTIONS, Launch, RunSettings, chosen_launch
 
 # The section of those that are in none.
 TOP = ""
@@ -26,6 +28,16 @@ def takes_any_key(section: str, key: str) -> bool:
     """Whether a setting is a mapping of whatever somebody else takes."""
     parameter = signature_of(section).parameters.get(key) if section in NAMES else None
     return parameter is not None and "Mapping" in ast.unparse(parameter.annotation or ast.Constant(None))
+
+
+def launch_of(config: DictConfig) -> Launch:
+    """The launcher of a composed configuration.
+
+    Raises:
+        RequestError: There is none of its name.
+    """
+    given: Any = OmegaConf.to_container(config.launch, resolve=True)
+    return chosen_launch(given)
 
 
 def _types(section: str) -> Mapping[str, str]:

@@ -21,6 +21,7 @@ from nimble_lightning.runtime.rerun import done_before
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import queue, submitting
 from nimble_lightning.runtime.slurm.queue import Member
+from nimble_lightning.settings import Slurm
 
 # Of a search, whose members depend on earlier ones, unless launch.jobs says how many.
 _AT_ONCE = 4
@@ -34,14 +35,19 @@ class Array:
 
     Args:
         config: Of the sweep.
+        launch: What is asked of Slurm.
         task: Knows what is varied, and remembers what came of the members.
         compose: The configuration of a member by its number and overrides.
     """
 
     def __init__(
-        self, config: DictConfig, task: Task, compose: Callable[[int, Sequence[str]], DictConfig]
+        self,
+        config: DictConfig,
+        launch: Slurm,
+        task: Task,
+        compose: Callable[[int, Sequence[str]], DictConfig],
     ) -> None:
-        self._config, self._task, self._compose = config, task, compose
+        self._launch, self._task, self._compose = launch, task, compose
         self._sweep = Path(str(config.hydra.sweep.dir))
         self._waiting: dict[int, Member] = {}
         self._outcomes: dict[int, Outcome] = {}
@@ -67,7 +73,7 @@ class Array:
                         outcome = told(ended)
                         self._outcomes[outcome.number or 0] = outcome
                         board.ended(outcome)
-                    if self._config.launch.wait is False:
+                    if self._launch.wait is False:
                         break
                     if self._waiting:
                         next(looks)
@@ -83,8 +89,7 @@ class Array:
         return self._outcomes
 
     def _at_once(self) -> int:
-        jobs = self._config.launch.jobs
-        return _AT_ONCE if jobs == "auto" else int(jobs)
+        return _AT_ONCE if self._launch.jobs == "auto" else self._launch.jobs
 
     def _hand_in(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> list[Outcome]:
         """Hand in those that have to run; returns what there is to say of the others."""

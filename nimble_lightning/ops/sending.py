@@ -16,6 +16,7 @@ from nimble_lightning.ops.outbox_lock import SENDER
 from nimble_lightning.ops.sender import LOG, Settings
 from nimble_lightning.ops.services import VARIABLE
 from nimble_lightning.run_folder import OUTBOX
+from nimble_lightning.settings import NotificationSettings
 
 # Seconds, instead of what the configuration says: for tests, and for machines that are taken away at once.
 LINGER = "NIMBLE_NOTIFICATION_LINGER"
@@ -61,14 +62,14 @@ class SenderProcess:
             os.waitpid(self.pid, os.WNOHANG)
 
 
-def settings_of(config: Mapping[str, object], resume: str | None = None) -> Settings:
-    """From the arguments of the callback, as the configuration gives them."""
-    linger = in_seconds(str(config.get("linger") or Settings.linger), "linger")
+def settings_of(asked: NotificationSettings, resume: str | None = None) -> Settings:
+    """What a sender is told of what was asked."""
+    linger = in_seconds(str(asked.linger or Settings.linger), "linger")
     return Settings(
-        urls=config.get("urls"),
-        events=config.get("events"),
-        templates=None if config.get("templates") is None else str(config["templates"]),
-        pictures=bool(config.get("pictures", True)),
+        urls=asked.urls,
+        events=asked.events,
+        templates=None if asked.templates is None else str(asked.templates),
+        pictures=bool(asked.pictures),
         linger=float(os.environ.get(LINGER) or linger),
         coalesce=float(os.environ.get(COALESCE) or Settings.coalesce),
         resume=None if resume is None else secrets.redact(resume),

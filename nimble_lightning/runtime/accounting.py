@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from nimble_lightning.ops.usage.terms import Prices, Terms, made
 from nimble_lightning.ops.usage.who import this_process
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.settings import Inline, UsageSettings
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def complete(job: Job) -> None:
 
     One that cannot be written has ended all the same.
     """
-    settings = _settings(job)
+    settings = job.settings.callbacks.usage_report
     if settings is None:
         return
     try:
@@ -44,8 +45,7 @@ def complete(job: Job) -> None:
     except (OSError, NimbleError) as error:
         log.warning("the account of %s could not be written: %s", job.run_id, error)
         return
-    address = settings.get("report_to")
-    if address and (why := sending.post(str(address), usage)):
+    if settings.report_to and (why := sending.post(settings.report_to, usage)):
         log.warning(
             "the usage was not reported (%s); nimble-cli usage %s --send --trust does it later",
             why,
@@ -53,14 +53,14 @@ def complete(job: Job) -> None:
         )
 
 
-def write(job: Job, settings: Mapping[str, Any], *, final: bool) -> dict[str, Any]:
+def write(job: Job, settings: UsageSettings, *, final: bool) -> dict[str, Any]:
     """Put the account together from what was recorded and what the workers noted."""
     attempts = read_json(job.folder.run).get("attempts", [])
     subject = Subject(
         run_id=job.run_id,
-        name=str(job.config.get("name")),
+        name=job.name,
         recorded=attempts,
-        ranks=devices.count(job.config.get("lightning") or {})
+        ranks=devices.count(job.settings.processes)
         * max((len(attempt.get("nodes", "1")) for attempt in attempts), default=1),
         final=final,
     )
@@ -72,13 +72,13 @@ def write(job: Job, settings: Mapping[str, Any], *, final: bool) -> dict[str, An
 @contextmanager
 def of_whole_run(job: Job, attempt: int, rank: int) -> Iterator[None]:
     """Note what this process takes while a trainer trains by itself; nobody knows its steps."""
-    settings = _settings(job)
+    settings = job.settings.callbacks.usage_report
     if settings is None:
         yield
         return
     # Refused now rather than at the end.
     _terms(settings)
-    age = host.process_age() if job.config.get("launch", {}).get("name") != "inline" else 0.0
+    age = host.process_age() if not isinstance(job.settings.launch, Inline) else 0.0
     gpus = devices_in_use()
     world_size, local_rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
     own = gpus[local_rank : local_rank + 1] if world_size > 1 else gpus
@@ -109,7 +109,7 @@ def of_whole_run(job: Job, attempt: int, rank: int) -> Iterator[None]:
         recorder.stop()
 
 
-def _rewrite(job: Job, settings: Mapping[str, Any]) -> None:
+def _rewrite(job: Job, settings: UsageSettings) -> None:
     write(job, settings, final=False)
 
 
@@ -117,16 +117,7 @@ def _nothing() -> None:
     """Other ranks note what they use, and no more."""
 
 
-def _settings(job: Job) -> Mapping[str, Any] | None:
-    """Of `callbacks.usage_report`; None where it is off."""
-    settings = (job.resolved().get("callbacks") or {}).get("usage_report")
-    return settings if isinstance(settings, Mapping) else None
-
-
-def _terms(settings: Mapping[str, Any]) -> Terms:
+def _terms(settings: UsageSettings) -> Terms:
     return Terms(
-        made(Prices, settings.get("prices"), "prices"),
-        settings.get("grid"),
-        settings.get("pue") or 1.0,
-        settings.get("peak_flops"),
+        made(Prices, settings.prices, "prices"), settings.grid, settings.pue or 1.0, settings.peak_flops
     )

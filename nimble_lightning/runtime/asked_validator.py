@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.settings import RunSettings, target_of
 from nimble_lightning.validators.verdict import NoValidator
 
 _OURS = "nimble_lightning.validators."
 
 
-def made_validator(config: Mapping[str, Any]) -> Any:
+def made_validator(asked: RunSettings) -> Any:
     """The object that `validator` describes."""
-    block = config.get("validator") or {}
-    if not block.get("_target_"):
+    block = asked.validator
+    if not target_of(block):
         return NoValidator()
     try:
         validator = instantiate(block, _convert_="object")
@@ -28,16 +28,16 @@ def made_validator(config: Mapping[str, Any]) -> Any:
         raise RequestError(f"validator: {type(cause).__name__}: {cause}".partition("\n")[0]) from error
     if not callable(getattr(validator, "judge", None)):
         raise RequestError(
-            f"{block['_target_']} has no method judge(self, run). "
+            f"{target_of(block)} has no method judge(self, run). "
             "It returns True or False, (bool, sentence), or a Verdict."
         )
     return validator
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(asked: RunSettings) -> None:
     """Refuse criteria that cannot be read before anything is started.
 
     A class of the user's own is made in the worker, for nobody knows what it imports.
     """
-    if str((config.get("validator") or {}).get("_target_", "")).startswith(_OURS):
-        made_validator(config)
+    if target_of(asked.validator).startswith(_OURS):
+        made_validator(asked)

@@ -16,13 +16,14 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
-from nimble_lightning.adapters import Clip, DataSettings, NimbleData, NimbleModule, Settings, UserTrainer
+from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.source import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.adapters.thin import ThinProfiler
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.blocks import blocks
+from nimble_lightning.settings import CheckpointSettings, RunSettings
 
 
 @dataclass
@@ -34,37 +35,18 @@ class Parts:
     user: UserTrainer | None = None
 
 
-def settings_of(config: Mapping[str, Any]) -> Settings:
-    """The adapters' settings, as a configuration has them."""
-    model = config.get("model") or {}
-    return Settings(
-        data=DataSettings(**(config.get("data") or {})),
-        clip=Clip(**(config.get("clip") or {})),
-        optim=config.get("optim") or Settings().optim,
-        schedule=config.get("schedule"),
-        compile=model.get("compile", False),
-        gradient_checkpointing=model.get("gradient_checkpointing", False),
-        monitor=config.get("monitor"),
-        mode=config.get("mode"),
-        seed=config.get("seed", 0),
-        grad_norm=(config.get("log") or {}).get("grad_norm", False),
-        asked=config.get("asked") or (),
-    )
-
-
-def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: Any = None) -> Parts:
+def build_parts(settings: RunSettings, context: Mapping[str, Any], target: Any = None) -> Parts:
     """Load what `trainer=` names and adapt it, whichever kind it is."""
-    target = load(config["trainer"]) if target is None else target
-    params = dict(config.get("params") or {})
-    settings = settings_of(config)
+    target = load(str(settings.trainer)) if target is None else target
+    params = dict(settings.params)
     lightning = isinstance(target, type) and issubclass(target, L.LightningModule)
-    if settings.grad_norm and (lightning or inspect.isfunction(target)):
+    if settings.log.grad_norm and (lightning or inspect.isfunction(target)):
         raise RequestError(
             "log.grad_norm=true is for trainers of four methods. Let the LightningModule log it in "
             "on_before_optimizer_step."
         )
     if isinstance(target, type) and issubclass(target, L.LightningModule):
-        beside = datamodule_beside(target, config.get("datamodule"))
+        beside = datamodule_beside(target, settings.datamodule)
         require_known(params, target, *([beside] if beside else []))
         data = None if beside is None else beside(**parameters_for(beside, params))
         return Parts(target(**parameters_for(target, params)), data)
@@ -74,31 +56,31 @@ def build_parts(config: Mapping[str, Any], context: Mapping[str, Any], target: A
     return Parts(NimbleModule(user, settings), NimbleData(user, settings), user)
 
 
-def data_of(user: UserTrainer, config: Mapping[str, Any]) -> L.LightningDataModule | None:
+def data_of(user: UserTrainer, settings: RunSettings) -> L.LightningDataModule | None:
     """The data for a LightningModule that `train` returned: what `pre_process` left, or the module's own."""
     given = user.get("datamodule", "data_module")
     if isinstance(given, L.LightningDataModule):
         return given
-    data = NimbleData(user, settings_of(config))
+    data = NimbleData(user, settings)
     return data if data.has_train_data else None
 
 
 def build_trainer(
-    config: Mapping[str, Any], folder: RunFolder, extra: list[L.Callback], attempt: int = 1
+    settings: RunSettings, folder: RunFolder, extra: list[L.Callback], attempt: int = 1
 ) -> L.Trainer:
     """The Trainer: everything under `lightning` as it stands, ours around it."""
-    options = {name: made(value) for name, value in (config.get("lightning") or {}).items()}
+    options = {name: made(value) for name, value in settings.lightning.items()}
     # However many machines were asked for: so many have come.
     options["num_nodes"] = int(os.environ.get("GROUP_WORLD_SIZE", options.get("num_nodes", 1)))
-    callbacks = [made(block) for block in blocks(config.get("callbacks"))]
-    loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(config.get("logger"))]
+    callbacks = [made(block) for block in blocks(settings.callbacks.blocks)]
+    loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(settings.logger)]
     try:
         trainer = L.Trainer(
             default_root_dir=str(folder.path),
             callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
             logger=options.pop("logger", loggers),
             profiler=options.pop("profiler", None) or ThinProfiler(),
-            plugins=with_checkpoint_io(_as_list(options.pop("plugins", None)), config),
+            plugins=with_checkpoint_io(_as_list(options.pop("plugins", None)), settings.checkpoints),
             use_distributed_sampler=options.pop("use_distributed_sampler", False),
             **options,
         )
@@ -120,12 +102,11 @@ def refuse_average_of_parts(trainer: L.Trainer) -> None:
         )
 
 
-def with_checkpoint_io(plugins: list[Any], config: Mapping[str, Any]) -> list[Any]:
+def with_checkpoint_io(plugins: list[Any], settings: CheckpointSettings) -> list[Any]:
     """The user's plugins, and ours for checkpoints unless one of theirs is for that."""
     if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         return plugins
-    asynchronous = (config.get("checkpoints") or {}).get("asynchronous", False)
-    return [*plugins, AsyncNimbleCheckpointIO() if asynchronous else NimbleCheckpointIO()]
+    return [*plugins, AsyncNimbleCheckpointIO() if settings.asynchronous else NimbleCheckpointIO()]
 
 
 def made(value: Any, **more: Any) -> Any:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.settings import Processes
+
+_ON_GPUS = ("auto", "gpu", "cuda")
 
 
-def count(lightning: Mapping[str, Any]) -> int:
+def count(asked: Processes) -> int:
     """One worker a device: what `lightning.devices` and `lightning.accelerator` come to here."""
-    devices, accelerator = lightning.get("devices", "auto"), str(lightning.get("accelerator", "auto"))
+    devices = asked.devices
     if isinstance(devices, list | tuple):
         return len(devices)
     if isinstance(devices, str) and devices.lstrip("-").isdigit():
@@ -24,16 +25,16 @@ def count(lightning: Mapping[str, Any]) -> int:
         raise RequestError(
             f"lightning.devices={devices!r}: expected a number, a list of device numbers, -1 or auto."
         )
-    return max(1, _gpus()) if accelerator in ("auto", "gpu", "cuda") else 1
+    return max(1, _gpus()) if asked.accelerator in _ON_GPUS else 1
 
 
-def require(lightning: Mapping[str, Any]) -> None:
+def require(asked: Processes) -> None:
     """Refuse to start where the accelerator that was asked for is not.
 
     Raises:
         RequestError: There is none of it here.
     """
-    accelerator = str(lightning.get("accelerator", "auto"))
+    accelerator = asked.accelerator
     if accelerator not in ("cuda", "gpu"):
         return
     import torch
@@ -47,9 +48,9 @@ def require(lightning: Mapping[str, Any]) -> None:
         )
 
 
-def visible(lightning: Mapping[str, Any]) -> list[str]:
+def visible(asked: Processes) -> list[str]:
     """The names of the GPUs a run may use, as CUDA_VISIBLE_DEVICES spells them; none for a run on the CPU."""
-    if str(lightning.get("accelerator", "auto")) not in ("auto", "gpu", "cuda"):
+    if asked.accelerator not in _ON_GPUS:
         return []
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:

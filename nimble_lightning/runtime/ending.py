@@ -43,4 +43,4 @@ def complete(job: Job, result: Result) -> Result:
 def tell(job: Job, kind: EventKind, **facts: Any) -> None:
     """Add an event to the run's outbox. A run does not end because it could not be told about."""
     with contextlib.suppress(OSError):
-        events.append(job.folder.path, kind, run=job.run_id, name=str(job.config.get("name")), **facts)
+        events.append(job.folder.path, kind, run=job.run_id, name=job.name, **facts)

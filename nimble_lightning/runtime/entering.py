@@ -22,10 +22,9 @@ def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) 
         work: What is done in the folder.
         anywhere: It goes on in turn on several machines.
     """
-    asked = job.resolved()
-    asked_validator.check(asked)
-    extras.check(asked)
-    devices.require(asked.get("lightning") or {})
+    asked_validator.check(job.settings)
+    extras.check(job.settings)
+    devices.require(job.settings.processes)
     job.folder.create()
     with RunLock(job.folder.lock, anywhere=anywhere):
         wait_for_orphans(job.folder)
@@ -33,13 +32,13 @@ def work_on(job: Job, work: Callable[[Job], Result], *, anywhere: bool = False) 
         if rest.done is not None:
             return rest.done
         try:
-            with signing.ready(job), rerun.reopened(job, rest):
+            with signing.ready(job), rerun.reopened(job, rest) as again:
                 if rest.told:
                     print(rest.told, flush=True)
                 if rest.needs_model:
-                    return work(job)
+                    return work(again)
                 record = read_json(job.folder.run)
-                return ending.complete(job, Result.of(job.folder.path, record, "finished"))
+                return ending.complete(again, Result.of(job.folder.path, record, "finished"))
         except FileNotFoundError as error:
             if job.folder.path.exists():
                 raise

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.blocks import blocks
+from nimble_lightning.settings import RunSettings
 
 # Logger -> the extra, and the packages of which one will do.
 _LOGGERS = {
@@ -19,19 +19,19 @@ _LOGGERS = {
 _ONNX = ("onnx", "onnxscript", "onnxruntime")
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(asked: RunSettings) -> None:
     """Refuse a run that would end for want of a package.
 
     Raises:
         RequestError: It says which, and what installs it.
     """
-    for block in blocks(config.get("logger")):
+    for block in blocks(asked.logger):
         target = block.get("_target_") if isinstance(block, Mapping) else None
         extra, packages = _LOGGERS.get(str(target), ("", ()))
         if extra and not any(map(find_spec, packages)):
             raise RequestError(_missing(f"logger={extra}", packages[:1], extra))
     missing = [name for name in _ONNX if find_spec(name) is None]
-    if "onnx" in (config.get("export") or ()) and missing:
+    if "onnx" in (asked.export or ()) and missing:
         raise RequestError(_missing("export=[onnx]", missing, "onnx"))
 
 

@@ -35,7 +35,7 @@ def _run(job: Job, trainer: Any) -> Result:
     ending.tell(job, EventKind.STARTED, resumed=bool(record.attempts))
     attempt = record.begin(resume_from, step, code=job.code)
     try:
-        with printing.to_log(job.folder, 0, 0, job.config.get("log") or {}):
+        with printing.to_log(job.folder, 0, 0, job.settings.log):
             Training(job, attempt, resume_from=resume_from).run(trainer)
     except BaseException as error:
         record.end(

@@ -7,11 +7,12 @@ import io
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -20,6 +21,7 @@ from nimble_lightning.ops import plain_files, yamls
 from nimble_lightning.ops.run_files import write_text
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import secret_references
+from nimble_lightning.settings import RunSettings
 
 _EPOCHS = 10
 
@@ -92,10 +94,33 @@ class Job:
             raise RequestError(f"{place.job} was not written by a run.")
         return cls(config, place, str(config.get("run_id")))
 
+    @cached_property
+    def settings(self) -> RunSettings:
+        """What was asked, with every reference resolved in this process; never written anywhere."""
+        return RunSettings.from_config(self.resolved())
+
+    @property
+    def name(self) -> str:
+        """What the runs of its trainer have in common; it names the folder around theirs."""
+        return str(self.config.get("name"))
+
+    @property
+    def trainer(self) -> str:
+        """`/absolute/file.py:Class` or `package.module:Class`."""
+        return str(self.config.get("trainer"))
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Job:
+        """The same job with other values of some keys, by their dotted names."""
+        config = self.config.copy()
+        with open_dict(config):
+            for key, value in changes.items():
+                OmegaConf.update(config, key, value, merge=False)
+        return replace(self, config=config)
+
     @property
     def code(self) -> str | None:
         """The sha256 of the trainer's file; None where it has none of its own."""
-        file = Path(str(self.config.trainer).rpartition(":")[0])
+        file = Path(self.trainer.rpartition(":")[0])
         if file.suffix != ".py" or not file.is_file():
             return None
         return hashlib.sha256(file.read_bytes()).hexdigest()
@@ -147,13 +172,6 @@ def short_name(trainer: str) -> str:
     if not place:
         place, name = name, ""
     return Path(place).stem if place.endswith(".py") else name or place.rpartition(".")[2]
-
-
-def stretches_wanted(config: DictConfig) -> int:
-    """How many stretches of a run `validator=replay` has trained again when it has ended."""
-    block = config.get("validator") or {}
-    is_replay = str(block.get("_target_", "")).endswith(".Replay")
-    return int(block.get("stretches") or 0) if is_replay else 0
 
 
 def signature_wanted(config: DictConfig) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,6 +14,7 @@ from nimble_lightning.ops.signals import asked
 from nimble_lightning.runtime.asked_validator import made_validator
 from nimble_lightning.runtime.building import Parts
 from nimble_lightning.runtime.heartbeat import Heart, Phase
+from nimble_lightning.runtime.job import Job
 from nimble_lightning.validators.early import KnownMetrics
 from nimble_lightning.validators.run import Run
 from nimble_lightning.validators.verdict import as_verdict
@@ -41,16 +41,15 @@ class Judge:
     """The validator of a run, the run it is going to judge, and what watches over its wishes in training.
 
     Args:
-        config: The run's, references resolved.
-        folder: The run folder.
+        job: What was asked.
         heart: Where to give signs of life, when somebody looks.
     """
 
-    def __init__(self, config: Mapping[str, Any], folder: Path, heart: Heart | None = None) -> None:
-        self.validator = made_validator(config)
+    def __init__(self, job: Job, heart: Heart | None = None) -> None:
+        self.validator = made_validator(job.settings)
         self.watching: list[L.Callback] = []
         self._heart = heart
-        self._run = Run(folder, config, keep=() if heart is None else (Patience(heart),))
+        self._run = Run(job.folder.path, job.resolved(), keep=() if heart is None else (Patience(heart),))
 
     def begin(self, user: UserTrainer | None, parts: Parts | None = None) -> None:
         """Let the validator look at the run before its training.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -15,6 +14,7 @@ from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ops.figures import number
 from nimble_lightning.ranks import everyones, share_of_data
 from nimble_lightning.runtime.agreement import require_same
+from nimble_lightning.runtime.job import Job
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +27,9 @@ class Meter(L.Callback):
     One callback for all of it, since each costs every step a little.
     """
 
-    def __init__(self, run_id: str, attempt: int, config: Mapping[str, Any]) -> None:
-        self._run_id = run_id
+    def __init__(self, job: Job, attempt: int) -> None:
+        self._job = job
         self._attempt = attempt
-        self._config = config
         self._stops = False
         self._before = 0.0
         self._started: float | None = None
@@ -40,7 +39,7 @@ class Meter(L.Callback):
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage == "fit":
-            require_same(self._config)
+            require_same(self._job.resolved())
 
     @override
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -85,7 +84,7 @@ class Meter(L.Callback):
     ) -> None:
         own = checkpoint.setdefault("nimble", {})
         _, parts = share_of_data(trainer.strategy)
-        own.update(run_id=self._run_id, attempt=self._attempt, samples=self._samples * parts)
+        own.update(run_id=self._job.run_id, attempt=self._attempt, samples=self._samples * parts)
         if (loss := self.train_loss(trainer)) is not None:
             own["train_loss"] = loss
         if trainer.should_stop:
@@ -97,7 +96,7 @@ class Meter(L.Callback):
     ) -> None:
         """A run that was to end early is not trained further, unless it is asked to go on longer."""
         own = checkpoint.get("nimble", {})
-        self._stops = own.get("run_id") == self._run_id and own.get("stops") == self._lengths
+        self._stops = own.get("run_id") == self._job.run_id and own.get("stops") == self._lengths
         self._train_loss = own.get("train_loss")
 
     def train_loss(self, trainer: L.Trainer) -> int | float | None:
@@ -108,10 +107,9 @@ class Meter(L.Callback):
     @property
     def _lengths(self) -> str:
         """What was asked about where a training ends."""
-        limits = {n: v for n, v in (self._config.get("lightning") or {}).items() if n in _LIMITS}
-        return json.dumps(
-            [limits, (self._config.get("callbacks") or {}).get("early_stopping")], sort_keys=True
-        )
+        asked = self._job.settings
+        limits = {name: value for name, value in asked.lightning.items() if name in _LIMITS}
+        return json.dumps([limits, asked.callbacks.block("early_stopping")], sort_keys=True)
 
     @override
     def state_dict(self) -> dict[str, Any]:

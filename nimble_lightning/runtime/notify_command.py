@@ -26,6 +26,7 @@ from nimble_lightning.ops.services import HOW, VARIABLE, is_address
 from nimble_lightning.ops.texts import printable
 from nimble_lightning.run_folder import EVENTS, JOB
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.settings import NotificationSettings, read
 
 USAGE = "nimble-cli notify DIR [--trust], or nimble-cli notify --test [DIR [--trust] | REFERENCE ...]"
 _TRY_SECONDS = 60.0
@@ -62,8 +63,8 @@ def _test(words: Sequence[str], trust: bool) -> int:
     references = [word.removeprefix("callbacks.notification.urls=") for word in words if word not in folders]
     if any(is_address(reference) for reference in references):
         raise RequestError(f"An address on a command line can be read by everybody on this machine. {HOW}")
-    block = _block(Path(folders[0]), trust) if folders else {}
-    addresses = find(references or block.get("urls"), block.get("events"))
+    asked = _asked(Path(folders[0]), trust) if folders else NotificationSettings()
+    addresses = find(references or asked.urls, asked.events)
     if not addresses:
         raise RequestError(f"There is no address to test. Set {VARIABLE}, or type {USAGE}")
     waiting = [_start(address) for address in addresses]
@@ -91,12 +92,12 @@ def _start(address: Address) -> one_delivery.Attempt:
 def _deliver(folder: Path, trust: bool) -> int:
     if not plain_files.is_inside(folder, folder / EVENTS):
         raise RequestError(f"{folder} holds no outbox: nothing has happened there that could be told.")
-    block = _block(folder, trust)
-    addresses = find(block.get("urls"), block.get("events"))
+    asked = _asked(folder, trust)
+    addresses = find(asked.urls, asked.events)
     if not addresses:
         raise RequestError(f"There is no address to deliver to. Set {VARIABLE}: export {VARIABLE}=...")
     with OutboxLock(folder):
-        sender = Sender(folder, addresses, settings_of(block), _say)
+        sender = Sender(folder, addresses, settings_of(asked), _say)
         sender.turn(sending=False)
         before = sender.pending
         until = time.monotonic() + _TRY_SECONDS
@@ -111,19 +112,20 @@ def _deliver(folder: Path, trust: bool) -> int:
     return 1 if sender.pending else 0
 
 
-def _block(folder: Path, trust: bool) -> dict[str, Any]:
+def _asked(folder: Path, trust: bool) -> NotificationSettings:
     """The settings of notifications of a run; outside a run of ours, none.
 
     A folder may come from anybody, and an address is where things are sent: unless it is trusted, all it may
     do is to name variables that hold whole addresses.
     """
     if not (folder / JOB).exists() or os.environ.get(VARIABLE):
-        return {}
+        return NotificationSettings()
     job = Job.load(folder)
     if trust:
         block = OmegaConf.select(job.config, "callbacks.notification")
         try:
-            return dict(OmegaConf.to_container(block, resolve=True)) if block else {}  # type: ignore[arg-type]
+            given: Any = OmegaConf.to_container(block, resolve=True) if block else {}
+            return read(NotificationSettings, given)
         except InterpolationResolutionError as error:
             reason = str(error).splitlines()[0].rpartition(": ")[2].strip('"')
             raise RequestError(
@@ -138,7 +140,7 @@ def _block(folder: Path, trust: bool) -> dict[str, Any]:
         map(_are_words, (events, *(part for e in entries if isinstance(e, dict) for part in e.values())))
     ):
         raise RequestError(f"{job.folder.job}: what is told to whom is more than lists of words.")
-    return {"urls": [_by_name(folder, entry) for entry in entries], "events": events}
+    return NotificationSettings(urls=[_by_name(folder, entry) for entry in entries], events=events)
 
 
 def _by_name(folder: Path, entry: Any) -> Any:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +23,7 @@ from nimble_lightning.ops.sender import Settings
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.slurm import allocation
+from nimble_lightning.settings import NotificationSettings, read
 
 log = logging.getLogger(__name__)
 
@@ -33,16 +35,16 @@ def telling(job: Job) -> Iterator[None]:
     Raises:
         RequestError: An address or a template cannot be used. Nothing has been started yet.
     """
-    block = (job.resolved().get("callbacks") or {}).get("notification")
-    if not block:
+    asked = job.settings.callbacks.notification
+    if asked is None:
         yield
         return
-    Writer(block.get("templates"))
-    if not addresses.find(block.get("urls"), block.get("events")):
+    Writer(asked.templates)
+    if not addresses.find(asked.urls, asked.events):
         log.warning(NOBODY)
         yield
         return
-    sender = _started(job, settings_of(block, resume_command(job)))
+    sender = _started(job, settings_of(asked, resume_command(job)))
     try:
         yield
     finally:
@@ -57,7 +59,8 @@ def tell_sweep(folder: Path, config: DictConfig, **facts: object) -> None:
         return
     with contextlib.suppress(OSError, OmegaConfBaseException, RequestError):
         events.append(folder, EventKind.SWEEP_FINISHED, run=folder.name, **facts)
-        SenderProcess(folder, settings_of(OmegaConf.to_container(block, resolve=True))).close()  # type: ignore[arg-type]
+        given: Any = OmegaConf.to_container(block, resolve=True)
+        SenderProcess(folder, settings_of(read(NotificationSettings, given))).close()
 
 
 def resume_command(job: Job) -> str:

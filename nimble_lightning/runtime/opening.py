@@ -66,7 +66,7 @@ def load(
 def _built(folder: Vouched) -> Parts:
     """The module as training would have it, before its weights are loaded."""
     context = {"run_folder": str(folder.job.folder.path), "resume_from": None}
-    parts = build_parts(folder.config, context, folder.target)
+    parts = build_parts(folder.settings, context, folder.target)
     if parts.user is not None:
         if parts.user.trains_by_itself:
             raise RequestError("The trainer does everything itself; load what it left in the run folder.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
@@ -13,6 +13,7 @@ from nimble_lightning.ops.output import Expendable
 from nimble_lightning.ops.secrets import Redacted
 from nimble_lightning.ops.texts import cut, printable
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.settings import LogSettings
 
 # Warnings of libraries about what we do on purpose, or about themselves.
 _NOISE = (
@@ -55,24 +56,23 @@ def note(text: str) -> None:
 
 
 @contextmanager
-def to_log(folder: RunFolder, rank: int, local_rank: int, settings: Mapping[str, Any]) -> Iterator[None]:
+def to_log(folder: RunFolder, rank: int, local_rank: int, settings: LogSettings) -> Iterator[None]:
     """Copy stdout and stderr into the run folder while the block runs; replicas write only there, and less.
 
     Args:
         folder: Of the run.
         rank: Of this process among all.
         local_rank: Of this process on its machine.
-        settings: `level`, `replica_level`; `per_node`: whether the first process of each machine speaks;
-            `terminal`: whether on the terminal as well.
+        settings: How much is said, by whom and where.
     """
-    speaks = rank == 0 or (bool(settings.get("per_node")) and local_rank == 0)
-    level = str(settings.get("level", "INFO") if speaks else settings.get("replica_level", "ERROR"))
+    speaks = rank == 0 or (settings.per_node and local_rank == 0)
+    level = settings.level if speaks else settings.replica_level
     path = folder.log if rank == 0 else folder.replica_log(rank)
     before = sys.stdout, sys.stderr
     file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
     try:
         copy = Redacted(cast(TextIO, Expendable(file, for_good=False)))
-        if speaks and settings.get("terminal", True):
+        if speaks and settings.terminal:
             sys.stdout, sys.stderr = (
                 Tee(Redacted(cast(TextIO, Expendable(stream))), copy) for stream in before
             )

@@ -13,7 +13,7 @@ from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.proof import surroundings
 from nimble_lightning.proof.fingerprint import fingerprint
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime.job import Job, signature_wanted, stretches_wanted
+from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.keeping import KeepStretches
 
 _NAMES = {
@@ -49,12 +49,11 @@ class Provenance(L.Callback):
 
 def callbacks(job: Job, attempt: int) -> list[L.Callback]:
     """What a run that will be signed does besides: note where it came from, keep commits to train between."""
-    stretches = stretches_wanted(job.config)
-    if not (signature_wanted(job.config) or stretches):
+    asked = job.settings
+    if not (asked.signed or asked.stretches_replayed):
         return []
-    asked = int((job.config.get("signature") or {}).get("keep_stretches") or 0)
-    keep = max(asked, stretches)
-    noting = Provenance(job.folder, str(job.config.trainer), attempt)
+    keep = max(asked.stretches_kept, asked.stretches_replayed)
+    noting = Provenance(job.folder, job.trainer, attempt)
     return [noting, KeepStretches(job.folder, keep)] if keep else [noting]
 
 
@@ -79,11 +78,11 @@ def write(
 
 def of_whole_run(job: Job, attempt: int, user: UserTrainer, rank: int) -> None:
     """The same for a trainer whose `train` did everything itself."""
-    if signature_wanted(job.config) and rank == 0:
+    if job.settings.signed and rank == 0:
         data = {name: fingerprint(source) for name, source in _of_user(user).items()}
         device = "cuda" if torch.cuda.is_initialized() else "cpu"
         machine = surroundings.hardware(device, 1, torch.are_deterministic_algorithms_enabled())
-        write(job.folder, str(job.config.trainer), attempt, data, machine)
+        write(job.folder, job.trainer, attempt, data, machine)
 
 
 def fingerprints(trainer: L.Trainer, module: L.LightningModule) -> dict[str, Any]:

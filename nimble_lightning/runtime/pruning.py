@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -15,14 +14,14 @@ from typing_extensions import override
 from nimble_lightning.callbacks._monitor import Monitor
 from nimble_lightning.ops import studies
 from nimble_lightning.ranks import everyones
+from nimble_lightning.settings import Trial
 
 log = logging.getLogger(__name__)
 
 
-def trial_of(config: Mapping[str, Any]) -> Any:
+def trial_of(where: Trial | None) -> Any:
     """Optuna's trial, as the search asked for it; None where nobody searches."""
-    where = config.get("trial")
-    return None if not where else studies.open_trial(where["storage"], where["id"])
+    return None if where is None else studies.open_trial(where.storage, where.id)
 
 
 class Pruning(L.Callback):

@@ -73,8 +73,8 @@ def complete(job: Job) -> None:
 
 def wanted(job: Job) -> float | None:
     """Seconds between two pages; None where none is wanted."""
-    asked = job.config.get("report", True)
-    if asked is None or asked is False:
+    asked = job.settings.report
+    if not asked:
         return None
     return INTERVAL if asked is True else float(asked)
 

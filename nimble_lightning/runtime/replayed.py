@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.runtime.job import Job, stretches_wanted
+from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.validators.verdict import Check, Verdict
 
@@ -29,7 +29,7 @@ def verdict(job: Job, train: Callable[[Job], Result]) -> dict[str, Any]:
     folder = job.folder.path
     try:
         report = Report(claims=predicate_of(folder, chain.commits(folder)))
-        replaying.replay(folder, report, replaying.Terms(count=stretches_wanted(job.config)), train)
+        replaying.replay(folder, report, replaying.Terms(count=job.settings.stretches_replayed), train)
     except (RequestError, CheckpointError) as error:
         return Verdict(False, str(error).partition("\n")[0]).as_json(NAME)
     checks = tuple(Check(_told(entry), entry["same"], entry["from"], entry["to"]) for entry in report.replays)

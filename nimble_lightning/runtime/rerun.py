@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 from nimble_lightning.checkpoint.retention import committed, delete
 from nimble_lightning.errors import RequestError
@@ -17,7 +17,7 @@ from nimble_lightning.ops.run_files import read_json, write_text
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import resuming
 from nimble_lightning.runtime.changes import Change, changes
-from nimble_lightning.runtime.job import Job, signature_wanted
+from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import NOT_SHOWN, Result, cut_short
 
@@ -117,7 +117,7 @@ def rest_of(job: Job) -> Rest:
     then = Job.load(job.folder.path).config
     found = changes(then, job.config, job.usual)
     _refuse(job, [change for change in found if change.kind == "another"], "has other settings")
-    if job.config.get("resume") == "never":
+    if job.settings.resume == "never":
         return Rest()
     lengths = [change for change in found if change.kind == "length"]
     trained = _Length.trained(job.folder)
@@ -129,7 +129,7 @@ def rest_of(job: Job) -> Rest:
     if lengths and _trains_further(lengths, trained, then, job.config):
         how = f"is trained further, from step {trained.steps}"
         return Rest(told=_goes_on(job, record, [*lengths, *onward], how))
-    if job.config.get("resume", "auto") != "auto" and not resuming.begun_from(job):
+    if job.settings.resume != "auto" and not resuming.begun_from(job):
         onward.append(Change("resume", then.get("resume"), job.config.resume))
     _refuse(job, onward, "is finished, and was trained with other settings")
     return _rest_of_finished(job, record, then, found, trained)
@@ -158,7 +158,7 @@ def _rest_of_finished(
     modelless = _WITHOUT_MODEL if committed(job.folder.steps) else (*_WITHOUT_MODEL, "signature")
     told = f"The run {job.run_id} is finished; now it is {_and([_DONE[name] for name in groups])}"
     told = f"{told} ({'; '.join(why)})"
-    if job.folder.statement.exists() and not signature_wanted(job.config):
+    if job.folder.statement.exists() and not job.settings.signed:
         told += (
             "\nIts signature does not hold for that and is removed; to have it signed again: signature=..."
         )
@@ -181,19 +181,21 @@ def reopen(job: Job) -> None:
 
 
 @contextmanager
-def reopened(job: Job, rest: Rest) -> Iterator[None]:
-    """The same until the block ends; what is only done with a finished run does not cost it its end."""
+def reopened(job: Job, rest: Rest) -> Iterator[Job]:
+    """The same until the block ends, for the job with what is kept of it.
+
+    What is only done with a finished run does not cost it its end.
+    """
     files = (job.folder.finished, job.folder.job)
     before = {} if rest.trains else {file: file.read_text(encoding="utf-8") for file in files}
-    with open_dict(job.config):
-        job.config.update(rest.kept)
+    job = job.with_changes(rest.kept)
     if rest.trains and read_json(job.folder.finished).get("mid_epoch"):
         _forget_end(job.folder)
     reopen(job)
     if not rest.needs_model:
         write_text(job.folder.finished, before[job.folder.finished])
     try:
-        yield
+        yield job
     finally:
         if before and not job.folder.finished.exists():
             for file, text in before.items():
@@ -240,7 +242,7 @@ def refuse(found: Sequence[Change], what: str, other: str) -> None:
 
 
 def _refuse(job: Job, found: Sequence[Change], what: str) -> None:
-    other = "another sweep: sweep_id=NAME" if job.config.get("sweep_id") else "another run: run_id=NAME"
+    other = "another sweep: sweep_id=NAME" if job.settings.sweep_id else "another run: run_id=NAME"
     refuse(found, f"The run {job.run_id} {what}", other)
 
 
@@ -286,7 +288,7 @@ def _code_changed(job: Job, record: Mapping[str, Any]) -> list[str]:
     was, now = (record.get("attempts") or [{}])[-1].get("code"), job.code
     if was is None or now is None or was == now:
         return []
-    file = Path(str(job.config.trainer).rpartition(":")[0]).name
+    file = Path(job.trainer.rpartition(":")[0]).name
     return [f"{file} has been changed since: what was trained so far is of the file as it was"]
 
 

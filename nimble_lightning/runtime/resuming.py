@@ -19,12 +19,12 @@ def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
 
     `resume=` decides for a command's first attempt, unless the run has begun from that checkpoint already.
     """
-    wanted = str(job.config.get("resume") or "auto")
+    wanted = job.settings.resume
     first_of_command = first_of_command and not begun_from(job)
     if first_of_command and wanted == "never":
         _set_aside(job)
-    if first_of_command and wanted not in ("auto", "never"):
-        return _given(Path(wanted))
+    if first_of_command and isinstance(wanted, Path):
+        return _given(wanted)
     # No worker is left that could be writing; a killed save may have left a file as large as a checkpoint.
     sweep(job.folder.checkpoints)
     passed_over: list[tuple[Path, str]] = []
@@ -35,12 +35,12 @@ def find(job: Job, *, first_of_command: bool) -> tuple[str | None, int]:
         return str(found.path), found.manifest.step
     if passed_over:
         log.warning("no checkpoint of this run is whole: it starts from the beginning")
-    return (None, 0) if wanted in ("auto", "never") else _given(Path(wanted))
+    return _given(wanted) if isinstance(wanted, Path) else (None, 0)
 
 
 def begun_from(job: Job) -> bool:
     """Whether the run has started from the checkpoint that `resume=` names."""
-    wanted = str(Path(str(job.config.get("resume") or "auto")).resolve())
+    wanted = str(Path(job.settings.resume).resolve())
     attempts = read_json(job.folder.run).get("attempts", [])
     return any(attempt.get("resumed_from") == wanted for attempt in attempts)
 

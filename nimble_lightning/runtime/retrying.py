@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
+from nimble_lightning.settings import RetrySettings
 
 # Attempts in a row that may fail alike without a new commit, when the failure comes from the program.
 _MOST_BARREN = 3
@@ -54,9 +53,9 @@ class Policy:
     _uncounted: int = 0
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any] | None) -> Policy:
+    def of(cls, retry: RetrySettings | None) -> Policy:
         """The budget of `callbacks.auto_retry`; without that callback nothing is retried."""
-        return cls(max_retries=0 if config is None else int(config.get("max_retries", cls.max_retries)))
+        return cls(max_retries=0 if retry is None else int(retry.max_retries))
 
     def decide(self, outcome: Outcome, committed: int) -> Decision:
         """What to do after an attempt, with the newest committed step."""

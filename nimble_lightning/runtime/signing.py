@@ -37,8 +37,8 @@ def ready(job: Job) -> Iterator[None]:
     if job.folder.path in _ready:
         yield
         return
-    if not signature_wanted(job.config):
-        if job.config.get("signature"):
+    if not job.settings.signed:
+        if job.settings.signature:
             raise RequestError("There are settings for a signature, but none is asked for: signature=ed25519")
         yield
         return
@@ -59,7 +59,7 @@ def variables(config: DictConfig) -> list[str]:
 
 def complete(job: Job) -> None:
     """Sign a run that has ended. One that cannot be signed has ended all the same."""
-    if not signature_wanted(job.config):
+    if not job.settings.signed:
         return
     try:
         backend = _backend(job.config)

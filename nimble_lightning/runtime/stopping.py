@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
 
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.end_causes import Cause
@@ -14,6 +13,7 @@ from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.slurm import allocation
+from nimble_lightning.settings import RetrySettings
 
 # How long workers may take to commit and end when asked to; checkpoints taken before carry the guarantee.
 STOP_SECONDS = 8.0
@@ -25,7 +25,7 @@ class Stop:
     """What asks for an end: a signal to this process, or a clock.
 
     Args:
-        config: `callbacks.auto_retry`.
+        retry: Its clocks; None: there are none.
         spent: Seconds that earlier starts of this run took.
 
     Attributes:
@@ -33,12 +33,12 @@ class Stop:
         comes_back: Whoever stops it starts it again.
     """
 
-    def __init__(self, config: Mapping[str, Any] | None, spent: float = 0.0) -> None:
+    def __init__(self, retry: RetrySettings | None, spent: float = 0.0) -> None:
         now = time.monotonic()
         self._clocks = {
-            name: now - before + in_seconds(config[name], name)
+            name: now - before + in_seconds(most, name)
             for name, before in (("max_time_per_run", 0.0), ("max_time", spent))
-            if config is not None and config.get(name) is not None
+            if (most := getattr(retry, name, None)) is not None
         }
         self._signals: list[signal.Signals] = []
         self._since: float | None = None

@@ -74,10 +74,10 @@ class Supervisor:
         self.company = company
         self.judge = judge
         self.record = Record(job.folder, job.run_id)
-        settings = (job.resolved().get("callbacks") or {}).get("auto_retry")
-        self.policy = Policy.from_config(settings)
-        self.stop = Stop(settings, self.record.spent)
-        self.tending = Tending(job.folder, settings, self.stop)
+        retry = job.settings.callbacks.auto_retry
+        self.policy = Policy.of(retry)
+        self.stop = Stop(retry, self.record.spent)
+        self.tending = Tending(job.folder, retry, self.stop)
 
     def run(self) -> Result:
         try:
@@ -88,7 +88,7 @@ class Supervisor:
 
     def _run(self) -> Result:
         with self.stop.listening():
-            forkserver.start(str(self.job.config.trainer))
+            forkserver.start(self.job.trainer)
             self._tell(EventKind.STARTED, resumed=bool(self.record.attempts))
             with refreshing.meanwhile(self.job):
                 ended = self._attempts()
@@ -129,9 +129,9 @@ class Supervisor:
         resume_from, step = resuming.find(self.job, first_of_command=first)
         number = self.record.begin(resume_from, step, meeting.hosts, self.job.code)
         self.company.order(number, resume_from)
-        workers = devices.count(self.job.config.get("lightning") or {})
+        workers = devices.count(self.job.settings.processes)
         # In the main thread, with which it ends; somebody may have killed it since the last attempt.
-        forkserver.start(str(self.job.config.trainer))
+        forkserver.start(self.job.trainer)
         attempt = Attempt(self.job, number, workers, resume_from, meeting)
         self.tending.until_it_ends(attempt, self.company.look)
         self._require_folder()

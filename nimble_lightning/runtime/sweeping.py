@@ -21,6 +21,7 @@ from nimble_lightning.run_folder import SWEEP_LOCK
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.members import Member, Share, cores, shares, speaking
+from nimble_lightning.settings import Local, RunSettings
 
 LOOK_SECONDS = 0.1
 # What kills the process that supervises a member is nothing the member did.
@@ -154,21 +155,19 @@ class Sweep:
         self._passed_on = len(meant)
 
 
-def room(config: Mapping[str, Any], members: int) -> list[Share]:
+def room(asked: RunSettings, members: int) -> list[Share]:
     """What each member of those that run at once may use, by `launch.jobs` and the machine.
 
     Raises:
         RequestError: `launch.jobs` is no number of members.
     """
-    wanted = (config.get("launch") or {}).get("jobs", "auto")
+    wanted = asked.launch.jobs if isinstance(asked.launch, Local) else "auto"
     if wanted != "auto" and (not isinstance(wanted, int) or wanted < 1):
         raise RequestError(f"launch.jobs={wanted!r}: expected a number of members at once, or auto.")
-    lightning = dict(config.get("lightning") or {})
-    found = devices.visible(lightning)
-    if lightning.get("devices", "auto") in ("auto", -1, "-1"):
-        # Of all the devices a member alone would take, in a sweep it takes one.
-        lightning["devices"] = 1
-    each = devices.count(lightning)
+    found = devices.visible(asked.processes)
+    # Of all the devices a member alone would take, in a sweep it takes one.
+    all_of_them = asked.processes.devices in ("auto", -1, "-1")
+    each = 1 if all_of_them else devices.count(asked.processes)
     fit = max(1, (len(found) or cores()) // each)
     count = min(members, fit if wanted == "auto" else wanted)
     return shares(count, fit, found, each)

@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import stacks
@@ -14,6 +13,7 @@ from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.heartbeat import Beat
 from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.watchdog import Watchdog
+from nimble_lightning.settings import RetrySettings
 
 LOOK_SECONDS = 0.05
 
@@ -28,15 +28,15 @@ class Tending:
 
     Args:
         folder: Of the run.
-        settings: `callbacks.auto_retry`.
+        retry: How long a step may take; None: nobody looks for hangs.
         stop: See above.
     """
 
-    def __init__(self, folder: RunFolder, settings: Mapping[str, Any] | None, stop: Stop) -> None:
+    def __init__(self, folder: RunFolder, retry: RetrySettings | None, stop: Stop) -> None:
         self._folder = folder
         self._identity = _identity(folder)
         self.stop = stop
-        self._watchdog = Watchdog(None if settings is None else settings.get("hang_seconds", "auto"))
+        self._watchdog = Watchdog(None if retry is None else retry.hang_seconds)
 
     def moved(self) -> bool:
         """Whether the folder is not there any more, or another one is in its place."""

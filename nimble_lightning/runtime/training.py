@@ -66,10 +66,10 @@ class Training:
         self.local_rank = local_rank
         self.resume_from = resume_from
         self.heart = heart
-        self.config = job.resolved()
+        self.settings = job.settings
         self.trainer: L.Trainer | None = None
         self._pulse = [] if heart is None else [Pulse(heart)]
-        self._judge = Judge(self.config, job.folder.path, heart)
+        self._judge = Judge(job, heart)
 
     def run(self, target: Any = None) -> None:
         """Train to the end, then leave the finished flag; it is the only sign that a run is done.
@@ -77,14 +77,14 @@ class Training:
         Args:
             target: A trainer to use instead of the one the job names.
         """
-        seed_all(self.config["seed"])
-        if (self.config.get("model") or {}).get("compile"):
+        seed_all(self.settings.seed)
+        if self.settings.model.compile:
             os.environ.update(compile_cache(Path.home() / ".cache" / "nimble_lightning" / "compiled"))
         context = {"run_folder": str(self.job.folder.path), "resume_from": self.resume_from}
-        parts = build_parts(self.config, context, target)
-        _refuse_without_effect(parts, self.config)
+        parts = build_parts(self.settings, context, target)
+        self._refuse_without_effect(parts)
         exporting = AtEnd(self.job, self.rank, self.heart)
-        self._trial = trial_of(self.config)
+        self._trial = trial_of(self.settings.trial)
         if parts.user is not None:
             if self._trial is not None:
                 parts.user.object.trial = self._trial
@@ -97,7 +97,7 @@ class Training:
                     if not isinstance(returned, L.LightningModule):
                         self._complete_whole_run(parts.user, returned, exporting)
                         return
-                parts.module, parts.data = returned, _data_for(returned, parts.user, self.config)
+                parts.module, parts.data = returned, self._data_for(returned, parts.user)
         exporting.see(owner_of(parts))
         self._judge.begin(parts.user, parts)
         try:
@@ -115,12 +115,12 @@ class Training:
             self._show(parts.user, parts.module)
 
     def _complete_whole_run(self, user: UserTrainer, returned: Any, exporting: AtEnd) -> None:
-        whole_run.say_unheard(user, returned, unheard(self.config.get("asked") or (), self.config))
+        whole_run.say_unheard(user, returned, unheard(self.settings.asked or (), self.job.resolved()))
         provenance.of_whole_run(self.job, self.attempt, user, self.rank)
         metrics = whole_run.complete(user, returned, self.job.folder, self.rank)
-        whole_run.refuse_spoilt(metrics, self.config)
+        whole_run.refuse_spoilt(metrics, self.settings.callbacks)
         exporting.export(owner_of_returned(user.object, returned), None, None)
-        objective = chosen_at_end(metrics, self.config["monitor"], self.config["mode"])
+        objective = chosen_at_end(metrics, self.settings.monitor, self.settings.mode)
         best = None if objective is None else {**objective.as_json(), "step": None}
         self._finish(metrics, user=user, best=best)
         self._show(user, returned if isinstance(returned, torch.nn.Module) else None)
@@ -133,7 +133,7 @@ class Training:
             log.warning(left_out)
             write_json(self.job.folder.show_index, [{"caption": "", "error": left_out}])
         elif self.rank == 0:
-            most = (self.config.get("show") or {}).get("keep", showing.MOST)
+            most = self.settings.show.keep
             loggers, step = (self.trainer.loggers, self.trainer.global_step) if self.trainer else ([], 0)
             showing.show(user, module, self.job.folder, most=most, loggers=loggers, step=step)
 
@@ -153,14 +153,14 @@ class Training:
 
     def _fit(self, parts: Parts) -> tuple[dict[str, float], dict[str, Any]]:
         """Final figures, and what else there is to say of the training."""
-        meter = Meter(self.job.run_id, self.attempt, self.config)
-        seeding = Seeding(self.config["seed"])
-        judged = Judged(self.config["monitor"], self.config["mode"])
+        meter = Meter(self.job, self.attempt)
+        seeding = Seeding(self.settings.seed)
+        judged = Judged(self.settings.monitor, self.settings.mode)
         extra: list[L.Callback] = [seeding, meter, judged, *self._pulse, *self._judge.watching]
         extra += provenance.callbacks(self.job, self.attempt)
-        if self._trial is not None and (metric := self.config["trial"]["prunes"]):
-            extra.append(Pruning(self._trial, metric))
-        trainer = self.trainer = build_trainer(self.config, self.job.folder, extra, self.attempt)
+        if self.settings.trial is not None and self.settings.trial.prunes:
+            extra.append(Pruning(self._trial, self.settings.trial.prunes))
+        trainer = self.trainer = build_trainer(self.settings, self.job.folder, extra, self.attempt)
         mask_hyper_parameters(parts.module, parts.data)
         watch_steps(trainer, parts.module)
         if not isinstance(parts.module, NimbleModule):
@@ -207,23 +207,19 @@ class Training:
                 facts["mid_epoch"] = not self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
             write_json(self.job.folder.finished, facts)
 
+    def _refuse_without_effect(self, parts: Parts) -> None:
+        """What a file alone does not tell, the objects do."""
+        trained = Trained(type(parts.module).__name__, "module")
+        if parts.user is not None:
+            own = parts.user.method("configure_optimizers") is not None
+            trained = Trained(parts.user.name, "whole" if parts.user.trains_by_itself else "steps", own)
+        trained.refuse(self.settings.asked or (), self.job.resolved())
 
-def _refuse_without_effect(parts: Parts, config: Mapping[str, Any]) -> None:
-    """What a file alone does not tell, the objects do."""
-    trained = Trained(type(parts.module).__name__, "module")
-    if parts.user is not None:
-        own = parts.user.method("configure_optimizers") is not None
-        trained = Trained(parts.user.name, "whole" if parts.user.trains_by_itself else "steps", own)
-    trained.refuse(config.get("asked") or (), config)
-
-
-def _data_for(
-    returned: L.LightningModule, user: UserTrainer, config: Mapping[str, Any]
-) -> L.LightningDataModule | None:
-    data = data_of(user, config)
-    if not isinstance(data, NimbleData):
-        _refuse_without_effect(Parts(returned, data), config)
-    return data
+    def _data_for(self, returned: L.LightningModule, user: UserTrainer) -> L.LightningDataModule | None:
+        data = data_of(user, self.settings)
+        if not isinstance(data, NimbleData):
+            self._refuse_without_effect(Parts(returned, data))
+        return data
 
 
 def log_by_optimizer_steps(trainer: L.Trainer) -> None:

@@ -22,6 +22,7 @@ from nimble_lightning.proof.digests import digest_of
 from nimble_lightning.proof.surroundings import file_of, moved
 from nimble_lightning.proof.verifying import verify
 from nimble_lightning.runtime.job import Job
+from nimble_lightning.settings import RunSettings
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Vouched:
 
     Attributes:
         job: What was asked, as far as it is vouched for.
-        config: The same with its references resolved.
+        settings: The same with its references resolved.
         target: The trainer.
         claims: What was signed; empty where no key was given.
         whole: Whether all of the folder is vouched for, or just the trainer named.
     """
 
     job: Job
-    config: Mapping[str, Any]
+    settings: RunSettings
     target: Any
     claims: Mapping[str, Any]
     whole: bool
@@ -78,17 +79,17 @@ def vouched(folder: Path, terms: Terms) -> Vouched:
     if not whole:
         asked = _plain(folder, asked, terms)
     job = replace(job, config=OmegaConf.create({**asked, "trainer": spec}))
-    return Vouched(job, resolved(job), _trainer(spec, claims, terms), claims, whole)
+    return Vouched(job, _settings(job), _trainer(spec, claims, terms), claims, whole)
 
 
-def resolved(job: Job) -> dict[str, Any]:
-    """The configuration of a trusted job with its references resolved.
+def _settings(job: Job) -> RunSettings:
+    """What was asked of a trusted job.
 
     Raises:
         RequestError: A variable that it refers to is not set.
     """
     try:
-        return job.resolved()
+        return job.settings
     except OmegaConfBaseException as error:
         reason = str(error).splitlines()[0].rpartition(": ")[2].strip('"')
         raise RequestError(f"{job.folder.job}: {reason}. Set it.") from None

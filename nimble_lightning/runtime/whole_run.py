@@ -16,6 +16,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.figures import not_finite
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.settings import CallbackSettings
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,9 @@ def complete(user: UserTrainer, returned: Any, folder: RunFolder, rank: int) -> 
     return {"train_runtime": time.monotonic() - began, **metrics, **evaluated(user)}
 
 
-def refuse_spoilt(metrics: Mapping[str, float], config: Mapping[str, Any]) -> None:
+def refuse_spoilt(metrics: Mapping[str, float], callbacks: CallbackSettings) -> None:
     """As `callbacks.non_finite` does where there is a Trainer of Lightning's."""
-    if not (config.get("callbacks") or {}).get("non_finite"):
+    if not callbacks.block("non_finite"):
         return
     losses = {name: float(value) for name, value in metrics.items() if name.endswith("loss")}
     if odd := not_finite(losses):

@@ -88,7 +88,7 @@ def _work(
         error = failure
     if error is not None:
         leave(error)
-    with printing.to_log(job.folder, rank, local_rank, job.config.get("log") or {}):
+    with printing.to_log(job.folder, rank, local_rank, job.settings.log):
         wait_for_others()
     multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
     heart.beat(heart.step, Phase.ENDED)
@@ -102,7 +102,7 @@ def train(
     # there before the log, since it sets levels of its own when it comes.
     from nimble_lightning.runtime.training import Training
 
-    with printing.to_log(job.folder, rank, local_rank, job.config.get("log") or {}):
+    with printing.to_log(job.folder, rank, local_rank, job.settings.log):
         try:
             Training(job, attempt, rank, local_rank, resume_from, heart).run()
         except BaseException as error:

@@ -13,6 +13,7 @@ from nimble_lightning.settings.callbacks import (
     RetrySettings,
     UsageSettings,
 )
+from nimble_lightning.settings.fields import read, target_of
 from nimble_lightning.settings.launch import (
     LAUNCHERS,
     External,
@@ -27,7 +28,7 @@ from nimble_lightning.settings.launch import (
 from nimble_lightning.settings.run import (
     SECTIONS,
     CheckpointSettings,
-    ClipSettings,
+    Clip,
     DataSettings,
     LogSettings,
     ModelSettings,
@@ -42,7 +43,7 @@ __all__ = [
     "SECTIONS",
     "CallbackSettings",
     "CheckpointSettings",
-    "ClipSettings",
+    "Clip",
     "DataSettings",
     "External",
     "HubPushSettings",
@@ -62,4 +63,6 @@ __all__ = [
     "Trial",
     "UsageSettings",
     "chosen_launch",
+    "read",
+    "target_of",
 ]

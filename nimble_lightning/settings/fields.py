@@ -15,6 +15,11 @@ Block: TypeAlias = Mapping[str, Any] | None
 _T = TypeVar("_T")
 
 
+def target_of(block: Block) -> str:
+    """The class that a block is made of; empty where it names none."""
+    return str((block or {}).get("_target_") or "")
+
+
 def read(kind: type[_T], given: Mapping[str, Any] | None) -> _T:
     """A section as it is given; what is left out is as shipped, and what it does not know is not read."""
     given = given or {}

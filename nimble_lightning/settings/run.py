@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nimble_lightning.settings.callbacks import CallbackSettings
-from nimble_lightning.settings.fields import Block, Natural, Positive, read
+from nimble_lightning.settings.fields import Block, Natural, Positive, read, target_of
 from nimble_lightning.settings.launch import Launch, Local, chosen_launch
 
 
@@ -35,7 +35,7 @@ class DataSettings:
     """Whether an incomplete last batch is left out."""
 
     pin_memory: Literal["auto"] | bool = "auto"
-    """"auto" pins when training on a GPU."""
+    """Whether batches are pinned; "auto": when training on a GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ModelSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipSettings:
+class Clip:
     """Gradient clipping before each optimizer step; None leaves gradients alone."""
 
     norm: float | None = None
@@ -148,7 +148,7 @@ class RunSettings:
     """The settings that were asked for, by dotted names, where that is known."""
 
     resume: Literal["auto", "never"] | Path = "auto"
-    """"auto": from the newest whole checkpoint of this run; "never": afresh; or the path of a checkpoint."""
+    """From the newest whole checkpoint of this run ("auto"), afresh ("never"), or from the one at a path."""
 
     output_dir: Path = Path("outputs")
     """A run lives in output_dir/name/run_id."""
@@ -164,7 +164,7 @@ class RunSettings:
 
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
-    clip: ClipSettings = field(default_factory=ClipSettings)
+    clip: Clip = field(default_factory=Clip)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     export: Sequence[Literal["safetensors", "torch", "onnx"]] | None = ("safetensors",)
@@ -201,6 +201,7 @@ class RunSettings:
         """The settings of a composed configuration, references resolved."""
         sections = {name: read(kind, config.get(name)) for name, kind in SECTIONS.items()}
         resume, trial = str(config.get("resume") or "auto"), config.get("trial")
+        formats = config.get("export", cls.export)
         return read(
             cls,
             {
@@ -210,6 +211,7 @@ class RunSettings:
                 "trial": read(Trial, trial) if trial else None,
                 "resume": resume if resume in ("auto", "never") else Path(resume),
                 "output_dir": Path(config.get("output_dir") or "outputs"),
+                "export": [formats] if isinstance(formats, str) else formats,
                 "lightning": config.get("lightning") or {},
                 "launch": chosen_launch(config.get("launch")),
                 "callbacks": CallbackSettings.from_blocks(config.get("callbacks")),
@@ -217,16 +219,37 @@ class RunSettings:
         )
 
     @property
+    def signed(self) -> bool:
+        """Whether it is signed when it has ended."""
+        return bool(target_of(self.signature))
+
+    @property
+    def stretches_kept(self) -> int:
+        """Pairs of neighbouring commits that are kept for others to train between them again."""
+        return int((self.signature or {}).get("keep_stretches") or 0)
+
+    @property
+    def stretches_replayed(self) -> int:
+        """How many of them `validator=replay` trains again when the run has ended."""
+        replay = target_of(self.validator).endswith(".Replay")
+        return int((self.validator or {}).get("stretches") or 0) if replay else 0
+
+    @property
     def processes(self) -> Processes:
         """How many processes there are to be."""
-        return read(Processes, self.lightning)
+        given = self.lightning
+        return Processes(
+            accelerator=str(given.get("accelerator", "auto")),
+            devices=given.get("devices", "auto"),
+            num_nodes=int(given.get("num_nodes") or 1),
+        )
 
 
 # Sections of simple settings, by name.
 SECTIONS: Mapping[str, type[Any]] = {
     "data": DataSettings,
     "model": ModelSettings,
-    "clip": ClipSettings,
+    "clip": Clip,
     "checkpoints": CheckpointSettings,
     "show": ShowSettings,
     "log": LogSettings,

@@ -20,7 +20,7 @@ def main(request: dict[str, Any]) -> dict[str, float]:
     from torch import nn
 
     from nimble_lightning import NimbleTrainer, adapt
-    from nimble_lightning.adapters import DataSettings, Settings
+    from nimble_lightning.settings import DataSettings, RunSettings
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -46,7 +46,7 @@ def main(request: dict[str, Any]) -> dict[str, float]:
                 self.took = now[0] - self._began[0], now[1] - self._began[1]
 
     clock = Clock()
-    module, data = adapt(Deep(), settings=Settings(data=DataSettings(batch_size=BATCH)))
+    module, data = adapt(Deep(), settings=RunSettings(data=DataSettings(batch_size=BATCH)))
     trainer = L.Trainer(
         accelerator="cpu",
         devices=ranks,

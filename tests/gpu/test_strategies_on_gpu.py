@@ -19,10 +19,11 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.nn.functional import cross_entropy
 
 from nimble_lightning import NimbleTrainer
-from nimble_lightning.adapters import Clip, DataSettings, Settings, adapt
+from nimble_lightning.adapters import adapt
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.checkpoint import commit_shards
 from nimble_lightning.runtime.building import made
+from nimble_lightning.settings import Clip, DataSettings, RunSettings
 
 pytestmark = [
     pytest.mark.gpu,
@@ -92,7 +93,7 @@ def fit(name: str, micro: Any, callbacks: list[L.Callback], ckpt_path: Path | No
     """The mean loss of all steps, and the error afterwards."""
     kind = Cut if name == "model_parallel" else Small
     data = DataSettings(batch_size=16, micro_batch_size=micro, shuffle=False)
-    module, loaders = adapt(kind(), settings=Settings(data=data, clip=Clip(norm=0.5)))
+    module, loaders = adapt(kind(), settings=RunSettings(data=data, clip=Clip(norm=0.5)))
     trainer = L.Trainer(
         accelerator="gpu",
         devices=1,

@@ -21,7 +21,8 @@ from torch.distributed.tensor.parallel import (
 )
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from nimble_lightning.adapters import Settings, adapt
+from nimble_lightning.adapters import adapt
+from nimble_lightning.settings import RunSettings
 from nimble_lightning.trainer import NimbleTrainer
 
 HEADS, WORDS = 2, 4
@@ -131,7 +132,7 @@ class CutSequence(CutLayers):
 def fit(
     rank: int,
     mesh: tuple[int, int],
-    settings: Settings,
+    settings: RunSettings,
     params: dict[str, Any],
     options: dict[str, Any],
     trainer_class: type[CutLayers] = CutLayers,

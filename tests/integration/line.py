@@ -8,7 +8,7 @@ import lightning as L
 import torch
 
 from nimble_lightning import adapt
-from nimble_lightning.adapters import DataSettings, Settings
+from nimble_lightning.settings import DataSettings, RunSettings
 from nimble_lightning.trainer import NimbleTrainer
 
 
@@ -44,8 +44,8 @@ def trainer(**options: Any) -> L.Trainer:
     return L.Trainer(accelerator="cpu", **{**quiet, "max_epochs": 2, **options})
 
 
-def fitted(user: Any, settings: Settings | None = None, **options: Any) -> tuple[Any, L.Trainer]:
-    module, data = adapt(user, settings=settings or Settings(data=DataSettings(batch_size=4)))
+def fitted(user: Any, settings: RunSettings | None = None, **options: Any) -> tuple[Any, L.Trainer]:
+    module, data = adapt(user, settings=settings or RunSettings(data=DataSettings(batch_size=4)))
     lightning = trainer(**options)
     lightning.fit(module, datamodule=data)
     return module, lightning

@@ -20,11 +20,12 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from nimble_lightning.adapters import DataSettings, Settings, adapt
+from nimble_lightning.adapters import adapt
 from nimble_lightning.callbacks import BestCheckpoint, ExactResume
 from nimble_lightning.checkpoint import NimbleCheckpointIO
 from nimble_lightning.data import rng
 from nimble_lightning.loggers import JSONLLogger, read_metrics
+from nimble_lightning.settings import DataSettings, RunSettings
 from nimble_lightning.trainer import NimbleTrainer
 
 BATCH, EPOCHS = 4, 3
@@ -228,7 +229,7 @@ def seed_all(seed: int) -> None:
 def parts(case: Case, count: int) -> tuple[Any, Any]:
     if case.foreign:
         return Foreign(count, case.workers, plateau="plateau" in case.extra), None
-    settings = Settings(
+    settings = RunSettings(
         data=DataSettings(batch_size=BATCH, num_workers=case.workers),
         schedule=SCHEDULES.get(case.extra),
         monitor="val_loss",

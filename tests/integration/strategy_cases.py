@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor
 
-from nimble_lightning.adapters import DataSettings, Settings, adapt
+from nimble_lightning.adapters import adapt
 from nimble_lightning.adapters.engine import Engine
 from nimble_lightning.adapters.exchange import Averaged
 from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.ranks import world_size
 from nimble_lightning.runtime.building import made
+from nimble_lightning.settings import DataSettings, ModelSettings, RunSettings
 
 
 def strategy(name: str) -> Any:
@@ -108,7 +109,7 @@ def fit(
 ) -> list[float]:
     """The weights, whole, and then the buffers after training."""
     options = dict(options)
-    settings = Settings(data=data, compile=options.pop("compile", False))
+    settings = RunSettings(data=data, model=ModelSettings(compile=options.pop("compile", False)))
     module, loaders = adapt(trainer_class(), settings=settings, **params)
     trainer = L.Trainer(
         **{

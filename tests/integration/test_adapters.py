@@ -9,7 +9,7 @@ import torch
 from line import Line, fitted, trainer
 
 from nimble_lightning import adapt
-from nimble_lightning.adapters import DataSettings, Settings
+from nimble_lightning.settings import DataSettings, ModelSettings, RunSettings
 from nimble_lightning.trainer import NimbleTrainer
 
 
@@ -46,7 +46,7 @@ def test_without_evaluate_the_loss_itself_is_evaluated() -> None:
         def train(self, batch: torch.Tensor) -> torch.Tensor:
             return self.model(batch).mean()  # type: ignore[no-any-return]
 
-    module, data = adapt(Unsupervised(), settings=Settings(data=DataSettings(batch_size=4)))
+    module, data = adapt(Unsupervised(), settings=RunSettings(data=DataSettings(batch_size=4)))
     assert trainer().validate(module, datamodule=data, verbose=False) == [{"val_loss": 3.0}]
 
 
@@ -55,7 +55,7 @@ def test_metrics_derived_at_the_end_are_reported_beside_the_measured_ones() -> N
         def compute_metrics(self, metrics: dict[str, float]) -> dict[str, float]:
             return {"root": metrics["loss"] ** 0.5}
 
-    module, data = adapt(Derived(), settings=Settings())
+    module, data = adapt(Derived(), settings=RunSettings())
     found = trainer().validate(module, datamodule=data, verbose=False)[0]
     assert found["root"] == pytest.approx(found["val_loss"] ** 0.5)
 
@@ -65,14 +65,14 @@ def test_predictions_are_made_batch_by_batch() -> None:
         def predict(self, batch: Any) -> torch.Tensor:
             return batch[0] * 2
 
-    module, data = adapt(Predicts(), settings=Settings(data=DataSettings(eval_batch_size=5)))
+    module, data = adapt(Predicts(), settings=RunSettings(data=DataSettings(eval_batch_size=5)))
     predicted = trainer().predict(module, datamodule=data)
     assert predicted is not None
     assert [len(p) for p in predicted] == [5, 5, 2]  # type: ignore[arg-type]
 
 
 def test_two_fits_in_a_row_go_on_from_each_other() -> None:
-    module, data = adapt(Line(), settings=Settings(data=DataSettings(batch_size=4)))
+    module, data = adapt(Line(), settings=RunSettings(data=DataSettings(batch_size=4)))
     trainer().fit(module, datamodule=data)
     weight = float(module.model.weight.detach())
     trainer().fit(module, datamodule=data)
@@ -91,13 +91,13 @@ def test_gradient_checkpointing_and_compiling_keep_the_numbers_and_the_names() -
                 )
             )
 
-    def weights(settings: Settings) -> dict[str, torch.Tensor]:
+    def weights(settings: RunSettings) -> dict[str, torch.Tensor]:
         return fitted(Deep(), settings)[0].state_dict()  # type: ignore[no-any-return]
 
-    plain = weights(Settings())
+    plain = weights(RunSettings())
     for other in (
-        weights(Settings(gradient_checkpointing=True)),
-        weights(Settings(compile={"backend": "eager"})),
+        weights(RunSettings(model=ModelSettings(gradient_checkpointing=True))),
+        weights(RunSettings(model=ModelSettings(compile={"backend": "eager"}))),
     ):
         assert plain.keys() == other.keys()
         assert all(torch.equal(plain[k], other[k]) for k in plain)

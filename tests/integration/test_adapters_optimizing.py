@@ -11,8 +11,8 @@ import torch
 from lightning.pytorch.plugins import MixedPrecision
 from line import Line, fitted
 
-from nimble_lightning.adapters import Clip, DataSettings, Settings
 from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.settings import Clip, DataSettings, RunSettings
 
 
 def test_the_learning_rate_the_trainer_names_is_used() -> None:
@@ -40,13 +40,13 @@ def test_gradients_are_unscaled_then_clipped_before_the_step(
     if scale is not None:
         scaler = torch.amp.GradScaler("cpu", init_scale=scale)
         options["plugins"] = MixedPrecision("16-mixed", "cpu", scaler)
-    module, _ = fitted(Sgd(), Settings(clip=clip, data=DataSettings(batch_size=12)), **options)
+    module, _ = fitted(Sgd(), RunSettings(clip=clip, data=DataSettings(batch_size=12)), **options)
     assert abs(float(module.model.weight.detach())) == pytest.approx(largest)
 
 
 def test_schedules_step_with_the_optimizer_and_know_how_long_the_run_is() -> None:
     schedule = {"_target_": "nimble_lightning.optim.schedules.linear", "warmup": 0}
-    _, lightning = fitted(Line(), Settings(schedule=schedule, data=DataSettings(batch_size=4)))
+    _, lightning = fitted(Line(), RunSettings(schedule=schedule, data=DataSettings(batch_size=4)))
     assert lightning.lr_scheduler_configs[0].scheduler.last_epoch == lightning.global_step == 6
     assert lightning.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
@@ -130,7 +130,7 @@ def test_an_optimizer_that_asks_for_the_loss_again_is_refused_before_the_first_s
     with pytest.raises(TrainerError, match="LBFGS computes the loss several times a step"):
         fitted(Own())
     with pytest.raises(TrainerError, match="LBFGS computes the loss several times a step"):
-        fitted(Line(), Settings(optim={"_target_": "torch.optim.LBFGS"}))
+        fitted(Line(), RunSettings(optim={"_target_": "torch.optim.LBFGS"}))
 
 
 def test_a_plateau_schedule_that_follows_nothing_there_is_is_refused() -> None:

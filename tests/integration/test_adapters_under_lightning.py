@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, Learn
 from line import Line, fitted, trainer
 
 from nimble_lightning import adapt
-from nimble_lightning.adapters import DataSettings, Settings
 from nimble_lightning.callbacks import BestCheckpoint
+from nimble_lightning.settings import DataSettings, RunSettings
 
 
 # Lightning takes any sampler but its own for a shuffling one; what is read is right.
@@ -36,7 +36,7 @@ from nimble_lightning.callbacks import BestCheckpoint
     ids=str,
 )
 def test_the_trainers_own_options_do_what_they_do(options: dict[str, Any]) -> None:
-    module, data = adapt(Line(), settings=Settings(data=DataSettings(batch_size=4)))
+    module, data = adapt(Line(), settings=RunSettings(data=DataSettings(batch_size=4)))
     usual = (
         {}
         if "barebones" in options
@@ -70,7 +70,7 @@ def test_loaders_may_be_given_to_fit_directly() -> None:
     x = torch.linspace(-1, 1, 12)[:, None]
     rows = [{"x": a, "y": 2 * a} for a in x]
     module, _ = adapt(
-        Line(), settings=Settings(schedule={"_target_": "nimble_lightning.optim.schedules.linear"})
+        Line(), settings=RunSettings(schedule={"_target_": "nimble_lightning.optim.schedules.linear"})
     )
     lightning = trainer()
     lightning.fit(module, torch.utils.data.DataLoader(rows, batch_size=4))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 import nimble_lightning as nl
-from nimble_lightning.adapters import DataSettings, Settings
+from nimble_lightning.settings import DataSettings, RunSettings
 
 # Imported while warnings about Hugging Face's own internals are not ours to answer.
 transformers = pytest.importorskip("transformers")
@@ -68,7 +68,7 @@ class Trainer:
 
 
 def one_step(model: torch.nn.Module, data: Any, micro: int | str) -> dict[str, torch.Tensor]:
-    settings = Settings(data=DataSettings(batch_size=6, micro_batch_size=micro, shuffle=False))  # type: ignore[arg-type]
+    settings = RunSettings(data=DataSettings(batch_size=6, micro_batch_size=micro, shuffle=False))  # type: ignore[arg-type]
     module, loaders = nl.adapt(Trainer(copy.deepcopy(model), data), settings=settings)
     trainer = L.Trainer(
         max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False,
@@ -116,7 +116,7 @@ def test_an_evaluated_loss_is_the_mean_over_tokens_in_batches_of_any_size(kind: 
     for size in (1, 4, 6):
         trainer = kind(model, data)
         trainer.eval_data = data
-        module, loaders = nl.adapt(trainer, settings=Settings(data=DataSettings(eval_batch_size=size)))
+        module, loaders = nl.adapt(trainer, settings=RunSettings(data=DataSettings(eval_batch_size=size)))
         runner = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
         (metrics,) = runner.validate(module, datamodule=loaders, verbose=False)
         assert metrics["val_loss"] == pytest.approx(expected, abs=1e-6)

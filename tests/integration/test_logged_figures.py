@@ -11,9 +11,8 @@ import torch
 from lightning.pytorch.loggers.logger import DummyLogger
 from line import Line, fitted
 
-from nimble_lightning.adapters import DataSettings, Settings
-from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.settings import Clip, DataSettings, LogSettings, RunSettings
 
 LINEAR = {"_target_": "nimble_lightning.optim.schedules.linear"}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.5}
@@ -34,7 +33,7 @@ class Rows(DummyLogger):
         return [(step, metrics[name]) for step, metrics in self.rows if name in metrics]
 
 
-def logged(user: Any, settings: Settings | None = None, **options: Any) -> tuple[Rows, Any]:
+def logged(user: Any, settings: RunSettings | None = None, **options: Any) -> tuple[Rows, Any]:
     rows = Rows()
     module, _ = fitted(user, settings, logger=rows, log_every_n_steps=1, **{"max_epochs": 1, **options})
     return rows, module
@@ -72,14 +71,14 @@ def test_an_evaluation_stands_at_the_step_it_was_made_after(accumulate: int) -> 
 
 def test_the_logged_learning_rate_is_the_one_that_was_used() -> None:
     user = Line()
-    rows, module = logged(user, Settings(DataSettings(batch_size=3), optim=SGD, schedule=LINEAR))
+    rows, module = logged(user, RunSettings(data=DataSettings(batch_size=3), optim=SGD, schedule=LINEAR))
     assert rows.of("lr") == [
         (step, pytest.approx(rate)) for step, rate in enumerate([0.5, 0.375, 0.25, 0.125], 1)
     ]
 
 
 def test_a_schedule_counts_the_incomplete_window_at_the_end_of_an_epoch() -> None:
-    settings = Settings(DataSettings(batch_size=4), optim=SGD, schedule=LINEAR)
+    settings = RunSettings(data=DataSettings(batch_size=4), optim=SGD, schedule=LINEAR)
     rows, _ = logged(Line(), settings, accumulate_grad_batches=2, max_epochs=2)
     assert [rate for _, rate in rows.of("lr")] == [0.5, 0.375, 0.25, 0.125]
 
@@ -110,7 +109,7 @@ def test_the_norm_of_the_gradients_is_that_of_the_whole_step_before_clipping(mic
             return torch.optim.SGD(self.model.parameters(), lr=0.0)
 
     data = DataSettings(batch_size=7, micro_batch_size=micro, shuffle=False)
-    settings = Settings(data, clip=Clip(norm=clip), grad_norm=True)
+    settings = RunSettings(data=data, clip=Clip(norm=clip), log=LogSettings(grad_norm=True))
     rows, _ = logged(Still(), settings, accumulate_grad_batches=2, max_epochs=2)
     x = np.linspace(-1, 1, 12)
     expected = abs(np.mean(2 * (0 * x - 2 * x) * x))
@@ -118,10 +117,10 @@ def test_the_norm_of_the_gradients_is_that_of_the_whole_step_before_clipping(mic
 
 
 def test_the_norm_is_found_only_where_it_is_asked_for_or_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows, _ = logged(Line(), Settings(DataSettings(batch_size=4), clip=Clip(norm=1.0)))
+    rows, _ = logged(Line(), RunSettings(data=DataSettings(batch_size=4), clip=Clip(norm=1.0)))
     assert len(rows.of("grad_norm")) == 3
     monkeypatch.setattr(torch.nn.utils, "get_total_norm", None)
-    rows, _ = logged(Line(), Settings(DataSettings(batch_size=4), clip=Clip(value=1.0)))
+    rows, _ = logged(Line(), RunSettings(data=DataSettings(batch_size=4), clip=Clip(value=1.0)))
     assert not rows.of("grad_norm")
 
 
@@ -141,7 +140,7 @@ class Telling(Line):
 def test_what_evaluate_logs_is_a_mean_over_samples_like_what_it_returns() -> None:
     figures = [("each", lambda x: x > 0.5), ("mean", lambda x: (x > 0.5).float().mean()), ("val_named", len)]
     user = Telling(lambda x: {"returned": x > 0.5}, figures)
-    rows, module = logged(user, Settings(DataSettings(batch_size=5)))
+    rows, module = logged(user, RunSettings(data=DataSettings(batch_size=5)))
     share = float(np.mean(np.linspace(-1, 1, 12) > 0.5))
     (_, found), *_ = [row for row in rows.rows if "returned" in row[1]]
     counted = (5 * 5 + 5 * 5 + 2 * 2) / 12

@@ -22,7 +22,7 @@ from strategy_cases import (
 from test_two_ranks import Regression
 from two_ranks import TwoRanks
 
-from nimble_lightning.adapters import DataSettings
+from nimble_lightning.settings import DataSettings
 
 EXACT = ["ddp", "ddp_overlap", "ddp_static", "ddp_find_unused", "model_parallel"]
 

@@ -17,13 +17,13 @@ from safetensors.torch import load_file
 from sharding import causes, digests, sharded
 from two_ranks import TwoRanks
 
-from nimble_lightning.adapters import DataSettings, Settings
 from nimble_lightning.cli import nimble_cli
 from nimble_lightning.launch.start import start
 from nimble_lightning.runtime import Result
+from nimble_lightning.settings import DataSettings, ModelSettings, RunSettings
 
 # Unlike with Adam, a gradient that is twice too large is seen.
-SETTINGS = Settings(optim={"_target_": "torch.optim.SGD", "lr": 0.05})
+SETTINGS = RunSettings(optim={"_target_": "torch.optim.SGD", "lr": 0.05})
 TRAINER = f"{cut_layers.__file__}:CutLayers"
 USAGE = "+callbacks.usage_report._target_=nimble_lightning.callbacks.UsageReport"
 ASKED = ("lightning.max_epochs=3", "clip.norm=0.5")
@@ -50,7 +50,7 @@ def both(
     kind: type[CutLayers] = CutLayers,
     batch: int = 8,
     micro: Any = "auto",
-    settings: Settings = SETTINGS,
+    settings: RunSettings = SETTINGS,
     params: dict[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Any, Any]:
@@ -79,7 +79,7 @@ def assert_alike(one: Any, cut: Any) -> None:
         {"micro": 3, "params": {"tokens": True}},
         {"micro": 3, "accumulate_grad_batches": 2, "gradient_clip_val": 0.1},
         {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
-        {"settings": Settings()},
+        {"settings": RunSettings()},
     ],
     ids=["plain", "tokens in pieces", "accumulated and clipped", "clipped by value", "fused"],
 )
@@ -100,7 +100,14 @@ def test_evaluation_counts_a_sample_once_though_two_ranks_see_it(ranks: TwoRanks
 
 @pytest.mark.slow
 def test_compiled_they_have_them_as_well(ranks: TwoRanks) -> None:
-    assert_alike(*both(ranks, micro=3, settings=replace(SETTINGS, compile=True), params={"tokens": True}))
+    assert_alike(
+        *both(
+            ranks,
+            micro=3,
+            settings=replace(SETTINGS, model=ModelSettings(compile=True)),
+            params={"tokens": True},
+        )
+    )
 
 
 @pytest.mark.slow
@@ -111,7 +118,7 @@ def test_compiled_they_have_them_as_well(ranks: TwoRanks) -> None:
         {"micro": 2, "params": {"tokens": True}},
         {"micro": 2, "accumulate_grad_batches": 2, "gradient_clip_val": 0.1},
         {"gradient_clip_val": 0.01, "gradient_clip_algorithm": "value"},
-        {"settings": Settings()},
+        {"settings": RunSettings()},
     ],
     ids=["plain", "tokens in pieces", "accumulated and clipped", "clipped by value", "fused"],
 )
@@ -124,7 +131,7 @@ def test_four_ranks_of_which_two_share_layers_and_two_share_samples_do_too(
 @pytest.mark.slow
 def test_gradients_that_would_not_meet_are_refused(four: TwoRanks) -> None:
     with pytest.raises(RuntimeError, match=r"model\.0\.norm\.weight is not cut up over the 2 ranks"):
-        four.run(fit, (2, 2), Settings(), {"sharded": False}, {})
+        four.run(fit, (2, 2), RunSettings(), {"sharded": False}, {})
 
 
 # --- whole runs

@@ -13,9 +13,10 @@ import torchmetrics
 from lightning.pytorch.demos.boring_classes import BoringModel
 from two_ranks import TwoRanks
 
-from nimble_lightning.adapters import DataSettings, Settings, adapt, evaluation
+from nimble_lightning.adapters import adapt, evaluation
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.settings import DataSettings, LogSettings, RunSettings
 from nimble_lightning.trainer import NimbleTrainer
 
 
@@ -62,7 +63,7 @@ def weights(
     rank: int, devices: int, data: DataSettings, options: dict[str, Any], params: dict[str, Any]
 ) -> tuple[list[float], int, int]:
     """Train one epoch; returns the weights, the steps, and the size of the pieces at the end."""
-    module, loaders = adapt(Regression(), settings=Settings(data=data), **params)
+    module, loaders = adapt(Regression(), settings=RunSettings(data=data), **params)
     trainer = L.Trainer(
         accelerator="cpu",
         devices=devices,
@@ -162,7 +163,7 @@ class Evaluated(NimbleTrainer):
 def evaluated(rank: int, devices: int, samples: int, batch: int) -> tuple[dict[str, float], list[int]]:
     trainer = Evaluated()
     module, data = adapt(
-        trainer, settings=Settings(data=DataSettings(eval_batch_size=batch)), samples=samples
+        trainer, settings=RunSettings(data=DataSettings(eval_batch_size=batch)), samples=samples
     )
     lightning = L.Trainer(
         accelerator="cpu",
@@ -210,7 +211,7 @@ def drawn_after_resume(rank: int, folder: str) -> tuple[float, float]:
 
     def fit(path: str | None, callbacks: list[L.Callback]) -> None:
         torch.manual_seed(rank)
-        module, data = adapt(Draws(), settings=Settings(data=DataSettings(batch_size=2)), samples=16)
+        module, data = adapt(Draws(), settings=RunSettings(data=DataSettings(batch_size=2)), samples=16)
         trainer = L.Trainer(
             accelerator="cpu",
             devices=2,
@@ -259,7 +260,7 @@ class Scored(Regression):
 
 def scored(rank: int, samples: int, figures: str) -> dict[str, float] | str:
     module, loaders = adapt(
-        Scored(), settings=Settings(DataSettings(batch_size=2)), samples=samples, figures=figures
+        Scored(), settings=RunSettings(data=DataSettings(batch_size=2)), samples=samples, figures=figures
     )
     trainer = L.Trainer(
         accelerator="cpu",
@@ -301,7 +302,9 @@ def norms(rank: int, devices: int) -> list[float]:
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
             found.append(trainer.callback_metrics["grad_norm"].item())
 
-    settings = Settings(DataSettings(batch_size=8 // devices, micro_batch_size=3), grad_norm=True)
+    settings = RunSettings(
+        data=DataSettings(batch_size=8 // devices, micro_batch_size=3), log=LogSettings(grad_norm=True)
+    )
     module, loaders = adapt(Regression(), settings=settings, samples=19)
     trainer = L.Trainer(
         accelerator="cpu",

@@ -18,11 +18,12 @@ from remembering import BATCH, Collating, Remembering, RememberingModule, Rows, 
 from resume_cases import CutOff, CutOffError, plain, seed_all
 from two_ranks import TwoRanks
 
-from nimble_lightning.adapters import DataSettings, Settings, adapt
+from nimble_lightning.adapters import adapt
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.checkpoint import NimbleCheckpointIO
 from nimble_lightning.data import rng
 from nimble_lightning.launch.start import start
+from nimble_lightning.settings import DataSettings, RunSettings
 
 # An epoch has six steps.
 STEPS, EPOCHS = 18, 3
@@ -49,7 +50,7 @@ def parts(kind: Any, params: dict[str, Any]) -> Any:
     if issubclass(kind, L.LightningModule):
         return kind(), RowsModule()
     data = DataSettings(batch_size=BATCH, num_workers=params.get("workers", 0))
-    return adapt(kind(), settings=Settings(data=data, seed=3), **params)
+    return adapt(kind(), settings=RunSettings(data=data, seed=3), **params)
 
 
 def train(

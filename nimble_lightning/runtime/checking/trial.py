@@ -17,6 +17,7 @@ from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
+from nimble_lightning.settings import Processes
 
 STEPS = 6
 # In the middle of an epoch, one step after a commit: that step has to be done again.
@@ -108,7 +109,7 @@ class Trials:
         lightning = {
             k: v for k, v in (config.get("lightning") or {}).items() if k not in _LIMITS + _LIMITS_TOO
         }
-        if processes > devices.count({}):
+        if processes > devices.count(Processes()):
             lightning["accelerator"] = "cpu"
         config["lightning"] = {
             # Some kernels of a GPU add up in any order unless asked not to.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.export.card import CARD
@@ -22,7 +22,7 @@ _SECONDS_TO_PUSH = 3600.0
 
 def finish(job: Job) -> None:
     """Export in the formats that need the model built anew, then write the card; never fails a run."""
-    formats = [name for name in place.wanted(job.config) if name != "safetensors"]
+    formats = [name for name in job.settings.export or () if name != "safetensors"]
     if formats:
         _export(job, formats)
     out = job.folder.exported
@@ -35,22 +35,22 @@ def finish(job: Job) -> None:
 
 def push(job: Job) -> None:
     """Push what was exported, where `callbacks.hub_push` says so; a failure is a warning with the command."""
-    settings: Any = (job.config.get("callbacks") or {}).get("hub_push")
-    if not settings or not settings.get("repo"):
+    asked = job.settings.callbacks.hub_push
+    if asked is None or not asked.repo:
         return
-    repo, out = str(settings["repo"]), job.folder.exported
+    repo, private, out = asked.repo, asked.private, job.folder.exported
     pusher = Pusher()
     pusher.add(
         Push(
             what=str(out),
-            act=lambda: log.info("pushed to %s", to_hub.push(job, out, repo, settings.get("private"))),
+            act=lambda: log.info("pushed to %s", to_hub.push(job, out, repo, private)),
             command=f"nimble-cli export {job.folder.path} --to hub --repo {repo}",
         )
     )
     pusher.finish(_SECONDS_TO_PUSH)
 
 
-def _export(job: Job, formats: list[str]) -> None:
+def _export(job: Job, formats: Sequence[str]) -> None:
     words = [str(job.folder.path), "--to", *formats, "--out", str(job.folder.exported), "--trust"]
     again = f"nimble-cli export {' '.join(words)}"
     command = [sys.executable, "-m", "nimble_lightning.runtime.exporting.command", *words]

@@ -24,7 +24,7 @@ from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.weights import fingerprint, is_sharded, sizes
 from nimble_lightning.runtime.building import Parts
 from nimble_lightning.runtime.exporting.facts import facts_of
-from nimble_lightning.runtime.exporting.place import folder_for, wanted
+from nimble_lightning.runtime.exporting.place import folder_for
 from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.job import Job
 
@@ -43,7 +43,7 @@ class AtEnd:
     def __init__(self, job: Job, rank: int, heart: Heart | None = None) -> None:
         self._job = job
         self._heart = heart
-        self._on = rank == 0 and "safetensors" in wanted(job.config)
+        self._on = rank == 0 and "safetensors" in (job.settings.export or ())
         self._bases: dict[str, dict[str, int]] = {}
         self._sizes: dict[str, dict[str, torch.Size]] = {}
 

@@ -59,7 +59,7 @@ def export(run: Vouched, formats: Sequence[str], out: Path) -> None:
     builder = {
         "builder": f"{build_model.__module__}.{build_model.__qualname__}",
         "run_folder": str(job.folder.path),
-        "trainer": str(job.config.trainer),
+        "trainer": job.trainer,
         "whole": run.whole,
     }
     for model in rebuilt.models:

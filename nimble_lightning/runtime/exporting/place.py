@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nimble_lightning.export import about
 
 FORMATS = ("safetensors", "torch", "onnx")
-
-
-def wanted(config: Mapping[str, Any]) -> list[str]:
-    """The formats that `export` asks for."""
-    formats = config.get("export") or []
-    return [formats] if isinstance(formats, str) else [str(name) for name in formats]
 
 
 def folder_for(out: Path, name: str, count: int) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from nimble_lightning.runtime.exporting.at_end import owner_of
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.seeding import seed_all
 from nimble_lightning.runtime.trust import Terms, Vouched, vouched
+from nimble_lightning.settings import ModelSettings
 
 
 @dataclass
@@ -51,11 +52,12 @@ def built(run: Vouched) -> Rebuilt:
     """Do what the run did before its first step, on the CPU."""
     job = run.job
     # One batch is wanted, from this process, and the model as it was written.
-    config = {**run.config, "data": {**(run.config.get("data") or {}), "num_workers": 0}, "model": {}}
-    seed_all(config["seed"])
+    here = replace(run.settings.data, num_workers=0)
+    settings = replace(run.settings, data=here, model=ModelSettings())
+    seed_all(settings.seed)
     # A model that the run cut up stays whole here, where there is nobody to share it with.
     with sharding_noted():
-        parts = build_parts(config, {"run_folder": str(job.folder.path), "resume_from": None}, run.target)
+        parts = build_parts(settings, {"run_folder": str(job.folder.path), "resume_from": None}, run.target)
         if parts.user is not None:
             parts.user.prepare()
             if parts.user.trains_by_itself:

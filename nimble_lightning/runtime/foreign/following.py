@@ -77,8 +77,7 @@ def placed(job: Job, folder: str, run_id: str) -> Job:
         # Made for a name that this process has given the run; empty, and in the way of people.
         with contextlib.suppress(OSError):
             job.folder.path.rmdir()
-    job.config.run_id = run_id
-    return replace(job, folder=RunFolder(folder), run_id=run_id)
+    return replace(job.with_changes({"run_id": run_id}), folder=RunFolder(folder), run_id=run_id)
 
 
 def train_here(

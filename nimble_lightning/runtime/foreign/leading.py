@@ -94,8 +94,8 @@ def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool)
 
 def _seconds_left(job: Job, spent: float) -> float | None:
     """Of the time for all starts of the run together, if there is an end to that."""
-    settings = (job.resolved().get("callbacks") or {}).get("auto_retry") or {}
-    most = settings.get("max_time")
+    retry = job.settings.callbacks.auto_retry
+    most = None if retry is None else retry.max_time
     return None if most is None else in_seconds(most, "max_time") - spent
 
 

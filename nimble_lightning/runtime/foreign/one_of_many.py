@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from omegaconf import open_dict
-
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.foreign.ranks import Ranks
-from nimble_lightning.runtime.job import Job, stretches_wanted
+from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ def run(job: Job, ranks: Ranks) -> Result:
     """
     from nimble_lightning.runtime.foreign import following, leading
 
-    fit(job, ranks)
+    job = fitted(job, ranks)
     meeting = _meet(ranks)
     os.environ.update(_as_torchrun(ranks))
     return leading.lead(job, meeting) if ranks.first else following.follow(job, meeting)
@@ -54,15 +52,15 @@ def refuse(ranks: Ranks, text: str) -> None:
         meeting.ended()
 
 
-def fit(job: Job, ranks: Ranks) -> None:
-    """Settle for the processes there are.
+def fitted(job: Job, ranks: Ranks) -> Job:
+    """The job for the processes there are.
 
     Raises:
         RequestError: Others were asked for, or what only a supervisor can do.
     """
-    lightning, who = job.config.lightning, ranks.launcher.name
-    asked, machines = lightning.get("devices", "auto"), int(lightning.get("num_nodes") or 1)
-    if asked not in ("auto", -1, "-1") and devices.count(lightning) != ranks.local_size:
+    processes, who = job.settings.processes, ranks.launcher.name
+    asked, machines = processes.devices, processes.num_nodes
+    if asked not in ("auto", -1, "-1") and devices.count(processes) != ranks.local_size:
         raise RequestError(
             f"lightning.devices={asked}, but {who} started {ranks.local_size} processes on this machine, one "
             "for each device. Leave lightning.devices out, or have it start as many."
@@ -72,14 +70,13 @@ def fit(job: Job, ranks: Ranks) -> None:
             f"lightning.num_nodes={machines}, but {who} started processes on {ranks.machines} machines. "
             "Leave lightning.num_nodes out."
         )
-    if stretches_wanted(job.config):
+    if job.settings.stretches_replayed:
         raise RequestError(
             f"validator=replay trains in processes of its own, which ranks of {who} do not start. "
             "Type afterwards: nimble-cli verify FOLDER --replay 1"
         )
-    with open_dict(job.config):
-        lightning.devices = ranks.local_size if isinstance(asked, str | int) else asked
-        lightning.num_nodes = ranks.machines
+    here = ranks.local_size if isinstance(asked, str | int) else asked
+    return job.with_changes({"lightning.devices": here, "lightning.num_nodes": ranks.machines})
 
 
 def _meet(ranks: Ranks) -> Meeting:

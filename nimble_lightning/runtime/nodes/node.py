@@ -21,6 +21,7 @@ from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.supervisor import supervise
 from nimble_lightning.runtime.tending import Tending
+from nimble_lightning.settings import Multinode
 
 LOOK_SECONDS = 0.1
 # Which network interface workers use on the CPU; by itself gloo takes what the host's name stands for, which
@@ -39,22 +40,22 @@ class Node:
 
     Args:
         job: As it was asked for on this machine.
+        launch: Where and how its machines come together.
         judge: Whose verdict counts instead of the workers'.
     """
 
-    def __init__(self, job: Job, judge: Judge | None) -> None:
+    def __init__(self, job: Job, launch: Multinode, judge: Judge | None) -> None:
         self._job = job
         self._judge = judge
-        self._gathering = Gathering(job, Settings.of(job.resolved()))
-        self._workers = devices.count(job.config.get("lightning") or {})
+        self._gathering = Gathering(job, Settings.of(launch, job.settings.processes.num_nodes))
+        self._workers = devices.count(job.settings.processes)
 
     def run(self) -> Result:
         """Take part until the run is over or this machine is to leave."""
         stop = Stop(None)
-        settings = (self._job.resolved().get("callbacks") or {}).get("auto_retry")
-        tending = Tending(self._job.folder, settings, stop)
+        tending = Tending(self._job.folder, self._job.settings.callbacks.auto_retry, stop)
         with signing.ready(self._job), stop.listening(), self._reachable(), closing(self._gathering):
-            forkserver.start(str(self._job.config.trainer))
+            forkserver.start(self._job.trainer)
             while (done := rerun.done_before(self._job)) is None:
                 together = self._come(stop)
                 if together is None:

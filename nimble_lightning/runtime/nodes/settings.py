@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
+from nimble_lightning.settings import Multinode
 
 _PORT = 29400
 _USAGE = "launch=multinode launch.nnodes=2 launch.rdzv_endpoint=HOST:PORT run_id=NAME, the same on every node"
@@ -34,17 +34,16 @@ class Settings:
     address: str | None
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Settings:
-        """Read them from a run's configuration.
+    def of(cls, launch: Multinode, num_nodes: int) -> Settings:
+        """Read them from what was asked.
 
         Raises:
             RequestError: Something is missing or cannot be read.
         """
-        launch = config["launch"]
-        least, most = _nodes(launch.get("nnodes") or (config.get("lightning") or {}).get("num_nodes", 1))
-        host, port = _endpoint(launch.get("rdzv_endpoint"))
-        seconds = in_seconds(launch.get("join_timeout") or "10m", "launch.join_timeout")
-        return cls(least, most, host, port, seconds, launch.get("local_addr"))
+        least, most = _nodes(launch.nnodes or num_nodes)
+        host, port = _endpoint(launch.rdzv_endpoint)
+        seconds = in_seconds(launch.join_timeout or Multinode.join_timeout, "launch.join_timeout")
+        return cls(least, most, host, port, seconds, launch.local_addr)
 
 
 def _nodes(asked: Any) -> tuple[int, int]:

@@ -72,7 +72,7 @@ class Gathering:
         self._introduction = {
             "host": socket.gethostname(),
             "address": self.own,
-            "workers": devices.count(job.config.get("lightning") or {}),
+            "workers": devices.count(job.settings.processes),
             "asked": {key: digest for key, digest in asked.items() if key not in _OWN_BUSINESS},
         }
 

@@ -24,12 +24,12 @@ def plan(config: DictConfig, trainer: str, asked: Asked) -> int:
         trainer: `/absolute/file.py:Class` or `package.module:Class`.
         asked: The options of the command.
     """
-    settings = Job.from_config(config, trainer=trainer).resolved()
-    machine = machine_for(settings.get("lightning") or {}, asked)
+    settings = Job.from_config(config, trainer=trainer).settings
+    machine = machine_for(settings.processes, asked)
     with warnings.catch_warnings():
         # Advice to a run on this very machine.
         warnings.simplefilter("ignore")
         with prepared(settings, machine) as ready:
-            answer = Planner(ready, settings, machine).answer()
+            answer = Planner(ready, settings.lightning, machine).answer()
     print(json.dumps(as_json(answer)) if asked.json else render(answer))
     return ExitCode.FINISHED if answer.chosen else ExitCode.FAILED

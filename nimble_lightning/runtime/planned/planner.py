@@ -58,14 +58,13 @@ class Planner:
 
     Args:
         prepared: The trainer with its first batch.
-        config: What was asked for.
+        lightning: What was asked of lightning.Trainer.
         machine: What it is to run on.
     """
 
-    def __init__(self, prepared: Prepared, config: Mapping[str, Any], machine: Machine) -> None:
-        self.prepared, self.config, self.machine = prepared, config, machine
+    def __init__(self, prepared: Prepared, lightning: Mapping[str, Any], machine: Machine) -> None:
+        self.prepared, self.lightning, self.machine = prepared, lightning, machine
         self.module = prepared.subject.module
-        self.lightning = config.get("lightning") or {}
         self.precision = str(self.lightning.get("precision") or "32-true")
         self.model = measure(prepared.subject, prepared.mode)
         self._block = _largest_block(self.module)

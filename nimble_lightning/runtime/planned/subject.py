@@ -25,6 +25,7 @@ from nimble_lightning.planning.mesh import mesh_for
 from nimble_lightning.planning.sharded_by_hand import Noted, sharding_noted
 from nimble_lightning.planning.weightless import weightless
 from nimble_lightning.runtime.building import Parts, build_parts, made
+from nimble_lightning.settings import RunSettings
 
 
 class FourMethods:
@@ -88,14 +89,14 @@ class Prepared:
 
 
 @contextmanager
-def prepared(config: Mapping[str, Any], machine: Machine) -> Iterator[Prepared]:
+def prepared(settings: RunSettings, machine: Machine) -> Iterator[Prepared]:
     """Build what `trainer=` names as one of the ranks, with data and without weights."""
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     # Compiled code could not be watched.
-    config = {**config, "model": {**(config.get("model") or {}), "compile": False}}
-    strategy = made((config.get("lightning") or {}).get("strategy"))
+    settings = replace(settings, model=replace(settings.model, compile=False))
+    strategy = made(settings.lightning.get("strategy"))
     with _one_of(machine.ranks), sharding_noted() as noted, weightless(mode):
-        parts = build_parts(config, {})
+        parts = build_parts(settings, {})
         if parts.user is not None and parts.user.trains_by_itself:
             raise RequestError(
                 f"{parts.user.name}.train() does everything by itself, so what it takes is known only by "

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
 from nimble_lightning.planning.machine import Machine, machine
 from nimble_lightning.runtime import devices
+from nimble_lightning.settings import Processes
 
 _DEVICE, _NETWORK, _A_NODE = "H100", "IB-NDR", 8
 
@@ -23,15 +22,15 @@ class Asked:
     json: bool = False
 
 
-def machine_for(lightning: Mapping[str, Any], asked: Asked) -> Machine:
+def machine_for(processes: Processes, asked: Asked) -> Machine:
     """What `lightning.devices` and `.num_nodes` come to, on the device that was asked for or is here."""
     here = torch.cuda.is_available()
     device = asked.device or (torch.cuda.get_device_name(0) if here else _DEVICE)
-    nodes = int(lightning.get("num_nodes") or 1)
-    a_node, notes = devices.count({**lightning, "accelerator": "gpu"}), []
+    nodes = processes.num_nodes
+    a_node, notes = devices.count(replace(processes, accelerator="gpu")), []
     if not asked.device and not here:
         notes.append(f"there is no GPU here: --device {_DEVICE} is assumed")
-    if lightning.get("devices", "auto") in ("auto", -1) and not here and nodes > 1:
+    if processes.devices in ("auto", -1) and not here and nodes > 1:
         a_node = _A_NODE
         notes.append(f"lightning.devices={_A_NODE} is assumed")
     if nodes > 1 and not asked.network:

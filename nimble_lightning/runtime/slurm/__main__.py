@@ -43,12 +43,11 @@ def main(folder: str) -> int:
 
 def _run(folder: str) -> Result:
     try:
-        job = Job.load(folder)
+        job = Job.load(folder).with_changes({"launch": allocation.launch()})
     except RequestError as error:
         raise RequestError(
             f"{error}\nOn {socket.gethostname()}: is output_dir on a disk that all nodes share?"
         ) from None
-    job.config.launch = allocation.launch()
     from nimble_lightning.launch.start import start
 
     return start(job)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import commands, submitting
+from nimble_lightning.settings import Slurm
 
 # The controller is asked often while something may be over soon, and seldom for what takes hours.
 _LOOK_SECONDS, _MOST_LOOK_SECONDS = 0.5, 15.0
@@ -33,10 +34,10 @@ class Member:
     gone: float | None = None
 
 
-def run(job: Job) -> Result:
+def run(job: Job, launch: Slurm) -> Result:
     """Hand in a run and, where that is asked for, wait for its end."""
     result = submitting.submit(job)
-    if result.status != "submitted" or job.config.launch.wait is not True:
+    if result.status != "submitted" or launch.wait is not True:
         return result
     print(f"{job.run_id}: {result.message}", flush=True)
     member, looks = {0: Member(job)}, intervals()

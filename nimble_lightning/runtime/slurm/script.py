@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.settings import Slurm
 
 _ASKED = ("partition", "account", "qos", "nodes", "gpus_per_node", "cpus_per_task", "mem", "time")
 # What makes a job end well, be queued again and leave one log.
@@ -20,11 +21,11 @@ _SRUN = ("srun", "--ntasks-per-node=1", "--cpu-bind=none", "--kill-on-bad-exit=0
 _MEMBER = '"$SLURM_ARRAY_TASK_ID"'
 
 
-def batch_script(launch: Mapping[str, Any], name: str, folder: Path, members: Sequence[int] = ()) -> str:
+def batch_script(launch: Slurm, name: str, folder: Path, members: Sequence[int] = ()) -> str:
     """The text for sbatch.
 
     Args:
-        launch: The settings under `launch`.
+        launch: What is asked of Slurm.
         name: Of the job in the queue.
         folder: Of the run, or of a sweep, whose members' folders are numbered.
         members: Which of the sweep to run; none for a run by itself.
@@ -37,13 +38,13 @@ def batch_script(launch: Mapping[str, Any], name: str, folder: Path, members: Se
     place = Path(str(folder).replace("%", "%%"))
     options["output"] = place / ("%a" if members else "") / RunFolder(folder).said.name
     if members:
-        most = launch.get("jobs", "auto")
-        options["array"] = ",".join(map(str, members)) + ("" if most == "auto" else f"%{most}")
+        most = "" if launch.jobs == "auto" else f"%{launch.jobs}"
+        options["array"] = ",".join(map(str, members)) + most
     command = shlex.join([*_SRUN, sys.executable, "-m", "nimble_lightning.runtime.slurm", str(folder)])
     lines = [
         "#!/bin/bash",
         *(line for key, value in options.items() if (line := _line(key, value))),
-        *map(str, launch.get("setup") or ()),
+        *map(str, launch.setup or ()),
         # Slurm tells this shell as well when the job is to end; the tasks decide how.
         "trap : TERM",
         f"{command} {_MEMBER}" if members else command,
@@ -51,10 +52,8 @@ def batch_script(launch: Mapping[str, Any], name: str, folder: Path, members: Se
     return "\n".join(lines) + "\n"
 
 
-def _options(launch: Mapping[str, Any], name: str) -> dict[str, Any]:
-    more = {
-        str(key).lstrip("-").replace("_", "-"): value for key, value in (launch.get("sbatch") or {}).items()
-    }
+def _options(launch: Slurm, name: str) -> dict[str, Any]:
+    more = {str(key).lstrip("-").replace("_", "-"): value for key, value in (launch.sbatch or {}).items()}
     if taken := sorted(_OURS & more.keys()):
         raise RequestError(
             f"launch.sbatch.{taken[0]} is set by launch=slurm itself\n"
@@ -62,11 +61,11 @@ def _options(launch: Mapping[str, Any], name: str) -> dict[str, Any]:
         )
     return {
         "job-name": name,
-        **{key.replace("_", "-"): launch.get(key) for key in _ASKED},
+        **{key.replace("_", "-"): getattr(launch, key) for key in _ASKED},
         "ntasks-per-node": 1,
         # To the tasks, not to this script.
-        "signal": f"TERM@{launch['margin']}",
-        "requeue" if launch["requeue"] else "no-requeue": True,
+        "signal": f"TERM@{launch.margin}",
+        "requeue" if launch.requeue else "no-requeue": True,
         "open-mode": "append",
         **more,
     }

@@ -8,7 +8,6 @@ import socket
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.exit_codes import ExitCode
@@ -20,6 +19,7 @@ from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import allocation, commands
 from nimble_lightning.runtime.slurm.script import batch_script
+from nimble_lightning.settings import Slurm
 
 _OF_ONE_MACHINE = ("tmpfs", "ramfs", "overlay")
 
@@ -41,7 +41,7 @@ def submit(job: Job) -> Result:
     if rest.told:
         print(rest.told, flush=True)
     prepare(job)
-    _hand_in(job.folder.path, str(job.config.name), [job])
+    _hand_in(job.folder.path, job.name, [job])
     return submitted(job)
 
 
@@ -51,7 +51,7 @@ def prepare(job: Job) -> None:
     Raises:
         RequestError: It cannot be run.
     """
-    asked_validator.check(job.resolved())
+    asked_validator.check(job.settings)
     rerun.reopen(job)
     # Slurm would make it readable for all.
     os.close(os.open(job.folder.said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600))
@@ -121,7 +121,8 @@ def note_end(folder: str, code: int, message: str) -> None:
 
 def _hand_in(folder: Path, name: str, jobs: Sequence[Job], members: Sequence[int] = ()) -> str:
     _check_shared(folder)
-    launch: dict[str, Any] = jobs[0].resolved()["launch"]
+    launch = jobs[0].settings.launch
+    assert isinstance(launch, Slurm)
     script = folder / RunFolder(folder).batch.name
     write_text(script, batch_script(launch, name, folder, members))
     number = commands.sbatch(script)

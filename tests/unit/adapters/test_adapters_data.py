@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from nimble_lightning.adapters import NimbleData, Settings, UserTrainer
+from nimble_lightning.adapters import NimbleData, UserTrainer
 from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.settings import RunSettings
 
 
 class Loads:
@@ -23,11 +24,11 @@ class Loads:
 
 @pytest.mark.parametrize("key", ["data.batch_size", "data.num_workers", "data.eval_batch_size"])
 def test_a_loader_of_ones_own_has_settings_of_its_own(key: str) -> None:
-    data = NimbleData(UserTrainer(Loads, {}), Settings(asked=[key]))
+    data = NimbleData(UserTrainer(Loads, {}), RunSettings(asked=[key]))
     data.setup("fit")
     with pytest.raises(RequestError, match=f"{key} would change nothing: Loads made a DataLoader"):
         data.val_dataloader() if "eval" in key else data.train_dataloader()
-    others = NimbleData(UserTrainer(Loads, {}), Settings(asked=["data.shuffle", "data.micro_batch_size"]))
+    others = NimbleData(UserTrainer(Loads, {}), RunSettings(asked=["data.shuffle", "data.micro_batch_size"]))
     others.setup("fit")
     assert len(others.train_dataloader()) == 4  # type: ignore[arg-type]
 
@@ -41,7 +42,7 @@ class Empty:
 
 
 def test_an_error_says_which_data_it_is_about() -> None:
-    data = NimbleData(UserTrainer(Empty, {}), Settings())
+    data = NimbleData(UserTrainer(Empty, {}), RunSettings())
     data.setup("fit")
     assert len(data.train_dataloader()) == 1  # type: ignore[arg-type]
     with pytest.raises(TrainerError, match="eval data: the dataset is empty"):
@@ -59,7 +60,7 @@ class Numbered:
 
 
 def test_training_data_alone_is_shuffled() -> None:
-    data = NimbleData(UserTrainer(Numbered, {}), Settings())
+    data = NimbleData(UserTrainer(Numbered, {}), RunSettings())
     data.setup("fit")
     loaders = data.train_dataloader(), data.val_dataloader(), data.test_dataloader()
     trained, *others = (torch.cat(list(loader)).tolist() for loader in loaders)

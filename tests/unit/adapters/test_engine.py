@@ -8,8 +8,8 @@ import pytest
 from lightning.pytorch.strategies import DeepSpeedStrategy, SingleDeviceStrategy
 
 from nimble_lightning.adapters.engine import prepare
-from nimble_lightning.adapters.settings import Clip
 from nimble_lightning.errors import RequestError
+from nimble_lightning.settings import Clip
 
 
 @pytest.fixture

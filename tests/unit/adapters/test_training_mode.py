@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from nimble_lightning.adapters import Settings, adapt
+from nimble_lightning.adapters import adapt
 from nimble_lightning.adapters.training_mode import set_training_mode
+from nimble_lightning.settings import ModelSettings, RunSettings
 
 
 def pretrained(folder: Path) -> Any:
@@ -107,7 +108,7 @@ def test_dropout_and_recomputation_act_on_a_model_that_came_in_eval_mode() -> No
         def train(self, batch: Any) -> Any:
             return self.model(batch).square().mean()
 
-    module, data = adapt(Dropping(), settings=Settings(gradient_checkpointing=True))
+    module, data = adapt(Dropping(), settings=RunSettings(model=ModelSettings(gradient_checkpointing=True)))
     lightning = L.Trainer(
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,

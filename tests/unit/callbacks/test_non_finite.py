@@ -194,10 +194,10 @@ def test_it_guards_a_trainer_of_four_methods_as_well() -> None:
             x, number = batch
             return (self.model(x) * torch.where(number == 3, torch.nan, 1.0).view(-1, 1)).mean()
 
-    from nimble_lightning.adapters import DataSettings, Settings
+    from nimble_lightning.settings import DataSettings, RunSettings
 
     guard = NonFinite("skip")
-    module, data = nl.adapt(Own(), settings=Settings(data=DataSettings(batch_size=1)))
+    module, data = nl.adapt(Own(), settings=RunSettings(data=DataSettings(batch_size=1)))
     fit(module, guard, datamodule=data)
     assert guard.passed_over == 1
     assert all(torch.isfinite(p).all() for p in module.parameters())

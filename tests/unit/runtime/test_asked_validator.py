@@ -10,6 +10,7 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.asked_validator import check, made_validator
+from nimble_lightning.settings import RunSettings
 from nimble_lightning.validators import Baseline, NoValidator, Threshold
 
 OURS = "nimble_lightning.validators."
@@ -28,12 +29,12 @@ class Strict:
         return True
 
 
-def asked(target: str, **arguments: Any) -> dict[str, Any]:
-    return {"validator": {"_target_": target, **arguments}}
+def asked(target: str, **arguments: Any) -> RunSettings:
+    return RunSettings(validator={"_target_": target, **arguments})
 
 
 def test_the_class_that_is_named_is_made_with_its_arguments() -> None:
-    assert isinstance(made_validator({}), NoValidator)
+    assert isinstance(made_validator(RunSettings()), NoValidator)
     assert isinstance(made_validator(asked(f"{OURS}NoValidator")), NoValidator)
     threshold = made_validator(asked(f"{OURS}Threshold", criteria=["a > 1", "b < 2"]))
     assert isinstance(threshold, Threshold)
@@ -52,7 +53,7 @@ def test_the_class_that_is_named_is_made_with_its_arguments() -> None:
         (asked(f"{OURS}Holdout", criteria="a > best_of(b)"), "not for held-out data"),
     ],
 )
-def test_what_is_ours_is_refused_before_the_run(request_: dict[str, Any], words: str) -> None:
+def test_what_is_ours_is_refused_before_the_run(request_: RunSettings, words: str) -> None:
     with pytest.raises(RequestError, match=words):
         check(request_)
 
@@ -73,7 +74,8 @@ def test_what_cannot_be_made_is_refused_in_one_line() -> None:
 def test_looking_at_criteria_needs_no_torch() -> None:
     code = (
         "import sys; from nimble_lightning.runtime.asked_validator import check;"
-        f"[check({{'validator': {{'_target_': '{OURS}' + n, **a}}}}) for n, a in "
+        "from nimble_lightning.settings import RunSettings;"
+        f"[check(RunSettings(validator={{'_target_': '{OURS}' + n, **a}})) for n, a in "
         "[('Threshold', {'criteria': 'a > best_of(baseline)'}), ('Baseline', {})]];"
         "sys.exit('torch' in sys.modules or 'lightning' in sys.modules)"
     )

@@ -16,13 +16,14 @@ from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpoin
 from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime.building import build_trainer, settings_of
+from nimble_lightning.runtime.building import build_trainer
+from nimble_lightning.settings import RunSettings
 
 
 def built(**config: Any) -> L.Trainer:
     quiet = {"accelerator": "cpu", "enable_checkpointing": False, "enable_progress_bar": False}
     config["lightning"] = {**quiet, **config.get("lightning", {})}
-    return build_trainer(config, RunFolder(Path("run")), [], attempt=3)
+    return build_trainer(RunSettings.from_config(config), RunFolder(Path("run")), [], attempt=3)
 
 
 def target(name: str, **arguments: Any) -> dict[str, Any]:
@@ -85,13 +86,6 @@ def test_an_argument_that_does_not_fit_is_a_wrong_request() -> None:
         )
 
 
-def test_settings_left_out_have_the_values_of_a_bare_run() -> None:
-    settings = settings_of({})
-    assert settings.data.batch_size == 32
-    assert settings.clip.norm is None
-    assert settings.schedule is None
-
-
 @pytest.mark.parametrize("kind", [DDPStrategy, ModelParallelStrategy])
 def test_an_average_of_weights_that_are_cut_up_is_refused(kind: type[Strategy]) -> None:
     ema = {"ema": target("lightning.pytorch.callbacks.EMAWeightAveraging")}
@@ -101,6 +95,6 @@ def test_an_average_of_weights_that_are_cut_up_is_refused(kind: type[Strategy]) 
 
 
 def test_what_lightning_refuses_is_a_wrong_request(tmp_path: Path) -> None:
-    config = {"lightning": {"accelerator": "cpu", "max_epochs": -3}}
+    asked = RunSettings(lightning={"accelerator": "cpu", "max_epochs": -3})
     with pytest.raises(RequestError, match="lightning.Trainer refuses its arguments: .*max_epochs"):
-        build_trainer(config, RunFolder(tmp_path), [])
+        build_trainer(asked, RunFolder(tmp_path), [])

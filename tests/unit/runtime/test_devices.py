@@ -9,6 +9,7 @@ import pytest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.devices import count, visible
+from nimble_lightning.settings import Processes
 
 
 @pytest.mark.parametrize(
@@ -23,12 +24,12 @@ from nimble_lightning.runtime.devices import count, visible
     ],
 )
 def test_workers_by_devices(settings: dict[str, Any], workers: int) -> None:
-    assert count(settings) == workers
+    assert count(Processes(**settings)) == workers
 
 
 def test_what_is_no_number_of_devices_is_refused() -> None:
     with pytest.raises(RequestError, match=r"devices='many'.*auto"):
-        count({"devices": "many"})
+        count(Processes(devices="many"))
 
 
 @pytest.mark.parametrize(
@@ -50,15 +51,15 @@ def test_gpus_are_named_as_they_were_given(
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     else:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
-    assert visible({}) == expected
-    assert visible({"accelerator": "cpu"}) == []
+    assert visible(Processes()) == expected
+    assert visible(Processes(accelerator="cpu")) == []
 
 
 def test_an_accelerator_that_is_not_here_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_gpus", lambda: 0)
     monkeypatch.setattr("torch.version.hip", None)
     with pytest.raises(RequestError, match=r"lightning\.accelerator=cuda, but torch finds no such device"):
-        devices.require({"accelerator": "cuda"})
-    devices.require({"accelerator": "cpu"})
+        devices.require(Processes(accelerator="cuda"))
+    devices.require(Processes(accelerator="cpu"))
     monkeypatch.setattr(devices, "_gpus", lambda: -1)
-    devices.require({"accelerator": "cuda"})
+    devices.require(Processes(accelerator="cuda"))

@@ -27,12 +27,6 @@ def job(folder: Path, **settings: object) -> Job:
     return made
 
 
-def test_formats_are_a_list_a_word_or_none() -> None:
-    assert place.wanted({"export": ["safetensors", "onnx"]}) == ["safetensors", "onnx"]
-    assert place.wanted({"export": "onnx"}) == ["onnx"]
-    assert place.wanted({"export": None}) == place.wanted({}) == []
-
-
 def test_exports_are_whole_until_a_file_changes(tmp_path: Path) -> None:
     assert not place.is_whole(tmp_path)
     for name in ("a", "b"):

@@ -10,15 +10,16 @@ import pytest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
 from nimble_lightning.runtime import extras
+from nimble_lightning.settings import RunSettings
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "wandb", "mlflow", "trackio"])
 def test_a_logger_whose_package_is_missing_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(extras, "find_spec", lambda package: None)
     with pytest.raises(RequestError, match=rf'(?s)logger={name} needs {name}.*"nimble-lightning\[{name}\]"'):
-        extras.check(shipped.block("logger", name))
+        extras.check(RunSettings.from_config(shipped.block("logger", name)))
     monkeypatch.setattr(extras, "find_spec", lambda package: package)
-    extras.check(shipped.block("logger", name))
+    extras.check(RunSettings.from_config(shipped.block("logger", name)))
 
 
 def test_every_shipped_logger_of_others_is_known() -> None:
@@ -35,6 +36,6 @@ def test_onnx_is_missed_before_and_not_after_the_training(monkeypatch: pytest.Mo
     missing = {"onnxscript"}
     monkeypatch.setattr(extras, "find_spec", lambda name: None if name in missing else find_spec("sys"))
     with pytest.raises(RequestError, match=r"export=\[onnx\] needs onnxscript, not installed"):
-        extras.check({"export": ["safetensors", "onnx"]})
-    extras.check({"export": ["safetensors"]})
-    extras.check({"export": None})
+        extras.check(RunSettings(export=["safetensors", "onnx"]))
+    extras.check(RunSettings(export=["safetensors"]))
+    extras.check(RunSettings(export=None))

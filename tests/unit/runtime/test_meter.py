@@ -6,8 +6,10 @@ from typing import Any
 
 import lightning as L
 import pytest
+from omegaconf import OmegaConf
 
 from nimble_lightning.runtime import meter
+from nimble_lightning.runtime.job import Job
 
 
 def test_samples_a_second_are_those_of_all_ranks_each_share_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -15,6 +17,7 @@ def test_samples_a_second_are_those_of_all_ranks_each_share_once(monkeypatch: py
         return [own, (1, 30), (1, 30)]
 
     monkeypatch.setattr(meter, "everyones", everyones)
-    metered = meter.Meter("a", 1, {})
+    job = Job.from_config(OmegaConf.create({"run_id": "a"}), trainer="m:T", folder="run")
+    metered = meter.Meter(job, 1)
     metered.load_state_dict({"seconds": 2.0, "samples": 10})
     assert metered.rates(L.Trainer(accelerator="cpu", logger=False))["train_samples_per_second"] == 20.0

@@ -10,7 +10,8 @@ import yaml
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.services import VARIABLE
-from nimble_lightning.runtime.notify_command import _block, main
+from nimble_lightning.runtime.notify_command import _asked, main
+from nimble_lightning.settings import NotificationSettings
 
 
 def folder(tmp_path: Path, *urls: Any, **more: Any) -> Path:
@@ -34,10 +35,8 @@ def test_variables_are_taken_by_their_names_and_nothing_else(tmp_path: Path) -> 
         templates="/x",
         linger=9,
     )
-    assert _block(place, trust=False) == {
-        "urls": ["secret:TEAM", "secret:TEAM", {"url": "secret:TEAM", "tags": ["a"]}],
-        "events": None,
-    }
+    urls = ["secret:TEAM", "secret:TEAM", {"url": "secret:TEAM", "tags": ["a"]}]
+    assert _asked(place, trust=False) == NotificationSettings(urls=urls)
 
 
 @pytest.mark.parametrize(
@@ -55,18 +54,20 @@ def test_variables_are_taken_by_their_names_and_nothing_else(tmp_path: Path) -> 
 )
 def test_any_other_address_is_refused_without_being_resolved(tmp_path: Path, url: Any) -> None:
     with pytest.raises(RequestError, match=rf"more than the name of a variable.*{VARIABLE}.*--trust"):
-        _block(folder(tmp_path, url), trust=False)
+        _asked(folder(tmp_path, url), trust=False)
 
 
 @pytest.mark.parametrize("more", [{"events": 7}, {"events": {"a": 3}}, {"events": [["best"]]}])
 def test_events_of_another_kind_are_refused_in_words(tmp_path: Path, more: dict[str, Any]) -> None:
     with pytest.raises(RequestError, match="lists of words"):
-        _block(folder(tmp_path, "secret:TEAM", **more), trust=False)
+        _asked(folder(tmp_path, "secret:TEAM", **more), trust=False)
 
 
 def test_a_folder_that_is_trusted_has_its_references_resolved(tmp_path: Path) -> None:
     place = folder(tmp_path, "${oc.env:TEAM}/more", linger="5m")
-    assert _block(place, trust=True) == {"urls": ["json://127.0.0.1:9/team/more"], "linger": "5m"}
+    assert _asked(place, trust=True) == NotificationSettings(
+        urls=["json://127.0.0.1:9/team/more"], linger="5m"
+    )
 
 
 def test_a_variable_that_holds_no_address_is_not_repeated(

@@ -10,6 +10,7 @@ import pytest
 
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.printing import to_log
+from nimble_lightning.settings import LogSettings
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_who_is_heard_on_the_terminal(
     heard: bool,
 ) -> None:
     folder = RunFolder(tmp_path)
-    with to_log(folder, rank, local_rank, {"per_node": per_node}):
+    with to_log(folder, rank, local_rank, LogSettings(per_node=per_node)):
         print("a word")
     assert ("a word" in capsys.readouterr().out) == heard
     assert "a word" in (folder.log if rank == 0 else folder.replica_log(rank)).read_text()
@@ -39,7 +40,7 @@ def test_who_is_heard_on_the_terminal(
 
 def test_replicas_log_at_their_own_level(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with to_log(folder, 1, 1, {"level": "INFO", "replica_level": "ERROR"}):
+    with to_log(folder, 1, 1, LogSettings(level="INFO", replica_level="ERROR")):
         logging.getLogger("nimble_lightning.nope").info("a remark")
         logging.getLogger("nimble_lightning.nope").error("a failure")
     assert folder.replica_log(1).read_text() == "a failure\n"
@@ -47,7 +48,7 @@ def test_replicas_log_at_their_own_level(tmp_path: Path) -> None:
 
 def test_redrawn_lines_stay_out_of_the_log(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    with to_log(folder, 0, 0, {}):
+    with to_log(folder, 0, 0, LogSettings()):
         sys.stderr.write("\r\x1b[2Kepoch 1/3")
         print("done")
     assert folder.log.read_text() == "done\n"
@@ -56,7 +57,7 @@ def test_redrawn_lines_stay_out_of_the_log(tmp_path: Path) -> None:
 def test_attempts_add_to_the_log(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     for attempt in (1, 2):
-        with to_log(folder, 0, 0, {}):
+        with to_log(folder, 0, 0, LogSettings()):
             print(f"attempt {attempt}")
     assert folder.log.read_text() == "attempt 1\nattempt 2\n"
 
@@ -64,6 +65,6 @@ def test_attempts_add_to_the_log(tmp_path: Path) -> None:
 def test_logging_is_afterwards_as_it_was(tmp_path: Path) -> None:
     root = logging.getLogger()
     before = (root.handlers[:], logging.getLogger("lightning.pytorch").level)
-    with to_log(RunFolder(tmp_path), 0, 0, {}):
+    with to_log(RunFolder(tmp_path), 0, 0, LogSettings()):
         assert root.handlers != before[0]
     assert (root.handlers, logging.getLogger("lightning.pytorch").level) == before

@@ -72,14 +72,14 @@ def test_what_a_killed_save_left_is_cleared_away(job: Job) -> None:
 
 def test_resume_decides_for_the_first_attempt_only(job: Job) -> None:
     own = commit(job, 5)
-    job.config.resume = "never"
-    assert find(job, first_of_command=True) == (None, 0)
+    afresh = job.with_changes({"resume": "never"})
+    assert find(afresh, first_of_command=True) == (None, 0)
     kept = job.folder.path / "checkpoints.before-1" / "steps" / own.name
     assert kept.exists()
     later = commit(job, 7)
-    assert find(job, first_of_command=False) == (str(later), 7)
-    job.config.resume = str(kept)
-    assert find(job, first_of_command=True) == (str(kept), 5)
+    assert find(afresh, first_of_command=False) == (str(later), 7)
+    given = job.with_changes({"resume": str(kept)})
+    assert find(given, first_of_command=True) == (str(kept), 5)
     damage(kept)
     with pytest.raises(RequestError, match="cannot be used"):
-        find(job, first_of_command=True)
+        find(given, first_of_command=True)

@@ -9,6 +9,7 @@ import pytest
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.retrying import Policy
+from nimble_lightning.settings import RetrySettings
 
 
 def failed(step: int | None = 5, what: str = "RuntimeError: boom", cause: Cause = Cause.TRANSIENT) -> Outcome:
@@ -69,8 +70,8 @@ def test_progress_refills_the_budget() -> None:
 
 
 def test_without_the_callback_nothing_is_tried_again() -> None:
-    assert Policy.from_config(None).decide(from_outside(), 3).wait is None
-    assert Policy.from_config({"max_retries": 1}).decide(from_outside(), 0).wait == 0
+    assert Policy.of(None).decide(from_outside(), 3).wait is None
+    assert Policy.of(RetrySettings(max_retries=1)).decide(from_outside(), 0).wait == 0
 
 
 def test_the_first_retry_is_at_once_and_the_rest_wait_longer_and_longer() -> None:

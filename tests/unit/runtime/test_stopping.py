@@ -10,6 +10,7 @@ import pytest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.heartbeat import Beat, Phase
 from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.settings import RetrySettings
 
 
 def beat(phase: Phase) -> dict[int, Beat]:
@@ -17,7 +18,7 @@ def beat(phase: Phase) -> dict[int, Beat]:
 
 
 def test_nothing_asks_for_an_end_by_itself() -> None:
-    stop = Stop({"max_time": None, "max_time_per_run": "1h"})
+    stop = Stop(RetrySettings(max_time_per_run="1h"))
     assert not stop.wanted()
     assert not stop.impatient(beat(Phase.TRAINING))
 
@@ -53,9 +54,9 @@ def test_sigterm_sent_several_times_means_the_same_as_once() -> None:
 
 
 def test_time_that_was_spent_before_counts_for_the_total_only() -> None:
-    config = {"max_time": 60, "max_time_per_run": 60}
-    assert not Stop(config).wanted()
-    spent = Stop(config, spent=61.0)
+    asked = RetrySettings(max_time=60, max_time_per_run=60)
+    assert not Stop(asked).wanted()
+    spent = Stop(asked, spent=61.0)
     assert spent.wanted()
     assert spent.reason == "stopped: its max_time is over"
     assert spent.exit_code == 143
@@ -64,7 +65,7 @@ def test_time_that_was_spent_before_counts_for_the_total_only() -> None:
 def test_patience_ends_sooner_for_a_step_than_for_a_save(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("nimble_lightning.runtime.stopping.time.monotonic", lambda: now[0])
-    stop = Stop({"max_time_per_run": 10})
+    stop = Stop(RetrySettings(max_time_per_run=10))
     now[0] += 10
     assert stop.wanted()
     now[0] += 9
@@ -76,4 +77,4 @@ def test_patience_ends_sooner_for_a_step_than_for_a_save(monkeypatch: pytest.Mon
 
 def test_a_length_of_time_that_is_none_is_refused() -> None:
     with pytest.raises(RequestError, match="max_time_per_run"):
-        Stop({"max_time_per_run": "a while"})
+        Stop(RetrySettings(max_time_per_run="a while"))

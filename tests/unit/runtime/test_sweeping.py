@@ -16,6 +16,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime import seat
 from nimble_lightning.runtime.members import Share
 from nimble_lightning.runtime.sweeping import MOST_STARTS, Job, Sweep, room
+from nimble_lightning.settings import Local, RunSettings
 
 ONE = Share(None, 1)
 
@@ -173,25 +174,25 @@ def test_the_handlers_are_those_from_before(tmp_path: Path) -> None:
 
 
 def test_jobs_says_how_many_run_at_once() -> None:
-    config = {"launch": {"jobs": 3}, "lightning": {"accelerator": "cpu"}}
-    assert len(room(config, 10)) == 3
-    assert len(room(config, 2)) == 2
+    asked = RunSettings(launch=Local(jobs=3), lightning={"accelerator": "cpu"})
+    assert len(room(asked, 10)) == 3
+    assert len(room(asked, 2)) == 2
 
 
 def test_by_itself_it_takes_as_many_as_there_are_cores_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nimble_lightning.runtime.sweeping.cores", lambda: 8)
-    assert len(room({"lightning": {"accelerator": "cpu", "devices": "auto"}}, 100)) == 8
-    assert len(room({"lightning": {"accelerator": "cpu", "devices": 2}}, 100)) == 4
-    assert len(room({"lightning": {"accelerator": "cpu", "devices": 16}}, 100)) == 1
+    assert len(room(RunSettings(lightning={"accelerator": "cpu", "devices": "auto"}), 100)) == 8
+    assert len(room(RunSettings(lightning={"accelerator": "cpu", "devices": 2}), 100)) == 4
+    assert len(room(RunSettings(lightning={"accelerator": "cpu", "devices": 16}), 100)) == 1
 
 
 def test_four_gpus_are_two_members_of_two_by_their_own_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nimble_lightning.runtime.devices._gpus", lambda: 4)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b,GPU-c,GPU-d")
-    found = room({"lightning": {"devices": 2}}, 10)
+    found = room(RunSettings(lightning={"devices": 2}), 10)
     assert [share.devices for share in found] == [("GPU-a", "GPU-b"), ("GPU-c", "GPU-d")]
 
 
 def test_a_number_of_jobs_that_is_none_is_refused() -> None:
     with pytest.raises(RequestError, match="launch.jobs=0"):
-        room({"launch": {"jobs": 0}}, 1)
+        room(RunSettings(launch=Local(jobs=0)), 1)

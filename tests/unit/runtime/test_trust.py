@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.trust import Terms, Vouched, vouched
+from nimble_lightning.settings import RunSettings
 
 TRAINER = """
 from pathlib import Path
@@ -63,8 +64,8 @@ def test_one_that_is_trusted_is_taken_at_its_word(mine: Path, monkeypatch: pytes
     monkeypatch.setenv("RATE", "0.25")
     found = vouched(run(mine, params={"lr": "${oc.env:RATE}"}, datamodule="x:Data"), Terms(trust=True))
     assert found.target.__name__ == "Mine"
-    assert found.config["params"] == {"lr": "0.25"}
-    assert found.config["datamodule"] == "x:Data"
+    assert found.settings.params == {"lr": "0.25"}
+    assert found.settings.datamodule == "x:Data"
     monkeypatch.delenv("RATE")
     with pytest.raises(RequestError, match="RATE"):
         vouched(run(mine, params={"lr": "${oc.env:RATE}"}, datamodule="x:Data"), Terms(trust=True))
@@ -73,11 +74,8 @@ def test_one_that_is_trusted_is_taken_at_its_word(mine: Path, monkeypatch: pytes
 def test_a_trainer_of_the_user_gets_plain_parameters_and_nothing_else_of_the_folder(mine: Path) -> None:
     found = named(run(mine, datamodule="x:Data", optim={"_target_": "os.system"}), mine)
     assert (found.target.__name__, found.whole) == ("Mine", False)
-    assert {k: v for k, v in found.config.items() if k != "name"} == {
-        "trainer": f"{mine}:Mine",
-        "params": {"lr": 0.5},
-        "seed": 3,
-    }
+    plain = {"trainer": f"{mine}:Mine", "params": {"lr": 0.5}, "seed": 3, "name": found.job.name}
+    assert found.settings == RunSettings.from_config(plain)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import whole_run
+from nimble_lightning.settings import CallbackSettings
 
 
 class Mine:
@@ -106,8 +107,8 @@ def test_a_first_start_resumes_from_nothing(folder: RunFolder) -> None:
 
 
 def test_a_loss_that_is_no_number_is_refused_unless_nobody_looks() -> None:
-    looked_at = {"callbacks": {"non_finite": {"policy": "stop"}}}
+    looked_at = CallbackSettings(blocks={"non_finite": {"policy": "stop"}})
     whole_run.refuse_spoilt({"train_loss": 1.0, "auroc": float("nan")}, looked_at)
-    whole_run.refuse_spoilt({"train_loss": float("nan")}, {"callbacks": {"non_finite": None}})
+    whole_run.refuse_spoilt({"train_loss": float("nan")}, CallbackSettings(blocks={"non_finite": None}))
     with pytest.raises(FloatingPointError, match="eval_loss is inf; callbacks.non_finite=null"):
         whole_run.refuse_spoilt({"train_loss": 1.0, "eval_loss": float("inf")}, looked_at)

@@ -19,6 +19,7 @@ from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import worker
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.printing import to_log
+from nimble_lightning.settings import LogSettings
 
 
 def raised(act: Callable[[], Any]) -> BaseException:
@@ -55,7 +56,7 @@ def test_the_terminal_hears_where_and_the_log_hears_all(
     act, terminal, log = CASES[case]
     job = Job(OmegaConf.create({}), RunFolder(tmp_path), "x")
     job.folder.create()
-    with to_log(job.folder, 0, 0, {}):
+    with to_log(job.folder, 0, 0, LogSettings()):
         worker.report(raised(act), job, 1, 0)
     said = capsys.readouterr().err
     assert all(part in said for part in terminal)

@@ -157,6 +157,33 @@ def test_callbacks_may_be_a_list_of_which_nothing_is_known_by_name() -> None:
     assert made.block("auto_retry") is made.auto_retry is None
 
 
+def test_formats_are_a_list_a_word_or_none() -> None:
+    assert RunSettings.from_config({"export": ["safetensors", "onnx"]}).export == ["safetensors", "onnx"]
+    assert RunSettings.from_config({"export": "onnx"}).export == ["onnx"]
+    assert RunSettings.from_config({"export": None}).export is None
+
+
+def test_a_run_is_signed_where_a_signature_is_chosen() -> None:
+    chosen = {"_target_": "nimble_lightning.proof.Ed25519", "keep_stretches": 2}
+    signed = RunSettings.from_config({"signature": chosen})
+    assert (signed.signed, signed.stretches_kept) == (True, 2)
+    for nothing in ({}, None, {"key": "k.pem"}):
+        assert not RunSettings.from_config({"signature": nothing}).signed
+
+
+@pytest.mark.parametrize(
+    ("validator", "stretches"),
+    [
+        ({"_target_": "nimble_lightning.validators.Replay", "stretches": 3}, 3),
+        ({"_target_": "nimble_lightning.validators.Threshold", "stretches": 3}, 0),
+        ({"_target_": "nimble_lightning.validators.NoValidator"}, 0),
+        (None, 0),
+    ],
+)
+def test_only_the_validator_for_it_replays_stretches(validator: Any, stretches: int) -> None:
+    assert RunSettings.from_config({"validator": validator}).stretches_replayed == stretches
+
+
 def test_a_trial_is_there_for_a_member_of_a_search_only() -> None:
     where = {"storage": "sqlite:///study.db", "id": 3, "prunes": "val_loss"}
     assert RunSettings.from_config({"trial": where}).trial == Trial(**where)

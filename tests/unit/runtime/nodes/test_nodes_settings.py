@@ -6,12 +6,11 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.nodes.settings import Settings
+from nimble_lightning.settings import Multinode
 
 
 def settings(num_nodes: int = 1, **launch: Any) -> Settings:
-    return Settings.of(
-        {"launch": {"rdzv_endpoint": "node1:1234", **launch}, "lightning": {"num_nodes": num_nodes}}
-    )
+    return Settings.of(Multinode(**{"rdzv_endpoint": "node1:1234", **launch}), num_nodes)
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(2, 2, 2), ("2", 2, 2), ("2:4", 2, 4), ("1:1", 1, 1)])

@@ -12,13 +12,15 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.slurm.script import batch_script
+from nimble_lightning.settings import Slurm, read
 
 
-def launch(*overrides: str) -> dict[str, Any]:
+def launch(*overrides: str) -> Slurm:
     GlobalHydra.instance().clear()
     with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
         config = compose("config", overrides=["launch=slurm", *overrides])
-    return OmegaConf.to_container(config.launch)  # type: ignore[return-value]
+    given: Any = OmegaConf.to_container(config.launch)
+    return read(Slurm, given)
 
 
 def options(text: str) -> list[str]:
