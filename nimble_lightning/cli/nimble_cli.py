@@ -18,6 +18,7 @@ from nimble_lightning.cli.hints import nearest
 from nimble_lightning.cli.one_run import one_run
 from nimble_lightning.cli.source import locate
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.output import open_missing
@@ -281,7 +282,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "export",
-        "export DIR --to safetensors|torch|onnx|hub ...",
+        f"export DIR --to {'|'.join(ExportFormat)}|hub ...",
         "export the best weights of a run, each file checked",
         export,
         needs="nimble_lightning.runtime.exporting.command",

@@ -15,13 +15,13 @@ from torch.export import ExportedProgram
 from nimble_lightning.export import about, checking, onnx, safetensors, torch_export
 from nimble_lightning.export.calls import Call
 from nimble_lightning.export.checking import Check
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.models import Model, is_hugging_face
 from nimble_lightning.export.outputs import output_names
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.shapes import Shapes
 from nimble_lightning.export.weights import is_sharded, untouched
 
-FORMATS = ("safetensors", "torch", "onnx")
 BIT_BY_BIT = "read back in the same process, every tensor compared with the model's bit for bit"
 
 
@@ -38,24 +38,24 @@ def save_weights(model: Model, out: Path, facts: Mapping[str, Any]) -> None:
         safetensors.save(model, staging)
         safetensors.require_same(model, staging)
         check = Check(BIT_BY_BIT, 0.0, [])
-        about.write(staging, facts, _files(staging), {"safetensors": check.as_json()})
+        about.write(staging, facts, _files(staging), {ExportFormat.SAFETENSORS: check.as_json()})
         shutil.rmtree(out, ignore_errors=True)
         os.rename(staging, out)
 
 
 def export(
     model: Model,
-    formats: Sequence[str],
+    formats: Sequence[ExportFormat],
     out: Path,
     call: Call,
     facts: Mapping[str, Any],
     build: Mapping[str, Any],
-) -> dict[str, Check]:
+) -> dict[ExportFormat, Check]:
     """Export a model and have each file checked by a fresh process; adds to `out`.
 
     Args:
         model: The trained model, on the CPU; it is in full precision afterwards.
-        formats: Some of `FORMATS`.
+        formats: Those asked for.
         out: The folder.
         call: Real arguments of the model.
         facts: For export.json.
@@ -67,7 +67,7 @@ def export(
     _require_trained(model)
     with _staging(out) as staging, _staging(out.with_name(out.name + ".check")) as work:
         checks = _Exporting(model, call, staging, work, build).make(formats)
-        told = {name: check.as_json() for name, check in checks.items()}
+        told = {str(name): check.as_json() for name, check in checks.items()}
         about.write(staging, facts, _files(staging), told)
         content = about.merged(about.read(out), about.read(staging))
         (staging / about.ABOUT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -90,22 +90,22 @@ class _Exporting:
         self.module = model.module.eval()
         self.shapes = Shapes.of(self.module, call)
 
-    def make(self, formats: Sequence[str]) -> dict[str, Check]:
-        checks: dict[str, Check] = {}
-        if "safetensors" in formats:
+    def make(self, formats: Sequence[ExportFormat]) -> dict[ExportFormat, Check]:
+        checks: dict[ExportFormat, Check] = {}
+        if ExportFormat.SAFETENSORS in formats:
             safetensors.save(self.model, self.folder)
             safetensors.require_same(self.model, self.folder)
         self.module.float()
-        if "safetensors" in formats:
-            checks["safetensors"] = self._check(self._weights(), lengths=True)
-        if "torch" in formats or "onnx" in formats:
+        if ExportFormat.SAFETENSORS in formats:
+            checks[ExportFormat.SAFETENSORS] = self._check(self._weights(), lengths=True)
+        if ExportFormat.TORCH in formats or ExportFormat.ONNX in formats:
             program, lengths = torch_export.program_of(self.module, self.call, self.shapes)
-            if "torch" in formats:
+            if ExportFormat.TORCH in formats:
                 path = self.folder / torch_export.PROGRAM
                 torch_export.save(program, path)
-                checks["torch"] = self._check({"kind": "torch", "path": str(path)}, lengths)
-            if "onnx" in formats:
-                checks["onnx"] = self._check(self._graph(program), lengths)
+                checks[ExportFormat.TORCH] = self._check({"kind": "torch", "path": str(path)}, lengths)
+            if ExportFormat.ONNX in formats:
+                checks[ExportFormat.ONNX] = self._check(self._graph(program), lengths)
         return checks
 
     def _weights(self) -> dict[str, Any]:

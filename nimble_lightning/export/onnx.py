@@ -12,17 +12,17 @@ from torch import Tensor
 from torch.export import ExportedProgram
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.quiet import quiet
 from nimble_lightning.export.refusal import ExportError
 from nimble_lightning.export.shapes import Shapes
 
 GRAPH = "model.onnx"
-_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def require() -> None:
     """Refuse early where the packages of the extra are not installed."""
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    missing = [name for name in ExportFormat.ONNX.packages if find_spec(name) is None]
     if missing:
         raise RequestError(
             f"ONNX needs {', '.join(missing)}, not installed here. Type: pip install 'nimble-lightning[onnx]'"

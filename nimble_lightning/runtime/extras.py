@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.runtime.blocks import blocks
 from nimble_lightning.settings import RunSettings
 
@@ -16,7 +17,7 @@ _LOGGERS = {
     "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", ("mlflow",)),
     "nimble_lightning.loggers.TrackioLogger": ("trackio", ("trackio",)),
 }
-_ONNX = ("onnx", "onnxscript", "onnxruntime")
+_ONNX = ExportFormat.ONNX.packages
 
 
 def check(asked: RunSettings) -> None:

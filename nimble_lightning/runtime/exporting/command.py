@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.ops.arguments import Parser
 from nimble_lightning.runtime.exporting import place, to_hub
 from nimble_lightning.runtime.job import Job
@@ -15,6 +16,7 @@ from nimble_lightning.runtime.job import Job
 if TYPE_CHECKING:
     from nimble_lightning.runtime.trust import Vouched
 
+_HUB = "hub"
 _HOW = "--trainer FILE to run a file of yours, --key PUB if it is signed, --trust if it is your own"
 
 
@@ -23,8 +25,8 @@ def main(words: Sequence[str]) -> int:
     asked = _parser().read(words)
     job = Job.load(asked.folder)
     out = Path(asked.out) if asked.out else default_out(job)
-    formats = [name for name in dict.fromkeys(asked.to) if name != "hub"]
-    to_the_hub = "hub" in asked.to
+    formats = [ExportFormat(name) for name in dict.fromkeys(asked.to) if name != _HUB]
+    to_the_hub = _HUB in asked.to
     if to_the_hub and not asked.repo:
         raise RequestError("--to hub needs --repo OWNER/NAME.")
     if formats or (to_the_hub and not place.is_whole(job.folder.exported)):
@@ -32,7 +34,7 @@ def main(words: Sequence[str]) -> int:
         from nimble_lightning.runtime.trust import Terms, vouched
 
         terms = Terms(asked.key, asked.trainer, asked.trust, _HOW)
-        export(vouched(job.folder.path, terms), formats or ["safetensors"], out)
+        export(vouched(job.folder.path, terms), formats or [ExportFormat.SAFETENSORS], out)
         source = out.resolve()
     else:
         source = job.folder.exported
@@ -41,9 +43,9 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def export(run: Vouched, formats: Sequence[str], out: Path) -> None:
+def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
     """Build the run's model again and export it; says what was written."""
-    if "onnx" in formats:
+    if ExportFormat.ONNX in formats:
         from nimble_lightning.export import onnx
 
         onnx.require()
@@ -82,7 +84,7 @@ def _parser() -> Parser:
         "export", "Export the best weights of a run. Every file is read back by a fresh process and compared."
     )
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
-    choices = [*place.FORMATS, "hub"]
+    choices = [*(kind.value for kind in ExportFormat), _HUB]
     parser.add_argument("--to", nargs="+", choices=choices, required=True, help="one or several")
     parser.add_argument("--out", metavar="FOLDER", help="where to (default: beside the run's folder)")
     parser.add_argument("--trainer", metavar="FILE", help="the trainer's file, to build the model with")

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from nimble_lightning.export import about
 
-FORMATS = ("safetensors", "torch", "onnx")
-
 
 def folder_for(out: Path, name: str, count: int) -> Path:
     """The folder of one model of several; a model alone has the whole."""

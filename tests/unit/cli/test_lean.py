@@ -17,6 +17,7 @@ FILES = sorted(FOLDER.glob("*.py"))
 LIGHT = (
     "nimble_lightning.cli",
     "nimble_lightning.errors",
+    "nimble_lightning.export.formats",
     "nimble_lightning.ops",
     "nimble_lightning.runtime.blocks",
     "nimble_lightning.runtime.effects",
