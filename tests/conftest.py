@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -44,15 +46,22 @@ def looks_for_garbage_of_its_own() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for each test. Pytest, which looks for a free number each time, would be slower with each."""
+    place = tmp_path_factory.mktemp("cwd")
+    return (place / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def leaves_nothing_behind(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[None]:
+def leaves_nothing_behind(homes: Iterator[Path], request: pytest.FixtureRequest) -> Iterator[None]:
     home, environ, handlers = os.getcwd(), dict(os.environ), [signal.getsignal(s) for s in _SIGNALS]
-    threads, children = set(threading.enumerate()), set(psutil.Process().children())
+    threads, children = set(threading.enumerate()), set(_children())
     # Those that come from a fork server are its children.
     forked = set(multiprocessing.active_children())
-    os.chdir(tmp_path_factory.mktemp("cwd"))
+    own = next(homes)
+    own.mkdir()
+    os.chdir(own)
     yield
     os.chdir(home)
     left = _environment_left(environ)
@@ -89,7 +98,16 @@ def _threads_left(before: set[threading.Thread]) -> list[threading.Thread]:
 
 
 def _children_left(before: set[psutil.Process]) -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if child not in before and not _helper(child)]
+    return [child for child in _children() if child not in before and not _helper(child)]
+
+
+def _children() -> list[psutil.Process]:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        # None at all, for which all processes of the machine need not be looked through.
+        return []
+    return psutil.Process().children()  # type: ignore[no-any-return]
 
 
 def _helper(process: psutil.Process) -> bool:
