@@ -359,9 +359,14 @@ def outcomes(
     request: pytest.FixtureRequest,
 ) -> dict[str, Outcome]:
     """Of the cases that are asked for, looked at one after the other by one process."""
-    asked = [item.name for item in request.session.items]
-    names = [name for name in CASES if any(each.endswith(f"[{name}]") for each in asked)]
+    names = asked(request, test_a_folder_from_a_stranger_does_nothing)
     return all_of(names, honest, requests, tmp_path_factory.mktemp("hostile"), every=False)
+
+
+def asked(request: pytest.FixtureRequest, test: Callable[..., None]) -> list[str]:
+    """The cases of a test that are to run."""
+    items = {item.name for item in request.session.items}
+    return [name for name in CASES if f"{test.__name__}[{name}]" in items]
 
 
 @pytest.mark.parametrize(
@@ -374,9 +379,13 @@ def test_a_folder_from_a_stranger_does_nothing(name: str, outcomes: dict[str, Ou
 
 @pytest.fixture(scope="module")
 def thorough(
-    honest: Run, requests: tuple[int, list[str]], tmp_path_factory: pytest.TempPathFactory
+    honest: Run,
+    requests: tuple[int, list[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
 ) -> dict[str, Outcome]:
-    return all_of(list(CASES), honest, requests, tmp_path_factory.mktemp("thorough"), every=True)
+    names = asked(request, test_whatever_is_done_with_it)
+    return all_of(names, honest, requests, tmp_path_factory.mktemp("thorough"), every=True)
 
 
 @pytest.mark.slow
