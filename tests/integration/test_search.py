@@ -189,7 +189,7 @@ def test_a_search_finds_the_highest_accuracy_and_everybody_says_the_same() -> No
     assert f"judged by accuracy, higher is better (by its name)\nbest: job {best}  accuracy=" in text
     page = (SWEEP / "report.html").read_text()
     assert f"member {best}<" in page
-    assert "judged by accuracy, higher is better" in page
+    assert "objective: accuracy, higher is better" in page
     assert "trial.id" not in page
 
 
