@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runs.lifecycle import LateVerdict
 from nimble_lightning.runtime import replayed
-from nimble_lightning.runtime.concluding import Judge
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
@@ -34,14 +34,14 @@ def start(job: Job) -> Result:
     if isinstance(launch, Multinode):
         from nimble_lightning.runtime.nodes.node import Node
 
-        return Node(job, launch, _judge(job)).run()
+        return Node(job, launch, _late_verdict(job)).run()
     from nimble_lightning.runtime.supervisor import supervise
 
-    return supervise(job, judge=_judge(job))
+    return supervise(job, late_verdict=_late_verdict(job))
 
 
-def _judge(job: Job) -> Judge | None:
-    """Who judges a run once its workers have gone, where that takes training parts of it again."""
+def _late_verdict(job: Job) -> LateVerdict | None:
+    """Of a run that parts are trained of again once its workers have gone."""
     return partial(replayed.verdict, train=start) if job.settings.stretches_replayed else None
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.outcome import Evidence, Outcome, errors_of, judge
+from nimble_lightning.runtime.parent import alive
+
+_ORPHAN_SECONDS = 3.0
+_LOOK_SECONDS = 0.03
 
 
 @dataclass(frozen=True)
@@ -42,3 +47,14 @@ def beats_of(folder: RunFolder, attempt: int) -> dict[int, Beat]:
     """The last sign of life of each rank in an attempt."""
     files = {int(file.suffix[1:]): file for file in folder.heartbeats(attempt)}
     return {rank: beat for rank, file in files.items() if (beat := read(file)) is not None}
+
+
+def wait_for_orphans(folder: RunFolder) -> None:
+    """Workers of a supervisor that was killed end by themselves; until then the folder is theirs."""
+    files = folder.heartbeats()
+    until = time.monotonic() + _ORPHAN_SECONDS
+    pids = [beat.pid for file in files if (beat := read(file)) is not None]
+    while any(alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime import forkserver, host_memory
 from nimble_lightning.runtime.heartbeat import Beat, read
 from nimble_lightning.runtime.job import Job
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 # How long ranks that are left may take to end once one is gone: they wait in a collective that will not come.
 GRACE_SECONDS = 3
 POLL_SECONDS = 0.03
-ORPHAN_SECONDS = 3.0
 
 
 class Attempt:
@@ -149,14 +147,3 @@ class Attempt:
             exit_barrier_timeout=GRACE_SECONDS,
             shutdown_timeout=GRACE_SECONDS,
         )
-
-
-def wait_for_orphans(folder: RunFolder) -> None:
-    """Workers of a supervisor that was killed end by themselves; until then the folder is theirs."""
-    files = folder.heartbeats()
-    until = time.monotonic() + ORPHAN_SECONDS
-    pids = [beat.pid for file in files if (beat := read(file)) is not None]
-    while any(alive(pid) for pid in pids) and time.monotonic() < until:
-        time.sleep(POLL_SECONDS)
-    for file in files:
-        file.unlink(missing_ok=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import Any
 
 from nimble_lightning.ops.end_causes import Cause
-from nimble_lightning.ops.events import EventKind
-from nimble_lightning.ops.run_files import read_json
-from nimble_lightning.runtime import ending, entering, notifying, printing, resuming
+from nimble_lightning.runs import lifecycle
+from nimble_lightning.runs.finished_flag import FinishedFlag
+from nimble_lightning.runs.lifecycle import Lifecycle
+from nimble_lightning.runtime import printing
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
-from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.training import Training
 
@@ -21,33 +21,24 @@ def run_inline(job: Job, trainer: Any = None) -> Result:
 
     Errors come out as they are, for a debugger to stop at.
     """
-
-    def work(job: Job) -> Result:
-        with notifying.telling(job):
-            return _run(job, trainer)
-
-    return entering.work_on(job, work)
+    return lifecycle.run(job, partial(_work, trainer))
 
 
-def _run(job: Job, trainer: Any) -> Result:
-    record = Record(job.folder, job.run_id)
-    resume_from, step = resuming.find(job, first_of_command=True)
-    ending.tell(job, EventKind.STARTED, resumed=bool(record.attempts))
-    attempt = record.begin(resume_from, step, code=job.code)
+def _work(trainer: Any, life: Lifecycle) -> Result:
+    job = life.job
+    life.tell_start()
+    attempt, resume_from = life.begin()
     try:
         with printing.to_log(job.folder, 0, 0, job.settings.log):
             Training(job, attempt, resume_from=resume_from).run(trainer)
     except BaseException as error:
-        record.end(
-            Outcome(
-                Cause.TRANSIENT, f"{type(error).__name__}: {error}", 0, getattr(error, "nimble_step", None)
-            ),
-            None,
-        )
-        record.update(status="failed", message=str(error), ended=time.time())
-        ending.complete(job, Result.of(job.folder.path, record.content, f"failed: {error}"))
+        step = getattr(error, "nimble_step", None)
+        _over(life, Outcome(Cause.TRANSIENT, f"{type(error).__name__}: {error}", 0, step))
         raise
-    flag = read_json(job.folder.finished)
-    record.end(Outcome(Cause.FINISHED), flag["metrics"].get("global_step"))
-    record.finish(flag, flag["verdict"])
-    return ending.complete(job, Result.finished(job.folder.path, record.content))
+    flag = FinishedFlag.read(job.folder)
+    return _over(life, Outcome(Cause.FINISHED, step=None if flag is None else flag.global_step))
+
+
+def _over(life: Lifecycle, outcome: Outcome) -> Result:
+    life.end(outcome)
+    return life.finish(life.conclude(outcome))

@@ -17,7 +17,7 @@ from nimble_lightning.runtime.heartbeat import Heart, Phase
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.validators.early import KnownMetrics
 from nimble_lightning.validators.run import Run
-from nimble_lightning.validators.verdict import as_verdict
+from nimble_lightning.validators.verdict import Verdict, as_verdict
 
 
 class Patience(L.Callback):
@@ -68,10 +68,10 @@ class Judge:
         if names and module is not None:
             self.watching = [KnownMetrics(names, tested=getattr(data, "has_test_data", True))]
 
-    def verdict(self, trainer: L.Trainer | None, metrics: Mapping[str, float]) -> dict[str, Any]:
-        """What run.json says. Every rank has to ask, since evaluations need them all."""
+    def verdict(self, trainer: L.Trainer | None, metrics: Mapping[str, float]) -> Verdict:
+        """What the validator says. Every rank has to ask, since evaluations need them all."""
         name = type(self.validator).__name__
         if self._heart is not None and trainer is not None:
             self._heart.beat(trainer.global_step, Phase.ENDING)
         answer = self.validator.judge(self._run.ended(trainer, metrics))
-        return as_verdict(answer, name).as_json(name)
+        return as_verdict(answer, name)

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.runs.cluster import schedulers
 from nimble_lightning.runtime.parent import alive
-from nimble_lightning.runtime.slurm.allocation import job_id
-from nimble_lightning.runtime.slurm.commands import states
 
 # As long as a run that was told to stop may take to commit.
 _ORPHAN_SECONDS = 20.0
@@ -52,7 +51,8 @@ class RunLock:
             ) from None
         owner = _read(descriptor)
         elsewhere = owner and owner.get("host") != socket.gethostname()
-        if elsewhere and not self._anywhere and not _job_is_over(owner):
+        # Its machine may have been taken from it by a cluster, with all that ran there.
+        if elsewhere and not self._anywhere and not schedulers.is_over(owner):
             os.close(descriptor)
             raise RequestError(
                 f"The run in {self._path.parent} belongs to process {owner.get('pid')} on "
@@ -60,7 +60,7 @@ class RunLock:
                 f"If that machine is gone, delete {self._path} and start again."
             )
         os.ftruncate(descriptor, 0)
-        us = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id(), "slurm_job": job_id()}
+        us = {"pid": os.getpid(), "host": socket.gethostname(), "boot": boot_id(), **schedulers.note()}
         os.pwrite(descriptor, json.dumps(us).encode(), 0)
         self._file = descriptor
         return self
@@ -94,13 +94,6 @@ def _lives(owner: Mapping[str, object]) -> bool:
     pid = owner.get("pid")
     here = owner.get("host") == socket.gethostname() and owner.get("boot") == boot_id()
     return not here or not isinstance(pid, int) or alive(pid)
-
-
-def _job_is_over(owner: Mapping[str, object]) -> bool:
-    """Whether a Slurm job lost a machine: this one before it was queued again, or an earlier one."""
-    if (job := owner.get("slurm_job")) is None:
-        return False
-    return job == job_id() or str(job) not in (states([str(job)]) or {str(job)})
 
 
 def boot_id() -> str:

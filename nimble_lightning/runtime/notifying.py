@@ -21,8 +21,8 @@ from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.messages import Writer
 from nimble_lightning.ops.sender import Settings
 from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
+from nimble_lightning.runs.cluster import schedulers
 from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.slurm import allocation
 from nimble_lightning.settings import NotificationSettings, read
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,8 @@ def tell_sweep(folder: Path, config: DictConfig, **facts: object) -> None:
 
 def resume_command(job: Job) -> str:
     """What to type for the run to go on where it is."""
-    if (asked := allocation.asked_command(job.folder)) is not None:
+    environment = schedulers.current()
+    if environment is not None and (asked := environment.asked_command(job.folder)) is not None:
         return asked
     program, *words = sys.orig_argv
     start = [Path(program).name]

@@ -52,6 +52,12 @@ class Outcome:
     fingerprint: str = ""
     counts: bool = True
 
+    def __str__(self) -> str:
+        """In one line: who, where, why."""
+        where = "" if self.rank is None else f"rank {self.rank}"
+        where += "" if self.step is None else f" at step {self.step}"
+        return f"{where}: {self.reason}" if where else self.reason
+
 
 @dataclass
 class Evidence:

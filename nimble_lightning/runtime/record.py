@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 from nimble_lightning.ops.figures import not_finite
 from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.runs.cluster import schedulers
+from nimble_lightning.runs.finished_flag import FinishedFlag
 from nimble_lightning.runtime.abandoned import Abandoned
 from nimble_lightning.runtime.outcome import Outcome
-from nimble_lightning.runtime.slurm import allocation
+from nimble_lightning.validators.verdict import Verdict
 
 _PACKAGES = (
     "nimble_lightning",
@@ -69,7 +71,7 @@ class Record:
         self.attempts.append(
             {"number": number, "start": time.time(), "resumed_from": resume_from, "first_step": first_step}
             | ({} if code is None else {"code": code})
-            | ({} if (job := allocation.job_id()) is None else {"slurm_job": job})
+            | schedulers.note()
         )
         if len(hosts) > 1:
             self.attempts[-1]["nodes"] = list(hosts)
@@ -93,24 +95,22 @@ class Record:
         if left is not None and "end" not in self.attempts[-1]:
             self.end(left.outcome, left.step, left.at)
 
-    def finish(self, flag: Mapping[str, Any], verdict: Mapping[str, Any] | None) -> None:
+    def finish(self, flag: FinishedFlag, verdict: Verdict) -> None:
         """The run is finished: take over what training left in its finished flag."""
-        metrics, before = flag["metrics"], self._content["metrics"]
-        stopped = flag.get("stopped_early", "")
-        step, begun = metrics.get("global_step"), self.attempts[-1]["first_step"]
-        if begun == step == before.get("global_step"):
+        metrics, before = flag.metrics, self._content["metrics"]
+        if self.attempts[-1]["first_step"] == flag.global_step == before.get("global_step"):
             # Nothing was left to train: what training took, and what it came to, is known already.
             metrics = {
                 n: before[n] if n in before and n.startswith("train_") else v for n, v in metrics.items()
             }
         self.update(
             status="finished",
-            message="; ".join(filter(None, (stopped, not_finite(metrics)))),
-            stopped_early=stopped,
+            message="; ".join(filter(None, (flag.stopped_early, not_finite(metrics)))),
+            stopped_early=flag.stopped_early,
             metrics=metrics,
-            verdict=verdict,
-            best=flag.get("best"),
-            best_checkpoint=flag["best_checkpoint"],
+            verdict=verdict.to_json(),
+            best=flag.best,
+            best_checkpoint=flag.best_checkpoint,
             ended=time.time(),
         )
 

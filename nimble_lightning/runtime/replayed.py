@@ -13,7 +13,7 @@ from nimble_lightning.validators.verdict import Check, Verdict
 NAME = "Replay"
 
 
-def verdict(job: Job, train: Callable[[Job], Result]) -> dict[str, Any]:
+def verdict(job: Job, train: Callable[[Job], Result]) -> Verdict:
     """Train stretches of a run again, and say what came of it.
 
     Args:
@@ -31,11 +31,11 @@ def verdict(job: Job, train: Callable[[Job], Result]) -> dict[str, Any]:
         report = Report(claims=predicate_of(folder, chain.commits(folder)))
         replaying.replay(folder, report, replaying.Terms(count=job.settings.stretches_replayed), train)
     except (RequestError, CheckpointError) as error:
-        return Verdict(False, str(error).partition("\n")[0]).as_json(NAME)
+        return Verdict(False, str(error).partition("\n")[0], validator=NAME)
     checks = tuple(Check(_told(entry), entry["same"], entry["from"], entry["to"]) for entry in report.replays)
     telling = [check.text for check in checks if check.passed == report.verified]
     summary = f"trained again, {'; '.join(telling)}"
-    return Verdict(report.verified, summary, checks, {"notes": list(report.notes)}).as_json(NAME)
+    return Verdict(report.verified, summary, checks, {"notes": list(report.notes)}, NAME)
 
 
 def _told(entry: Mapping[str, Any]) -> str:

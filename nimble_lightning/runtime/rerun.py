@@ -15,6 +15,7 @@ from nimble_lightning.checkpoint.retention import committed, delete
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.run_files import read_json, write_text
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.runs.finished_flag import FinishedFlag
 from nimble_lightning.runtime import resuming
 from nimble_lightning.runtime.changes import Change, changes
 from nimble_lightning.runtime.job import Job
@@ -83,8 +84,11 @@ class _Length:
     def trained(cls, folder: RunFolder) -> _Length:
         commits = committed(folder.steps)
         epochs, steps = (commits[-1][1].epoch, commits[-1][1].step) if commits else (0, 0)
-        flag = read_json(folder.finished)
-        return cls(flag.get("epochs", epochs), flag.get("metrics", {}).get("global_step", steps))
+        flag = FinishedFlag.read(folder)
+        if flag is not None:
+            epochs = epochs if flag.epochs is None else flag.epochs
+            steps = steps if flag.global_step is None else flag.global_step
+        return cls(epochs, steps)
 
     def exceeds(self, limit: _Length) -> bool:
         return self.epochs > limit.epochs or self.steps > limit.steps
@@ -189,8 +193,8 @@ def reopened(job: Job, rest: Rest) -> Iterator[Job]:
     files = (job.folder.finished, job.folder.job)
     before = {} if rest.trains else {file: file.read_text(encoding="utf-8") for file in files}
     job = job.with_changes(rest.kept)
-    if rest.trains and read_json(job.folder.finished).get("mid_epoch"):
-        _forget_end(job.folder)
+    if rest.trains and (flag := FinishedFlag.read(job.folder)) is not None and flag.mid_epoch:
+        _forget_end(job.folder, flag)
     reopen(job)
     if not rest.needs_model:
         write_text(job.folder.finished, before[job.folder.finished])
@@ -200,16 +204,16 @@ def reopened(job: Job, rest: Rest) -> Iterator[Job]:
         if before and not job.folder.finished.exists():
             for file, text in before.items():
                 write_text(file, text)
-            flag = read_json(job.folder.finished)
             record = Record(job.folder, job.run_id)
-            record.finish(flag, flag["verdict"])
+            if (flag := FinishedFlag.read(job.folder)) is not None:
+                record.finish(flag, flag.verdict)
             record.update(message="")
 
 
-def _forget_end(folder: RunFolder) -> None:
+def _forget_end(folder: RunFolder, flag: FinishedFlag) -> None:
     """A training that ends within an epoch takes that epoch for over: it goes on from the commit before."""
     for path, manifest in committed(folder.steps)[-1:]:
-        if manifest.step == read_json(folder.finished)["metrics"]["global_step"]:
+        if manifest.step == flag.global_step:
             delete(path)
 
 

@@ -12,13 +12,12 @@ from nimble_lightning.errors import RunError
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.figures import not_finite
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.validators.verdict import NOT_JUDGED, Verdict
 
 Status = Literal["running", "finished", "failed", "stopped", "submitted"]
 
 # The last entry of show/index.json until all results are in it.
 NOT_SHOWN = "predict_and_show did not come to its end"
-# Of a run that did not come to its end.
-NOT_JUDGED: dict[str, Any] = {"passed": None, "summary": "not judged", "validator": None, "criteria": []}
 
 
 @dataclass
@@ -47,7 +46,7 @@ class Result:
     exit_code: int = ExitCode.FINISHED
     attempts: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
-    verdict: dict[str, Any] = field(default_factory=lambda: dict(NOT_JUDGED))
+    verdict: dict[str, Any] = field(default_factory=NOT_JUDGED.to_json)
     comes_back: bool = False
     best: dict[str, Any] = field(default_factory=dict)
 
@@ -57,10 +56,10 @@ class Result:
         best, attempts = record.get("best_checkpoint"), record.get("attempts", [])
         if odd := not_finite(record.get("metrics", {})):
             message = f"{message.rstrip('.')}, but {odd}"
-        verdict = record.get("verdict") or dict(NOT_JUDGED)
-        if verdict["passed"] is not None:
-            word = "passed" if verdict["passed"] else "not passed"
-            message = f"{message.rstrip('.')}, {word}: {verdict['summary']}"
+        verdict = Verdict.from_json(record.get("verdict"))
+        if verdict.passed is not None:
+            word = "passed" if verdict.passed else "not passed"
+            message = f"{message.rstrip('.')}, {word}: {verdict.summary}"
         return cls(
             status=record["status"],
             metrics=record.get("metrics", {}),
@@ -68,9 +67,9 @@ class Result:
             best=record.get("best") or {},
             best_checkpoint=Path(best) if best else None,
             message=message,
-            exit_code=ExitCode.CRITERIA_NOT_MET if verdict["passed"] is False else ExitCode.FINISHED,
+            exit_code=ExitCode.CRITERIA_NOT_MET if verdict.passed is False else ExitCode.FINISHED,
             attempts=attempts,
-            verdict=verdict,
+            verdict=verdict.to_json(),
             seconds=sum(max(0.0, a.get("end", a["start"]) - a["start"]) for a in attempts),
         )
 

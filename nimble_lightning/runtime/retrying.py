@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.runtime.outcome import Outcome
@@ -91,6 +93,18 @@ class Policy:
                 outcome, why_not=f"{_MOST_BARREN} attempts in a row failed alike without getting further"
             )
         return Decision(outcome, self._wait(outcome.cause))
+
+    def preempted_in_vain(self, attempts: Sequence[Mapping[str, Any]], committed: int) -> bool:
+        """Whether as many starts in a row as may fail were all ended from outside, and none got any further.
+
+        Args:
+            attempts: Of all starts of the run, as they are on record.
+            committed: The newest committed step.
+        """
+        last = attempts[-(self.max_retries + 1) :]
+        return len(last) > self.max_retries and all(
+            attempt.get("cause") == Cause.PREEMPTED and attempt["first_step"] == committed for attempt in last
+        )
 
     def _barren(self, fingerprint: str) -> bool:
         last = self._failures[-_MOST_BARREN:]

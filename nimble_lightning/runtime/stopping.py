@@ -11,8 +11,8 @@ from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard
+from nimble_lightning.runs.cluster import schedulers
 from nimble_lightning.runtime.heartbeat import Beat, Phase
-from nimble_lightning.runtime.slurm import allocation
 from nimble_lightning.settings import RetrySettings
 
 # How long workers may take to commit and end when asked to; checkpoints taken before carry the guarantee.
@@ -55,10 +55,13 @@ class Stop:
         if not self.reason:
             over = [name for name, end in self._clocks.items() if time.monotonic() >= end]
             if self._signals:
-                self.comes_back = allocation.comes_back()
+                environment = schedulers.current()
+                self.comes_back = environment is not None and environment.comes_back()
                 name = self._signals[0].name
                 name += " (its terminal was closed)" if name == "SIGHUP" else ""
-                self.reason = "preempted: Slurm starts it again" if self.comes_back else f"stopped by {name}"
+                self.reason = f"stopped by {name}"
+                if environment is not None and self.comes_back:
+                    self.reason = f"preempted: {environment.name} starts it again"
             elif over:
                 self.reason = f"stopped: its {over[0]} is over"
         if self.reason and self._since is None:

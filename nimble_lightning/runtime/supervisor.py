@@ -5,32 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import Any
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.events import EventKind
-from nimble_lightning.runtime import (
-    concluding,
-    devices,
-    ending,
-    entering,
-    forkserver,
-    notifying,
-    refreshing,
-    resuming,
-    seat,
-)
-from nimble_lightning.runtime.abandoned import abandoned
+from nimble_lightning.runs import lifecycle
+from nimble_lightning.runs.cluster import schedulers
+from nimble_lightning.runs.lifecycle import LateVerdict, Lifecycle
+from nimble_lightning.runtime import devices, forkserver, refreshing
 from nimble_lightning.runtime.attempt import Attempt
 from nimble_lightning.runtime.company import Alone, Company
-from nimble_lightning.runtime.concluding import Judge
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import judge
-from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.retrying import Decision, Policy
-from nimble_lightning.runtime.slurm import allocation
 from nimble_lightning.runtime.stopping import Stop
 from nimble_lightning.runtime.tending import LOOK_SECONDS, Tending
 
@@ -40,44 +28,38 @@ log = logging.getLogger(__name__)
 _TOLD_AS = {Cause.HANG: EventKind.HUNG, Cause.PREEMPTED: EventKind.PREEMPTED}
 
 
-def supervise(job: Job, company: Company | None = None, judge: Judge | None = None) -> Result:
+def supervise(job: Job, company: Company | None = None, late_verdict: LateVerdict | None = None) -> Result:
     """Run a job as the one that has its lock and keeps its record.
 
     Args:
         job: What to run.
         company: The machines it runs on; by default this one.
-        judge: Whose verdict counts instead of the workers'.
+        late_verdict: Given once the workers have gone, where there is one.
     """
-    left = abandoned(job.folder)
-
-    def work(job: Job) -> Result:
-        seat.take()
-        with notifying.telling(job):
-            supervisor = Supervisor(job, company or Alone(), judge)
-            supervisor.record.end_abandoned(left)
-            return supervisor.run()
-
-    return entering.work_on(job, work, anywhere=company is not None)
+    return lifecycle.run(
+        job,
+        lambda life: Supervisor(life, company or Alone()).run(),
+        anywhere=company is not None,
+        late_verdict=late_verdict,
+    )
 
 
 class Supervisor:
     """The loop of attempts around one job.
 
     Args:
-        job: What to run.
+        life: Of its run.
         company: The machines it runs on.
-        judge: Whose verdict counts instead of the workers'.
     """
 
-    def __init__(self, job: Job, company: Company, judge: Judge | None) -> None:
-        self.job = job
+    def __init__(self, life: Lifecycle, company: Company) -> None:
+        self.life = life
+        self.job = life.job
         self.company = company
-        self.judge = judge
-        self.record = Record(job.folder, job.run_id)
-        retry = job.settings.callbacks.auto_retry
+        retry = self.job.settings.callbacks.auto_retry
         self.policy = Policy.of(retry)
-        self.stop = Stop(retry, self.record.spent)
-        self.tending = Tending(job.folder, retry, self.stop)
+        self.stop = Stop(retry, life.record.spent)
+        self.tending = Tending(self.job.folder, retry, self.stop)
 
     def run(self) -> Result:
         try:
@@ -89,23 +71,20 @@ class Supervisor:
     def _run(self) -> Result:
         with self.stop.listening():
             forkserver.start(self.job.trainer)
-            self._tell(EventKind.STARTED, resumed=bool(self.record.attempts))
+            self.life.tell_start()
             with refreshing.meanwhile(self.job):
                 ended = self._attempts()
-            seat.leave()
             self.company.part(ended)
-            return ending.complete(self.job, ended)
+            return self.life.finish(ended)
 
     def _attempts(self) -> Result:
-        first = not allocation.begun(self.record.attempts)
+        first = not schedulers.begun(self.life.record.attempts)
         while not self.stop.wanted():
             decision = self._attempt(first=first)
             if decision is None or (decision.outcome.cause is not Cause.FINISHED and self.stop.wanted()):
                 break
             if decision.wait is None:
-                return concluding.concluded(
-                    self.job, self.record, decision.outcome, decision.why_not, self.judge
-                )
+                return self.life.conclude(decision.outcome, decision.why_not)
             log.warning("%s", self._next(decision))
             self._tell_retry(decision)
             self._sleep(decision.wait)
@@ -115,10 +94,9 @@ class Supervisor:
         return self._stopped()
 
     def _stopped(self) -> Result:
-        ended = concluding.stopped(self.job, self.record, self.stop.reason, self.stop.exit_code)
-        committed = concluding.committed_step(self.job.folder)
-        ended.comes_back = self.stop.comes_back and not allocation.barren(
-            self.record.attempts, committed, self.policy.max_retries
+        ended = self.life.stop(self.stop.reason, self.stop.exit_code)
+        ended.comes_back = self.stop.comes_back and not self.policy.preempted_in_vain(
+            self.life.record.attempts, self.life.committed
         )
         return ended
 
@@ -126,8 +104,7 @@ class Supervisor:
         meeting = self.company.meet(self.stop)
         if meeting is None:
             return None
-        resume_from, step = resuming.find(self.job, first_of_command=first)
-        number = self.record.begin(resume_from, step, meeting.hosts, self.job.code)
+        number, resume_from = self.life.begin(first_of_command=first, hosts=meeting.hosts)
         self.company.order(number, resume_from)
         workers = devices.count(self.job.settings.processes)
         # In the main thread, with which it ends; somebody may have killed it since the last attempt.
@@ -138,9 +115,8 @@ class Supervisor:
         outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause is not Cause.FINISHED:
             outcome = replace(outcome, cause=self.stop.cause, reason=self.stop.reason)
-        committed = concluding.committed_step(self.job.folder)
-        decision = self.policy.decide(outcome, committed)
-        self.record.end(decision.outcome, committed if outcome.step is None else outcome.step)
+        decision = self.policy.decide(outcome, self.life.committed)
+        self.life.end(decision.outcome)
         return decision
 
     def _sleep(self, seconds: float) -> None:
@@ -159,15 +135,12 @@ class Supervisor:
 
     # --- words --------------------------------------------------------------------------------
 
-    def _tell(self, kind: EventKind, **facts: Any) -> None:
-        ending.tell(self.job, kind, attempt=len(self.record.attempts), **facts)
-
     def _tell_retry(self, decision: Decision) -> None:
         outcome = decision.outcome
         if outcome.cause is Cause.REGROUPED:
             return
         kind = _TOLD_AS.get(outcome.cause, EventKind.RETRYING)
-        self._tell(
+        self.life.tell(
             kind,
             cause=outcome.cause,
             reason=outcome.reason,
@@ -179,7 +152,7 @@ class Supervisor:
         )
 
     def _next(self, decision: Decision) -> str:
-        told = concluding.told(decision.outcome)
+        told = str(decision.outcome)
         if decision.outcome.cause is Cause.REGROUPED:
             return f"{told}: going on with them"
         if not decision.outcome.counts:

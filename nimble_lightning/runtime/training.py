@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from nimble_lightning.callbacks._boundary import end_again
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.ranks import everyones
+from nimble_lightning.runs.finished_flag import FinishedFlag
 from nimble_lightning.runtime import accounting, provenance, showing, whole_run
 from nimble_lightning.runtime.best import Judged, chosen_at_end, stopped_early
 from nimble_lightning.runtime.building import Parts, build_parts, build_trainer, data_of
@@ -101,12 +102,11 @@ class Training:
         exporting.see(owner_of(parts))
         self._judge.begin(parts.user, parts)
         try:
-            metrics, facts = self._fit(parts)
-            best = facts["best_checkpoint"]
+            flag = self._fit(parts)
             if parts.user is not None and parts.user.trains_by_itself:
-                metrics.update(whole_run.evaluated(parts.user))
-            exporting.export(owner_of(parts), best, int(metrics["global_step"]))
-            self._finish(metrics, user=parts.user, **facts)
+                flag = replace(flag, metrics={**flag.metrics, **whole_run.evaluated(parts.user)})
+            exporting.export(owner_of(parts), flag.best_checkpoint, flag.global_step)
+            self._finish(flag, parts.user)
         except BaseException as error:
             if self.trainer is not None:
                 error.nimble_step = self.trainer.global_step  # type: ignore[attr-defined]
@@ -122,7 +122,7 @@ class Training:
         exporting.export(owner_of_returned(user.object, returned), None, None)
         objective = chosen_at_end(metrics, self.settings.monitor, self.settings.mode)
         best = None if objective is None else {**objective.as_json(), "step": None}
-        self._finish(metrics, user=user, best=best)
+        self._finish(FinishedFlag(metrics, self.attempt, best), user)
         self._show(user, returned if isinstance(returned, torch.nn.Module) else None)
 
     def _show(self, user: UserTrainer, module: torch.nn.Module | None) -> None:
@@ -151,8 +151,8 @@ class Training:
         if self.local_rank == 0:
             flag.touch()
 
-    def _fit(self, parts: Parts) -> tuple[dict[str, float], dict[str, Any]]:
-        """Final figures, and what else there is to say of the training."""
+    def _fit(self, parts: Parts) -> FinishedFlag:
+        """Train, and evaluate the best weights; what it came to, but for the verdict."""
         meter = Meter(self.job, self.attempt)
         seeding = Seeding(self.settings.seed)
         judged = Judged(self.settings.monitor, self.settings.mode)
@@ -176,36 +176,24 @@ class Training:
         best = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "") or None
         stopped = stopped_early(trainer)
         metrics.update(evaluate_best(trainer, parts, best))
-        facts = {"best_checkpoint": best, "stopped_early": stopped}
-        return metrics, {**facts, "best": judged.facts(trainer, parts.module, metrics)}
+        return FinishedFlag(
+            metrics,
+            self.attempt,
+            judged.facts(trainer, parts.module, metrics),
+            best,
+            stopped,
+            epochs=trainer.current_epoch,
+            mid_epoch=not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch,
+        )
 
-    def _finish(
-        self,
-        metrics: Mapping[str, float],
-        *,
-        user: UserTrainer | None,
-        best: Mapping[str, Any] | None,
-        best_checkpoint: str | None = None,
-        stopped_early: str = "",
-    ) -> None:
-        numbers = {k: float(v) if not isinstance(v, int) else v for k, v in metrics.items()}
+    def _finish(self, flag: FinishedFlag, user: UserTrainer | None) -> None:
+        numbers = {k: float(v) if not isinstance(v, int) else v for k, v in flag.metrics.items()}
         verdict = self._judge.verdict(self.trainer, numbers)
         everyones(None)
         if self.rank == 0:
             if user is not None and user.method("predict_and_show") is not None:
                 showing.begin(self.job.folder)
-            facts: dict[str, Any] = {
-                "metrics": numbers,
-                "best": best,
-                "best_checkpoint": best_checkpoint,
-                "stopped_early": stopped_early,
-                "attempt": self.attempt,
-                "verdict": verdict,
-            }
-            if self.trainer is not None:
-                facts["epochs"] = self.trainer.current_epoch
-                facts["mid_epoch"] = not self.trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
-            write_json(self.job.folder.finished, facts)
+            replace(flag, metrics=numbers, verdict=verdict).write(self.job.folder)
 
     def _refuse_without_effect(self, parts: Parts) -> None:
         """What a file alone does not tell, the objects do."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from nimble_lightning.errors import TrainerError
@@ -31,23 +32,39 @@ class Verdict:
         summary: One sentence for people.
         criteria: What was checked, one by one.
         facts: What else is known, by name: comparisons, sizes, metrics; plain JSON values.
+        validator: The name of its class, which a run adds.
     """
 
     passed: bool | None
     summary: str
     criteria: tuple[Check, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    validator: str | None = None
 
-    def as_json(self, validator: str) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As it lies in run.json; figures that are no numbers become null, which every reader knows."""
         content = {
             "passed": self.passed,
             "summary": self.summary,
-            "validator": validator,
+            "validator": self.validator,
             "criteria": [asdict(check) for check in self.criteria],
             **self.facts,
         }
         return {name: _plain(value) for name, value in content.items()}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any] | None) -> Verdict:
+        """The same again; of a run without one, that it was not judged."""
+        if not content:
+            return NOT_JUDGED
+        facts = dict(content)
+        passed, summary, validator = (facts.pop(name, None) for name in ("passed", "summary", "validator"))
+        criteria = tuple(Check(**check) for check in facts.pop("criteria", ()))
+        return cls(passed, summary or "", criteria, facts, validator)
+
+
+# Of a run that did not come to its end.
+NOT_JUDGED = Verdict(None, "not judged")
 
 
 class Validator(Protocol):
@@ -71,7 +88,7 @@ class NoValidator:
 def as_verdict(answer: Any, validator: str) -> Verdict:
     """What `judge` returned as a verdict: one already, a yes or no, or that with a sentence."""
     if isinstance(answer, Verdict):
-        return answer
+        return replace(answer, validator=validator)
     passed, *words = answer if isinstance(answer, tuple) and answer else (answer,)
     # Comparing numbers of numpy or torch gives their own kind of bool.
     kept = passed.item() if getattr(passed, "shape", None) == () else passed
@@ -81,7 +98,7 @@ def as_verdict(answer: Any, validator: str) -> Verdict:
             "expected a Verdict, True or False, or (bool, sentence)."
         )
     default = f"{validator} is satisfied" if kept else f"{validator} is not satisfied"
-    return Verdict(kept, str(words[0]) if words else default)
+    return Verdict(kept, str(words[0]) if words else default, validator=validator)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ MODULES = sorted(ROOT.rglob("*.py"))
 LAYERS = {
     "cli": 5,
     "launch": 4,
+    "runs": 4,
     "runtime": 4,
     "report": 3,
     "export": 3,

@@ -16,15 +16,15 @@ from nimble_lightning.ops.events import EventKind
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard, obeyed
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime import agreement, concluding, ending, entering, notifying, resuming
-from nimble_lightning.runtime.abandoned import Abandoned, abandoned
+from nimble_lightning.runs import lifecycle
+from nimble_lightning.runs.lifecycle import Lifecycle
+from nimble_lightning.runtime import agreement
 from nimble_lightning.runtime.foreign.following import asked_of, placed, train_here
 from nimble_lightning.runtime.foreign.meeting import LEAVE_SECONDS, Meeting
 from nimble_lightning.runtime.foreign.ranks import Ranks, starts_before, starts_left
 from nimble_lightning.runtime.foreign.remains import why_ended
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
-from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import Result
 
 
@@ -34,7 +34,7 @@ def lead(job: Job, meeting: Meeting) -> Result:
         _require_agreement(meeting.gather("asked", asked_of(job)))
         run = meeting.keep("run", {"folder": str(job.folder.path), "run_id": job.run_id})
         job = placed(job, **run)
-        ended = entering.work_on(job, partial(_work, meeting, abandoned(job.folder)))
+        ended = lifecycle.run(job, partial(_work, meeting))
     except BaseException as error:
         meeting.end({"refused": str(error) or type(error).__name__})
         raise
@@ -50,46 +50,44 @@ def _require_agreement(asked: list[dict[str, Any]]) -> None:
     agreement.refuse_difference([one["settings"] for one in asked])
 
 
-def _work(meeting: Meeting, left: Abandoned | None, job: Job) -> Result:
-    ranks = meeting.ranks
+def _work(meeting: Meeting, life: Lifecycle) -> Result:
+    job, ranks = life.job, meeting.ranks
     meeting.tell("folder", str(job.folder.path))
     for rank, trouble in enumerate(meeting.gather("there", None)):
         if trouble:
             raise RequestError(f"rank {rank}: {trouble}")
-    record = Record(job.folder, job.run_id)
-    record.end_abandoned(left)
     print(_introduction(ranks), flush=True)
-    with notifying.telling(job):
-        ending.tell(job, EventKind.STARTED, attempt=len(record.attempts), resumed=bool(record.attempts))
-        resume_from, step = resuming.find(job, first_of_command=not starts_before())
-        seconds_left = _seconds_left(job, record.spent)
-        number = record.begin(resume_from, step, code=job.code)
-        go: dict[str, Any] = {"attempt": number, "resume_from": resume_from, "seconds_left": seconds_left}
-        meeting.tell("go", go)
-        signals: list[signal.Signals] = []
-        with obeyed(signals):
-            error = train_here(job, ranks, **go)
-        # It is about to end by itself, and nothing is left to commit.
-        with heard([]):
-            outcome = (
-                Outcome(Cause.FINISHED) if error is None else why_ended(error, job.folder, number, ranks)
-            )
-            return _concluded(job, record, outcome, interrupted=bool(signals))
+    life.tell_start()
+    seconds_left = _seconds_left(job, life.record.spent)
+    number, resume_from = life.begin(first_of_command=not starts_before())
+    go: dict[str, Any] = {"attempt": number, "resume_from": resume_from, "seconds_left": seconds_left}
+    meeting.tell("go", go)
+    signals: list[signal.Signals] = []
+    with obeyed(signals):
+        error = train_here(job, ranks, **go)
+    # It is about to end by itself, and nothing is left to commit.
+    with heard([]):
+        outcome = Outcome(Cause.FINISHED) if error is None else why_ended(error, job.folder, number, ranks)
+        return _over(life, outcome, interrupted=bool(signals))
 
 
-def _concluded(job: Job, record: Record, outcome: Outcome, *, interrupted: bool) -> Result:
-    committed = concluding.committed_step(job.folder)
-    record.end(outcome, committed if outcome.step is None else outcome.step)
-    _clear_away(job.folder, len(record.attempts))
+def _over(life: Lifecycle, outcome: Outcome, *, interrupted: bool) -> Result:
+    life.end(outcome)
+    _clear_away(life.job.folder, len(life.record.attempts))
     if interrupted and outcome.cause is not Cause.FINISHED:
-        ended = concluding.stopped(job, record, "stopped by SIGINT", ExitCode.INTERRUPTED)
+        ended = life.stop("stopped by SIGINT", ExitCode.INTERRUPTED)
     else:
-        ended = concluding.concluded(job, record, outcome)
+        ended = life.conclude(outcome)
     if ended.status == "failed" and starts_left() > 0:
-        facts = {"cause": outcome.cause, "reason": outcome.reason, "rank": outcome.rank, "step": outcome.step}
-        ending.tell(job, EventKind.RETRYING, attempt=len(record.attempts), **facts)
+        life.tell(
+            EventKind.RETRYING,
+            cause=outcome.cause,
+            reason=outcome.reason,
+            rank=outcome.rank,
+            step=outcome.step,
+        )
         return ended
-    return ending.complete(job, ended)
+    return life.finish(ended)
 
 
 def _seconds_left(job: Job, spent: float) -> float | None:

@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.exit_codes import ExitCode
+from nimble_lightning.runs.lifecycle import LateVerdict
 from nimble_lightning.runtime import devices, forkserver, rerun, signing
-from nimble_lightning.runtime.concluding import Judge
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.nodes import addresses
 from nimble_lightning.runtime.nodes.following import Following
@@ -41,12 +41,12 @@ class Node:
     Args:
         job: As it was asked for on this machine.
         launch: Where and how its machines come together.
-        judge: Whose verdict counts instead of the workers'.
+        late_verdict: Given once the workers have gone, where there is one.
     """
 
-    def __init__(self, job: Job, launch: Multinode, judge: Judge | None) -> None:
+    def __init__(self, job: Job, launch: Multinode, late_verdict: LateVerdict | None) -> None:
         self._job = job
-        self._judge = judge
+        self._late_verdict = late_verdict
         self._gathering = Gathering(job, Settings.of(launch, job.settings.processes.num_nodes))
         self._workers = devices.count(job.settings.processes)
 
@@ -72,7 +72,7 @@ class Node:
         self._gathering.leads = True
         others = Leading(self._job.folder, self._gathering, self._come, together, self._workers)
         try:
-            ended = supervise(self._job, others, self._judge)
+            ended = supervise(self._job, others, self._late_verdict)
         except NimbleError as error:
             code = ExitCode.of(error)
             others.part(Result.ahead(self._job.folder.path, str(error), code))

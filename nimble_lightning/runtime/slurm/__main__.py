@@ -12,6 +12,7 @@ from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.slurm import allocation, submitting
+from nimble_lightning.runtime.slurm.allocation import SlurmJob
 
 # What kills a supervisor is nothing that the run did; what kills each of so many is.
 _MOST_STARTS = 3
@@ -29,13 +30,13 @@ def main(folder: str) -> int:
         # Of several nodes one may have left before the run was over.
         over = bool(result.attempts)
     except SystemExit:
-        code, message, again = ExitCode.TERMINATED, "stopped before it began", allocation.comes_back()
+        code, message, again = ExitCode.TERMINATED, "stopped before it began", SlurmJob().comes_back()
     except NimbleError as error:
         code, message = ExitCode.of(error), str(error)
     print(message, file=sys.stderr if code else sys.stdout, flush=True)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if again:
-        allocation.queue_again()
+        SlurmJob().queue_again()
     elif over:
         submitting.note_end(folder, code, message)
     return code

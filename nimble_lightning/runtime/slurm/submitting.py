@@ -17,7 +17,8 @@ from nimble_lightning.runtime import asked_validator, rerun
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.notifying import resume_command
 from nimble_lightning.runtime.result import Result
-from nimble_lightning.runtime.slurm import allocation, commands
+from nimble_lightning.runtime.slurm import commands
+from nimble_lightning.runtime.slurm.allocation import SlurmJob
 from nimble_lightning.runtime.slurm.script import batch_script
 from nimble_lightning.settings import Slurm
 
@@ -114,9 +115,7 @@ def lost(job: Job) -> Result:
 def note_end(folder: str, code: int, message: str) -> None:
     """Leave for those who wait what a run ended with."""
     if Path(folder).is_dir():
-        write_json(
-            RunFolder(folder).left, {"job": allocation.job_id(), "exit_code": code, "message": message}
-        )
+        write_json(RunFolder(folder).left, {"job": SlurmJob().job_id, "exit_code": code, "message": message})
 
 
 def _hand_in(folder: Path, name: str, jobs: Sequence[Job], members: Sequence[int] = ()) -> str:

@@ -24,8 +24,8 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     def ask(who: str) -> Any:
-        def run(job: Job, judge: Any = None) -> Result:
-            found.append(f"{who}, then trained again" if judge else who)
+        def run(job: Job, *_: Any, late_verdict: Any = None) -> Result:
+            found.append(f"{who}, then trained again" if late_verdict else who)
             return Result("finished", {}, job.folder.path)
 
         return run
@@ -34,7 +34,9 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(inline, "run_inline", ask("this process"))
     monkeypatch.setattr(queue, "run", ask("slurm"))
     monkeypatch.setattr(one_of_many, "run", lambda job, ranks: ask(f"rank {ranks.rank}")(job))
-    monkeypatch.setattr(node.Node, "run", lambda self: ask("node")(self._job, self._judge))
+    monkeypatch.setattr(
+        node.Node, "run", lambda self: ask("node")(self._job, late_verdict=self._late_verdict)
+    )
     return found
 
 

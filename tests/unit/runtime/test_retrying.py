@@ -123,3 +123,12 @@ def test_what_does_not_count_is_never_the_last_straw_unless_it_never_ends() -> N
     gone = Outcome(Cause.KILLED, "the server is gone", 0, 5, counts=False)
     assert all(policy.decide(gone, 0).wait == 0 for _ in range(20))
     assert policy.decide(gone, 0).wait is None
+
+
+def test_a_run_that_never_gets_further_is_not_queued_again_for_ever() -> None:
+    barren = [{"cause": "preempted", "first_step": 20} for _ in range(3)]
+    assert Policy(max_retries=2).preempted_in_vain(barren, 20)
+    assert not Policy(max_retries=2).preempted_in_vain(barren, 25)
+    assert not Policy(max_retries=3).preempted_in_vain(barren, 20)
+    killed = {"cause": "killed", "first_step": 20}
+    assert not Policy(max_retries=2).preempted_in_vain([*barren[:2], killed], 20)

@@ -42,7 +42,7 @@ def test_what_is_no_answer_is_refused(answer: Any) -> None:
 def test_the_record_of_a_verdict_is_json_that_every_reader_knows() -> None:
     check = Check("a > 1", False, float("nan"), 1.0)
     facts = {"sizes": {1: (2, float("inf"))}}
-    content = Verdict(False, "missed a > 1", (check,), facts).as_json("Threshold")
+    content = Verdict(False, "missed a > 1", (check,), facts, "Threshold").to_json()
     assert json.loads(json.dumps(content, allow_nan=False)) == {
         "passed": False,
         "summary": "missed a > 1",

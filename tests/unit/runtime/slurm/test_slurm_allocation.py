@@ -9,6 +9,7 @@ import pytest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runtime.lock import RunLock
 from nimble_lightning.runtime.slurm import allocation, submitting
+from nimble_lightning.runtime.slurm.allocation import SlurmJob
 
 JOB = (
     "JobId={job} JobName=x Requeue={requeue} Restarts={restarts} BatchFlag=1 JobState={state} Reason={reason}"
@@ -51,7 +52,7 @@ def test_a_job_comes_back_unless_it_was_cancelled(
     answers(
         slurm, "scontrol", JOB.format(job=12, state=state, reason=reason, restarts=restarts, requeue=requeue)
     )
-    assert allocation.comes_back() is comes_back
+    assert SlurmJob().comes_back() is comes_back
 
 
 def test_a_job_that_came_back_and_is_cancelled_stays_away(
@@ -59,20 +60,20 @@ def test_a_job_that_came_back_and_is_cancelled_stays_away(
 ) -> None:
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     answers(slurm, "scontrol", JOB.format(job=12, state="COMPLETING", reason="None", restarts=1, requeue=1))
-    assert not allocation.comes_back()
+    assert not SlurmJob().comes_back()
 
 
 def test_a_slurm_that_does_not_answer_promises_nothing(slurm: Path) -> None:
     answers(slurm, "scontrol", "slurm_load_jobs error: Unable to contact slurm controller")
-    assert not allocation.comes_back()
+    assert not SlurmJob().comes_back()
 
 
 def test_somebody_elses_job_is_left_alone(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(allocation.OURS)
     answers(slurm, "scontrol", JOB.format(job=12, state="RUNNING", reason="None", restarts=0, requeue=1))
-    assert allocation.job_id() is None
-    assert not allocation.comes_back()
-    assert not allocation.queue_again()
+    assert SlurmJob().job_id is None
+    assert not SlurmJob().comes_back()
+    assert not SlurmJob().queue_again()
 
 
 def test_a_member_of_an_array_is_never_named_by_its_bare_number(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +84,7 @@ def test_a_member_of_an_array_is_never_named_by_its_bare_number(monkeypatch: pyt
         "SLURM_ARRAY_TASK_ID": "3",
     }.items():
         monkeypatch.setenv(name, value)
-    assert allocation.job_id() == "12_3"
+    assert SlurmJob().job_id == "12_3"
 
 
 def test_one_node_is_a_machine_and_several_meet_at_the_first(
@@ -98,14 +99,6 @@ def test_one_node_is_a_machine_and_several_meet_at_the_first(
     answers(slurm, "scontrol", "n1.invalid\nn2.invalid")
     monkeypatch.setenv("SLURM_LAUNCH_NODE_IPADDR", "10.0.0.7")
     assert allocation.launch() == {**meeting, "rdzv_endpoint": "10.0.0.7:10012"}
-
-
-def test_a_run_that_never_gets_further_is_not_queued_again_for_ever() -> None:
-    barren = [{"cause": "preempted", "first_step": 20} for _ in range(3)]
-    assert allocation.barren(barren, 20, most=2)
-    assert not allocation.barren(barren, 25, most=2)
-    assert not allocation.barren(barren, 20, most=3)
-    assert not allocation.barren([*barren[:2], {"cause": "killed", "first_step": 20}], 20, most=2)
 
 
 @pytest.mark.parametrize(("owner", "queue"), [("12", "12|RUNNING"), ("11", "12|RUNNING")])

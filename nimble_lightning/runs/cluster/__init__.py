@@ -1,0 +1,1 @@
+"""The cluster that a run is a job of."""
