@@ -6,7 +6,7 @@ from functools import partial
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runs.lifecycle import LateVerdict
-from nimble_lightning.runtime import replayed
+from nimble_lightning.runtime import devices, replayed
 from nimble_lightning.runtime.foreign import ranks
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
@@ -30,6 +30,7 @@ def start(job: Job) -> Result:
     if isinstance(launch, Inline):
         from nimble_lightning.runtime.inline import run_inline
 
+        devices.require_one(job.settings.processes)
         return run_inline(job)
     if isinstance(launch, Multinode):
         from nimble_lightning.runtime.nodes.node import Node

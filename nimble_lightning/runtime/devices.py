@@ -48,6 +48,19 @@ def require(asked: Processes) -> None:
         )
 
 
+def require_one(asked: Processes) -> None:
+    """Refuse to train on several devices in one process.
+
+    Raises:
+        RequestError: There would be several.
+    """
+    if (several := count(asked)) > 1:
+        raise RequestError(
+            f"launch=inline trains in this one process, and lightning.devices={asked.devices} asks for "
+            f"{several}\nAdd lightning.devices=1, or leave launch=inline out"
+        )
+
+
 def visible(asked: Processes) -> list[str]:
     """The names of the GPUs a run may use, as CUDA_VISIBLE_DEVICES spells them; none for a run on the CPU."""
     if asked.accelerator not in _ON_GPUS:

@@ -78,6 +78,13 @@ def test_several_nodes_take_a_command_on_each(tmp_path: Path, chosen: list[str],
     assert not chosen
 
 
+@pytest.mark.parametrize("devices", [2, [0, 1], "0,1"])
+def test_several_devices_take_processes_of_their_own(tmp_path: Path, chosen: list[str], devices: Any) -> None:
+    with pytest.raises(RequestError, match=r"asks for 2\nAdd lightning.devices=1, or leave launch=inline"):
+        start(job(tmp_path, "inline", lightning={"devices": devices, "accelerator": "cpu"}))
+    assert not chosen
+
+
 def test_a_run_to_be_replayed_is_trained_again_by_what_started_it(tmp_path: Path, chosen: list[str]) -> None:
     replay = {"_target_": "nimble_lightning.validators.Replay", "stretches": 1}
     start(job(tmp_path, "local", validator=replay))

@@ -27,6 +27,12 @@ def test_workers_by_devices(settings: dict[str, Any], workers: int) -> None:
     assert count(Processes(**settings)) == workers
 
 
+def test_one_process_trains_on_one_device() -> None:
+    devices.require_one(Processes(accelerator="cpu"))
+    with pytest.raises(RequestError, match=r"lightning.devices=2 asks for 2\nAdd lightning.devices=1"):
+        devices.require_one(Processes(accelerator="cpu", devices=2))
+
+
 def test_what_is_no_number_of_devices_is_refused() -> None:
     with pytest.raises(RequestError, match=r"devices='many'.*auto"):
         count(Processes(devices="many"))
