@@ -120,6 +120,8 @@ def _levels(level: str) -> Iterator[None]:
         "lightning": host,
         "lightning.pytorch": host,
         "lightning.fabric": host,
+        # Silent unless somebody asked for it, and then it is what they asked for.
+        "lightning.pytorch.profilers": level,
     }
     loggers = [logging.getLogger(), *map(logging.getLogger, wanted)]
     before = [(logger, logger.level, logger.handlers, logger.propagate) for logger in loggers]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lightning.pytorch.profilers import SimpleProfiler
 
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runtime.printing import to_log
@@ -44,6 +45,20 @@ def test_replicas_log_at_their_own_level(tmp_path: Path) -> None:
         logging.getLogger("nimble_lightning.nope").info("a remark")
         logging.getLogger("nimble_lightning.nope").error("a failure")
     assert folder.replica_log(1).read_text() == "a failure\n"
+
+
+def test_what_a_profiler_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = RunFolder(tmp_path)
+    with to_log(folder, 0, 0, {}):
+        profiler = SimpleProfiler()
+        profiler.setup("fit", local_rank=0)
+        with profiler.profile("a_phase_of_training"):
+            pass
+        logging.getLogger("lightning.pytorch.trainer").info("a remark of Lightning's")
+        profiler.describe()
+    assert "a_phase_of_training" in capsys.readouterr().err
+    assert "a_phase_of_training" in folder.log.read_text()
+    assert "a remark" not in folder.log.read_text()
 
 
 def test_redrawn_lines_stay_out_of_the_log(tmp_path: Path) -> None:
