@@ -20,6 +20,10 @@ _PROCESSES = ("lightning.accelerator", "lightning.devices", "lightning.num_nodes
 # What needs a Trainer of Lightning's that trains.
 _FITTED = ("data", "lightning", "strategy", "monitor", "mode", "logger", "checkpoints")
 _FITTED_CALLBACKS = ("best_checkpoint", "early_stopping", "ema", "exact_resume", "non_finite")
+# How data made here are shared out and shuffled is decided elsewhere.
+_SHARED_OUT = ("lightning.use_distributed_sampler", "callbacks.exact_resume.seed")
+# Of the process that starts the run and stays beside it.
+_SUPERVISED = tuple(f"callbacks.auto_retry.{name}" for name in ("max_retries", "hang_seconds", "max_time"))
 _INSTEAD = {
     "clip": "lightning.gradient_clip_val=1.0 does it there",
     "data": "its data module makes the batches: params.NAME reaches its constructor",
@@ -55,7 +59,7 @@ class Trained:
             RequestError: It says why, and where the wish would be heard.
         """
         for key in asked:
-            why = self._why_not(key)
+            why = self._why_not(key) or _why_not_with(config, key)
             if why and _is_on(key, config):
                 raise RequestError(f"{key} would change nothing: {why}")
 
@@ -72,6 +76,8 @@ class Trained:
                 f"{self.name}.configure_optimizers decides\n"
                 "Choose there (a keyword of pre_process makes it a setting), or leave that method out"
             )
+        if self.kind == "steps" and key in _SHARED_OUT:
+            return f"each rank has its share of the data of {self.name}, in an order that seed=N decides"
         needs_fit = _is_of_a_fit(key) and not self.returns
         if self.kind == "whole" and (needs_fit or head in set(_ADAPTED) - {"data"}):
             return (
@@ -86,6 +92,11 @@ def unheard(asked: Iterable[str], config: Mapping[str, Any]) -> list[str]:
     return [key for key in asked if _is_of_a_fit(key) and _is_on(key, config)]
 
 
+def unwatched(asked: Iterable[str]) -> list[str]:
+    """Those of the settings that only a process beside the one that trains would have obeyed."""
+    return [key for key in asked if key in _SUPERVISED]
+
+
 def asked_in(settings: Mapping[str, Any]) -> list[str]:
     """The dotted names of what is set in nested settings."""
     return [".".join(path) for path, _ in shipped.leaves(settings)] if settings else []
@@ -97,6 +108,17 @@ def differing(config: Mapping[str, Any]) -> Iterator[str]:
     for path, value in shipped.leaves(config):
         if path not in usual or usual[path] != value:
             yield ".".join(path)
+
+
+def _why_not_with(config: Mapping[str, Any], key: str) -> str:
+    """Why a key changes nothing beside the others."""
+    clips = (config.get("lightning") or {}).get("gradient_clip_val") is not None
+    if key == "lightning.gradient_clip_algorithm" and not clips:
+        return (
+            "there is no lightning.gradient_clip_val, which it goes with\n"
+            "For a trainer of four methods, clip.norm=1.0 or clip.value=0.5 says both"
+        )
+    return ""
 
 
 def _is_of_a_fit(key: str) -> bool:
@@ -116,4 +138,5 @@ def _is_on(key: str, config: Mapping[str, Any]) -> bool:
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
-    return node not in (None, False) or key in shipped.groups()
+    # Somebody's `false` may be the opposite of what is done, rather than nothing.
+    return node not in (None, False) or key in shipped.groups() or key in _SHARED_OUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -10,10 +11,13 @@ from nimble_lightning.runs import lifecycle
 from nimble_lightning.runs.finished_flag import FinishedFlag
 from nimble_lightning.runs.lifecycle import Lifecycle
 from nimble_lightning.runtime import printing
+from nimble_lightning.runtime.effects import unwatched
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.outcome import Outcome
 from nimble_lightning.runtime.result import Result
 from nimble_lightning.runtime.training import Training
+
+log = logging.getLogger(__name__)
 
 
 def run_inline(job: Job, trainer: Any = None) -> Result:
@@ -30,6 +34,8 @@ def _work(trainer: Any, life: Lifecycle) -> Result:
     attempt, resume_from = life.begin()
     try:
         with printing.to_log(job.folder, 0, 0, job.settings.log):
+            if lost := unwatched(job.settings.asked or ()):
+                log.warning("nobody watches a run in one process: %s changes nothing", ", ".join(lost))
             Training(job, attempt, resume_from=resume_from).run(trainer)
     except BaseException as error:
         step = getattr(error, "nimble_step", None)

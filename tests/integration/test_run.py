@@ -102,6 +102,14 @@ def test_in_this_process_nothing_is_started_and_errors_come_out_as_they_are(trai
     assert nl.run(Broken(), check=False).exit_code == 1
 
 
+def test_a_run_in_this_process_says_what_it_cannot_obey(
+    trainer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    auto_retry = {"hang_seconds": 60, "save_every_n_steps": 5}
+    nl.run(trainer, launch="inline", callbacks={"auto_retry": auto_retry}, **SETTINGS)
+    assert "one process: callbacks.auto_retry.hang_seconds changes nothing" in capsys.readouterr().err
+
+
 def test_a_run_that_fails_raises_wherever_it_ran(trainer: str) -> None:
     broken = {**SETTINGS, "params": {"slope": "steep"}}
     with pytest.raises(nl.RunError, match="failed: rank 0") as error:

@@ -8,7 +8,7 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.report import shipped
-from nimble_lightning.runtime.effects import Trained, asked_in, differing, unheard
+from nimble_lightning.runtime.effects import Trained, asked_in, differing, unheard, unwatched
 
 STEPS = Trained("Mine", "steps")
 OWN = Trained("Mine", "steps", own_optimizer=True)
@@ -42,11 +42,20 @@ def config(**settings: Any) -> dict[str, Any]:
         (MODULE, "data.batch_size", "params.NAME reaches its constructor"),
         (MODULE, "clip.norm", "lightning.gradient_clip_val=1.0"),
         (MODULE, "model.gradient_checkpointing", "configure_model"),
+        (STEPS, "lightning.use_distributed_sampler", "its share of the data of Mine"),
+        (STEPS, "callbacks.exact_resume.seed", "seed=N"),
+        (STEPS, "lightning.gradient_clip_algorithm", "clip.value=0.5"),
+        (MODULE, "lightning.gradient_clip_algorithm", "no lightning.gradient_clip_val"),
     ],
 )
 def test_what_would_change_nothing_is_refused(trained: Trained, key: str, said: str) -> None:
     asked = config(
         clip={"norm": 1.0},
+        lightning={
+            "max_epochs": 3,
+            "use_distributed_sampler": False,
+            "gradient_clip_algorithm": "value",
+        },
         model={"compile": True, "gradient_checkpointing": True},
         callbacks={"early_stopping": {"patience": 3}},
         monitor="accuracy",
@@ -80,6 +89,8 @@ def test_what_would_change_nothing_is_refused(trained: Trained, key: str, said: 
         (MODULE, "datamodule"),
         (MODULE, "model.compile"),
         (MODULE, "callbacks.ema"),
+        (MODULE, "lightning.use_distributed_sampler"),
+        (MODULE, "callbacks.exact_resume.seed"),
     ],
 )
 def test_what_acts_or_is_off_is_not(trained: Trained, key: str) -> None:
@@ -89,6 +100,11 @@ def test_what_acts_or_is_off_is_not(trained: Trained, key: str) -> None:
 def test_what_a_whole_run_did_not_hear_is_known() -> None:
     asked = ["lightning.max_epochs", "params.lr", "data.batch_size", "lightning.devices", "monitor"]
     assert unheard(asked, config()) == ["lightning.max_epochs", "data.batch_size"]
+
+
+def test_what_only_a_process_beside_the_run_hears_is_known() -> None:
+    asked = ["callbacks.auto_retry.hang_seconds", "callbacks.auto_retry.save_every_n_steps", "seed"]
+    assert unwatched(asked) == ["callbacks.auto_retry.hang_seconds"]
 
 
 def test_the_names_of_what_is_set() -> None:

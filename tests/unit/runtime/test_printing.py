@@ -49,7 +49,7 @@ def test_replicas_log_at_their_own_level(tmp_path: Path) -> None:
 
 def test_what_a_profiler_found_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = RunFolder(tmp_path)
-    with to_log(folder, 0, 0, {}):
+    with to_log(folder, 0, 0, LogSettings()):
         profiler = SimpleProfiler()
         profiler.setup("fit", local_rank=0)
         with profiler.profile("a_phase_of_training"):
