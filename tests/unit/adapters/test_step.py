@@ -175,11 +175,14 @@ def test_the_smaller_size_is_kept_for_the_batches_that_follow() -> None:
     assert train.sizes == [4, 4]
 
 
-def test_out_of_memory_inside_a_window_keeps_what_the_window_holds() -> None:
-    x, y = _data(12)
+@pytest.mark.parametrize("before", [1, 2, 3])
+def test_out_of_memory_inside_a_window_keeps_what_the_window_holds(before: int) -> None:
+    x, y = _data(4 * before + 8)
     model = _model()
-    step = _step(model, _Starved(model, 4, MemoryError), accumulate=2)
-    assert _equal(_run(step, model, [(x[:4], y[:4]), (x[4:], y[4:])]), _expected((x, y)))
+    step = _step(model, _Starved(model, 4, MemoryError), accumulate=before + 1)
+    cuts = [4] * before + [8]
+    batches = list(zip(x.split(cuts), y.split(cuts), strict=True))
+    assert _equal(_run(step, model, batches), _expected((x, y)))
 
 
 def test_running_statistics_and_random_numbers_are_those_of_the_try_that_worked() -> None:

@@ -50,10 +50,11 @@ def test_every_attempt_holds_all_its_devices() -> None:
     assert account["devices"] == [{"name": "NVIDIA H200", "count": 4}]
 
 
-def test_samples_count_once_however_often_they_were_trained() -> None:
+def test_samples_and_tokens_count_once_however_often_they_were_trained() -> None:
     recorded = [attempt(1, 100.0, 113.0, last_step=10), attempt(2, 113.0, 126.0, first_step=5, last_step=10)]
-    again = piece(2, started=113.0, first_step=5, last_step=10, samples=10)
-    assert usage(piece(1), again, recorded=recorded)["samples"] == 20
+    again = piece(2, started=113.0, first_step=5, last_step=10, samples=10, tokens=500.0)
+    account = usage(piece(1, tokens=1000.0), again, recorded=recorded)
+    assert (account["samples"], account["tokens"]["value"]) == (20, 1000)
 
 
 def test_samples_of_steps_that_only_the_supervisor_heard_of_count() -> None:
@@ -102,6 +103,11 @@ def test_what_is_left_follows_from_the_pace_so_far() -> None:
     left = usage(piece(done=10, total=30), terms=priced(), final=False)["to_go"]
     assert left["seconds"]["value"] == pytest.approx(22.0)
     assert left["energy_kwh"]["value"] == pytest.approx(3.0 * 22 / 13)
+    ranks = [piece(rank=rank, world_size=4, done=10, total=30) for rank in range(4)]
+    left = usage(*ranks, terms=priced(), final=False)["to_go"]
+    # Four devices spent 4 x 13 s, and have 4 x 22 s to go.
+    assert left["energy_kwh"]["value"] == pytest.approx(4 * 3.0 * 22 / 13)
+    assert left["cost"]["value"] == pytest.approx(4 * (3.6 * 22 / 3600 + 0.5 * 3.0 * 22 / 13))
     assert usage(piece(done=10, total=30))["to_go"] is None, "nothing is left of a run that has ended"
     assert usage(piece(done=10, total=None), final=False)["to_go"] is None
 
