@@ -32,7 +32,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(supervisor, "supervise", ask("supervisor"))
     monkeypatch.setattr(inline, "run_inline", ask("this process"))
-    monkeypatch.setattr(queue, "run", ask("slurm"))
+    monkeypatch.setattr(queue, "run", lambda job, launch: ask("slurm")(job))
     monkeypatch.setattr(one_of_many, "run", lambda job, ranks: ask(f"rank {ranks.rank}")(job))
     monkeypatch.setattr(
         node.Node, "run", lambda self: ask("node")(self._job, late_verdict=self._late_verdict)
