@@ -18,6 +18,7 @@ from nimble_lightning.cli.outcomes import Outcome, told
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 from nimble_lightning.ops.objective import Objective
+from nimble_lightning.settings import target_of
 
 
 class Task:
@@ -101,9 +102,7 @@ def _remove_empty(folder: Path) -> None:
 
 def _sealed(config: DictConfig) -> bool:
     """Whether what this process prints is in the log of a run that is signed by now."""
-    from nimble_lightning.runtime.job import signature_wanted
-
-    return signature_wanted(config) and not config.log.terminal
+    return bool(target_of(config.signature)) and not config.log.terminal
 
 
 def _run(config: DictConfig, folder: Path, member: int | None, overrides: tuple[str, ...]) -> Outcome:

@@ -133,10 +133,14 @@ class Job:
             write_text(self.folder.config, text)
         write_text(self.folder.job, text)
 
+    def unresolved(self) -> dict[str, Any]:
+        """The configuration as it was asked for, references and all."""
+        return OmegaConf.to_container(self.config, resolve=False)  # type: ignore[return-value]
+
     def resolved(self) -> dict[str, Any]:
         """The configuration with every reference resolved in this process; never written anywhere."""
         resolved = OmegaConf.to_container(self.config, resolve=True)
-        secret_references.learn_secrets(OmegaConf.to_container(self.config, resolve=False), resolved)
+        secret_references.learn_secrets(self.unresolved(), resolved)
         return resolved  # type: ignore[return-value]
 
 
@@ -172,8 +176,3 @@ def short_name(trainer: str) -> str:
     if not place:
         place, name = name, ""
     return Path(place).stem if place.endswith(".py") else name or place.rpartition(".")[2]
-
-
-def signature_wanted(config: DictConfig) -> bool:
-    """Whether a run will be signed when it has ended."""
-    return bool((config.get("signature") or {}).get("_target_"))

@@ -131,7 +131,7 @@ def _asked(folder: Path, trust: bool) -> NotificationSettings:
             raise RequestError(
                 f"The addresses of this run are not at hand: {reason}. Set it, or {VARIABLE}."
             ) from None
-    asked = _mapping(OmegaConf.to_container(job.config, resolve=False))
+    asked = job.unresolved()
     given = _mapping(_mapping(asked.get("callbacks")).get("notification"))
     urls = given.get("urls") or []
     entries = urls if isinstance(urls, list) else [urls]

@@ -21,6 +21,7 @@ from nimble_lightning.runtime.changes import Change, changes
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.record import Record
 from nimble_lightning.runtime.result import NOT_SHOWN, Result, cut_short
+from nimble_lightning.settings import target_of
 
 # What is done later with a run that has ended, in the order in which it is done.
 _DONE = {
@@ -260,8 +261,8 @@ def _trains_further(lengths: Sequence[Change], trained: _Length, then: DictConfi
 
 def _goes_on(job: Job, record: Mapping[str, Any], found: Sequence[Change], how: str) -> str:
     told = [f"The run {job.run_id} {how}: {_list(found)}"] if found else []
-    schedule = job.config.get("schedule") or {}
-    name = str(schedule.get("_target_", "")).rpartition(".")[2]
+    schedule = job.settings.schedule or {}
+    name = target_of(schedule).rpartition(".")[2]
     longer = any(change.key in ("lightning.max_epochs", "lightning.max_steps") for change in found)
     if longer and (name in _AS_LONG_AS_THE_RUN or 0 < (schedule.get("warmup") or 0) < 1):
         told.append(

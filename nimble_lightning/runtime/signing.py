@@ -18,8 +18,9 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.proof import canary
 from nimble_lightning.proof.backend import Seal
 from nimble_lightning.proof.signing import sign
-from nimble_lightning.runtime.job import Job, signature_wanted
+from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.withholding import withheld
+from nimble_lightning.settings import target_of
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ def ready(job: Job) -> Iterator[None]:
 
 def variables(config: DictConfig) -> list[str]:
     """Of the environment, from which the key of a run comes, and which no worker may see."""
-    return list(_backend(config).variables) if signature_wanted(config) else []
+    return list(_backend(config).variables) if target_of(config.get("signature")) else []
 
 
 def complete(job: Job) -> None:

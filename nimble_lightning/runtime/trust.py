@@ -70,7 +70,7 @@ def vouched(folder: Path, terms: Terms) -> Vouched:
     """
     claims = {} if terms.key is None else _signed(folder, terms.key)
     job = Job.load(folder)
-    asked: Any = OmegaConf.to_container(job.config, resolve=False)
+    asked = job.unresolved()
     spec, whole = str(asked.get("trainer")), bool(claims) or terms.trust
     if terms.trainer is not None:
         spec = moved(spec, terms.trainer)

@@ -17,7 +17,7 @@ from nimble_lightning.runtime import devices
 from nimble_lightning.runtime.aside import printed_to
 from nimble_lightning.runtime.job import Job
 from nimble_lightning.runtime.result import Result
-from nimble_lightning.settings import Processes
+from nimble_lightning.settings import DataSettings, Processes, read
 
 STEPS = 6
 # In the middle of an epoch, one step after a commit: that step has to be done again.
@@ -70,8 +70,8 @@ class Trials:
         self._config = config
         self._trainer = trainer
         self._folder = folder
-        data = config.get("data") or {}
-        size = data.get("eval_batch_size") or data.get("batch_size") or 32
+        data = read(DataSettings, config.get("data"))
+        size = data.eval_batch_size or data.batch_size
         # One more than whole batches, and an odd number: it can be divided evenly in no way.
         self.samples = 2 * int(size) + 1
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from nimble_lightning.export.about import sha256
 from nimble_lightning.export.models import Model
 from nimble_lightning.ops.secrets import redacted
@@ -16,18 +14,16 @@ from nimble_lightning.runtime.record import versions
 
 def facts_of(job: Job, model: Model, checkpoint: str | Path | None, step: int | None) -> dict[str, Any]:
     """Facts without secrets: references in the parameters stay references, paths are names of files."""
-    config = OmegaConf.to_container(job.config, resolve=False)
-    params = config.get("params") if isinstance(config, dict) else None
     facts = {
         "run": {
             "id": job.run_id,
-            "name": str(job.config.get("name")),
+            "name": job.name,
             "checkpoint": Path(checkpoint).name if checkpoint else None,
             "step": step,
         },
-        "model": {"name": model.name, "class": model.class_name, **_trainer(str(job.config.trainer))},
-        "params": params or {},
-        "seed": job.config.get("seed"),
+        "model": {"name": model.name, "class": model.class_name, **_trainer(job.trainer)},
+        "params": job.unresolved().get("params") or {},
+        "seed": job.settings.seed,
         "versions": versions(),
     }
     plain: dict[str, Any] = redacted(facts)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from omegaconf import OmegaConf
-
 from nimble_lightning.export import about
 from nimble_lightning.export.card import CARD, card
 from nimble_lightning.export.hub import push as push_folder
@@ -44,7 +42,7 @@ def card_for(job: Job, folder: Path) -> str:
     found = [about.read(one) for one in place.exported_in(folder)]
     if not found:
         raise ExportError(f"{folder} holds no exports.")
-    config = json.loads(json.dumps(OmegaConf.to_container(job.config, resolve=False), default=str))
+    config = json.loads(json.dumps(job.unresolved(), default=str))
     usage = read_json(job.folder.usage)
     cards = [card(one, read_json(job.folder.run), usage, config) for one in found]
     # One front matter; the rest of several models follows one after the other.
