@@ -70,7 +70,9 @@ def _told(objectives: Mapping[str, str]) -> str:
 
 def open_trial(address: str, number: int) -> Any:
     """A trial of a study, from another process."""
-    study = optuna().load_study(study_name=NAME, storage=address)
+    # Whoever began the study has looked whether its tables are there and new enough, which takes a while.
+    known = {"skip_compatibility_check": True, "skip_table_creation": True}
+    study = optuna().load_study(study_name=NAME, storage=optuna().storages.RDBStorage(address, **known))
     return optuna().trial.Trial(study, number)
 
 
