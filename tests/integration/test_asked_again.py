@@ -42,8 +42,8 @@ def figures(result: Result) -> dict[str, float]:
 
 
 def test_a_finished_run_is_trained_further_to_the_bits_of_a_longer_one(asked: Asked) -> None:
-    whole, short = asked("whole", 5), asked("run", 2)
-    longer = asked("run", 5)
+    whole, short = asked("whole", 3), asked("run", 1)
+    longer = asked("run", 3)
     assert [attempt["first_step"] for attempt in longer.attempts] == [0, short.global_step]
     assert digests(longer.folder) == digests(whole.folder)
     assert figures(longer) == figures(whole)
@@ -51,9 +51,9 @@ def test_a_finished_run_is_trained_further_to_the_bits_of_a_longer_one(asked: As
     assert longer.best_checkpoint is not None
     assert whole.best_checkpoint is not None
     assert longer.best_checkpoint.name == whole.best_checkpoint.name
-    assert asked("run", 5).message == "The run test is finished already."
-    with pytest.raises(RequestError, match="has trained .* in 5 epochs, which is more"):
-        asked("run", 2)
+    assert asked("run", 3).message == "The run test is finished already."
+    with pytest.raises(RequestError, match="has trained .* in 3 epochs, which is more"):
+        asked("run", 1)
 
 
 def test_one_that_ended_within_an_epoch_has_the_rest_of_it(asked: Asked) -> None:
@@ -65,13 +65,13 @@ def test_one_that_ended_within_an_epoch_has_the_rest_of_it(asked: Asked) -> None
 
 
 def test_judged_once_more_a_run_has_the_figures_it_had(asked: Asked) -> None:
-    before = asked("run", 2)
+    before = asked("run", 1)
     criteria = ("validator=threshold", 'validator.criteria=["val_loss < 0"]')
-    judged = asked("run", 2, *criteria)
+    judged = asked("run", 1, *criteria)
     assert judged.metrics == before.metrics
     assert (judged.exit_code, judged.verdict["passed"]) == (3, False)
     assert [(a["first_step"], a["last_step"]) for a in judged.attempts][1] == (judged.global_step,) * 2
-    assert asked("run", 2).exit_code == 3, "a verdict stays, though nobody asks for it now"
+    assert asked("run", 1).exit_code == 3, "a verdict stays, though nobody asks for it now"
 
 
 def test_one_that_stopped_early_is_judged_as_it_is_and_goes_on_with_more_patience(asked: Asked) -> None:
@@ -99,11 +99,11 @@ def test_one_that_stopped_early_is_judged_as_it_is_and_goes_on_with_more_patienc
 
 
 def test_a_validator_that_cannot_judge_leaves_the_run_finished(asked: Asked) -> None:
-    before = asked("run", 2)
+    before = asked("run", 1)
     with pytest.raises(RequestError, match="holdout"):
-        asked("run", 2, "validator=holdout")
+        asked("run", 1, "validator=holdout")
     assert read_json(before.folder / "run.json")["status"] == "finished"
-    assert asked("run", 2).metrics == before.metrics
+    assert asked("run", 1).metrics == before.metrics
 
 
 @pytest.mark.slow

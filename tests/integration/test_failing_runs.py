@@ -63,7 +63,7 @@ def test_a_trainer_that_leaves_without_python_is_not_done_and_not_waited_for() -
     assert len(result.attempts) == 1
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_server_of_workers_is_nothing_a_run_did(ranks: int) -> None:
     def kill(found: list[Beat]) -> None:
         os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
