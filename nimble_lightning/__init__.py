@@ -9,8 +9,10 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning._version import __version__
     from nimble_lightning.adapters import adapt
+    from nimble_lightning.api.load import load
+    from nimble_lightning.api.run import run
     from nimble_lightning.errors import RunError
-    from nimble_lightning.runtime import Result, load, run
+    from nimble_lightning.runs.result import Result
     from nimble_lightning.trainer import NimbleTrainer, param
     from nimble_lightning.validators.models import models
 
@@ -20,13 +22,13 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "NimbleTrainer": "nimble_lightning.trainer",
-        "Result": "nimble_lightning.runtime",
+        "Result": "nimble_lightning.runs.result",
         "RunError": "nimble_lightning.errors",
         "__version__": "nimble_lightning._version",
         "adapt": "nimble_lightning.adapters",
-        "load": "nimble_lightning.runtime",
+        "load": "nimble_lightning.api.load",
         "models": "nimble_lightning.validators.models",
         "param": "nimble_lightning.trainer",
-        "run": "nimble_lightning.runtime",
+        "run": "nimble_lightning.api.run",
     },
 )

@@ -8,11 +8,11 @@ import sys
 if __name__ == "__main__":
     # Importing makes many objects and no garbage; looking for that is a seventh of the time it takes.
     gc.set_threshold(100_000)
-    from nimble_lightning.cli import warming
-    from nimble_lightning.ops.output import open_missing
+    from nimble_lightning.cli import prestart
+    from nimble_lightning.terminal.streams import open_missing
 
     open_missing()
-    warming.begin(sys.argv[1:])
+    prestart.begin(sys.argv[1:])
     from nimble_lightning.cli.app import main
 
     code = main()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from nimble_lightning.adapters.data import NimbleData
-from nimble_lightning.adapters.module import NimbleModule
+from nimble_lightning.adapters.data_module import NimbleData
+from nimble_lightning.adapters.lightning_module import NimbleModule
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.settings import RunSettings
 

@@ -18,7 +18,7 @@ from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_min
 
 from nimble_lightning.adapters.losses import LabelCount, loss_and_count
 from nimble_lightning.errors import TrainerError
-from nimble_lightning.ops.figures import number
+from nimble_lightning.ops.metric_values import number
 from nimble_lightning.ranks import everyones, world_size
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import math
 import lightning as L
 import torch
 
-from nimble_lightning.adapters.running import RunningMeans
-from nimble_lightning.adapters.update import Update
+from nimble_lightning.adapters.optimizer_step import OptimizerStep
+from nimble_lightning.adapters.running_means import RunningMeans
 
 
 class TrainingLog:
@@ -24,7 +24,7 @@ class TrainingLog:
         self._accumulate = accumulate
         self._every: int = max(1, module.trainer.log_every_n_steps)
 
-    def after_step(self, step: int, update: Update, last_of_epoch: bool) -> None:
+    def after_step(self, step: int, update: OptimizerStep, last_of_epoch: bool) -> None:
         if step % self._every == 0 or (last_of_epoch and self._silent_epoch(step)):
             self._write(step, {**learning_rates(update.optimizer), **update.figures()})
 

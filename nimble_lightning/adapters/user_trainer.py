@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from nimble_lightning.adapters.annotated import as_annotated
+from nimble_lightning.adapters.annotations import as_annotated
 from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.trainer import NimbleTrainer

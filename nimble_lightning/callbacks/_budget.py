@@ -8,13 +8,13 @@ from typing import Any
 
 import lightning as L
 
-from nimble_lightning.callbacks._books import Books
-from nimble_lightning.callbacks._place import tell
-from nimble_lightning.ops.events import EventKind
+from nimble_lightning.callbacks._output_folder import tell
+from nimble_lightning.callbacks._usage_recorder import TrainerUsage
+from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops.signals import asked
-from nimble_lightning.ops.usage.figures import value_of
-from nimble_lightning.ops.usage.terms import Budget
 from nimble_lightning.run_folder import CHECKPOINTS
+from nimble_lightning.usage.figures import value_of
+from nimble_lightning.usage.prices import Budget
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Spending:
         books: Where the account is kept.
     """
 
-    def __init__(self, trainer: L.Trainer, budget: Budget, books: Books) -> None:
+    def __init__(self, trainer: L.Trainer, budget: Budget, books: TrainerUsage) -> None:
         self._trainer = trainer
         self._budget = budget
         self._books = books

@@ -12,9 +12,9 @@ import torch
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from nimble_lightning.checkpoint.attributes import Attributes
+from nimble_lightning.checkpoint.contents.object_attributes import Attributes
 from nimble_lightning.data.fetch import READ_AHEAD
-from nimble_lightning.ops.members import is_users, reachable
+from nimble_lightning.ops.object_members import is_users, reachable
 from nimble_lightning.ranks import gathered_by_first, world_size
 
 log = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
-from nimble_lightning.callbacks._boundary import vote_alone, vote_with_others
-from nimble_lightning.callbacks._foreign import Foreign
-from nimble_lightning.callbacks._whole import Whole
+from nimble_lightning.callbacks._atomic_checkpoints import AtomicCheckpoints
+from nimble_lightning.callbacks._batch_start import vote_alone, vote_with_others
+from nimble_lightning.callbacks._under_retry import UnderRetry
 from nimble_lightning.checkpoint import prune
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
@@ -85,7 +85,7 @@ class AutoRetry(L.Callback):
         self._next_save = self._end = float("inf")
         self._next_look = 0.0
         self._voters: dist.ProcessGroup | None = None
-        self._foreign: Foreign | None = None
+        self._foreign: UnderRetry | None = None
         self._whole: AbstractContextManager[None] = contextlib.nullcontext()
         self._others: list[Path] = []
         self._poll: Callable[[], None] | None = None
@@ -96,8 +96,8 @@ class AutoRetry(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self._whole = Whole(trainer)
-        self._foreign = None if asked.supervised else Foreign.join(trainer, self._whole)
+        self._whole = AtomicCheckpoints(trainer)
+        self._foreign = None if asked.supervised else UnderRetry.join(trainer, self._whole)
         if self.max_time_per_run is not None:
             self._end = time.monotonic() + self.max_time_per_run
 

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import Tensor
 from typing_extensions import override
 
-from nimble_lightning.callbacks._monitor import Monitor
+from nimble_lightning.callbacks._monitored_metric import Monitor
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.objective import Objective, from_json
 from nimble_lightning.ranks import everyones

@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping as LightningsEarlyStopping
 from typing_extensions import override
 
-from nimble_lightning.callbacks._monitor import Monitor
+from nimble_lightning.callbacks._monitored_metric import Monitor
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.objective import Objective, from_json

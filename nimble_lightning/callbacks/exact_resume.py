@@ -9,7 +9,7 @@ import lightning as L
 from lightning.pytorch.trainer.connectors.data_connector import _DataLoaderSource
 from typing_extensions import override
 
-from nimble_lightning.callbacks._boundary import go_straight_on, settle
+from nimble_lightning.callbacks._batch_start import go_straight_on, settle
 from nimble_lightning.callbacks._user_state import UserState
 from nimble_lightning.data import Loader, make_loader, rng
 from nimble_lightning.ranks import everyones, mine, share_of_data

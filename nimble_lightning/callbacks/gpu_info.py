@@ -14,19 +14,19 @@ from rich.console import Console
 from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
-from nimble_lightning.callbacks._place import place, tell
+from nimble_lightning.callbacks._output_folder import place, tell
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import events
-from nimble_lightning.ops.events import EventKind
-from nimble_lightning.ops.gpu import Gpu, devices_in_use
-from nimble_lightning.ops.gpu.alarms import Alarm
-from nimble_lightning.ops.gpu.brief import brief
-from nimble_lightning.ops.gpu.host import Host
-from nimble_lightning.ops.gpu.metrics import metrics
-from nimble_lightning.ops.gpu.overview import overview
-from nimble_lightning.ops.gpu.sampler import Sampler
-from nimble_lightning.ops.gpu.table import show
-from nimble_lightning.ops.gpu.watch import Watch, file_name
+from nimble_lightning.gpu import Gpu, devices_in_use
+from nimble_lightning.gpu.alarms import Alarm
+from nimble_lightning.gpu.host import Host
+from nimble_lightning.gpu.metrics import metrics
+from nimble_lightning.gpu.one_line import brief
+from nimble_lightning.gpu.overview import overview
+from nimble_lightning.gpu.overview_table import show
+from nimble_lightning.gpu.sampler import Sampler
+from nimble_lightning.gpu.watch import GpuWatch, file_name
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.run_folder import RECORD
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class GPUInfo(L.Callback):
         self.to_logger = to_logger
         self._console = console
         self._shown = False
-        self._watch: Watch | None = None
+        self._watch: GpuWatch | None = None
         self._sampler: Sampler | None = None
         self._logs = False
         self._logged: object = None
@@ -164,7 +164,7 @@ class GPUInfo(L.Callback):
 
     def _begin(self, trainer: L.Trainer, gpus: list[Gpu], folder: Path) -> None:
         rank, attempt = trainer.global_rank, _attempt(folder)
-        self._watch = Watch(
+        self._watch = GpuWatch(
             gpus,
             Host(folder) if trainer.local_rank == 0 else None,
             folder / file_name(rank),

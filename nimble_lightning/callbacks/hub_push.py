@@ -11,11 +11,11 @@ from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
-from nimble_lightning.callbacks._place import place
+from nimble_lightning.callbacks._output_folder import place
 from nimble_lightning.errors import RequestError
-from nimble_lightning.export.during import Target
-from nimble_lightning.export.models import models_of
-from nimble_lightning.export.watching import Strategy, Watch
+from nimble_lightning.export.checkpoint_push import PushTarget
+from nimble_lightning.export.checkpoint_watcher import CheckpointWatcher, Strategy
+from nimble_lightning.export.exportable_models import models_of
 from nimble_lightning.run_folder import CHECKPOINTS, JOB, STAGED
 
 
@@ -54,7 +54,7 @@ class HubPush(Callback):
         self.strategy = strategy
         self.private = private
         self.wait_seconds = wait_seconds
-        self._watch: Watch | None = None
+        self._watch: CheckpointWatcher | None = None
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -67,8 +67,10 @@ class HubPush(Callback):
             return
         # The trainer's own object holds the tokenizer, too.
         owner = getattr(getattr(pl_module, "user", None), "object", pl_module)
-        target = Target(self.repo, self.private, self._place / STAGED)
-        self._watch = Watch(models_of(owner), target, _folder_of(trainer, self._place), self.strategy)
+        target = PushTarget(self.repo, self.private, self._place / STAGED)
+        self._watch = CheckpointWatcher(
+            models_of(owner), target, _folder_of(trainer, self._place), self.strategy
+        )
         if self.strategy != "end":
             self._watch.start(resumed=trainer.ckpt_path is not None)
 

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from nimble_lightning.callbacks._late import Late
-from nimble_lightning.callbacks._place import tell
-from nimble_lightning.callbacks._snapshot import Snapshot
+from nimble_lightning.callbacks._delayed_scalar import DelayedScalar
+from nimble_lightning.callbacks._output_folder import tell
+from nimble_lightning.callbacks._weights_snapshot import Snapshot
 from nimble_lightning.errors import RequestError
+from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops import norms
-from nimble_lightning.ops.events import EventKind
-from nimble_lightning.ops.shards import held
+from nimble_lightning.ops.sharded_tensors import held
 from nimble_lightning.ranks import everyones
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class NonFinite(L.Callback):
         self.every_step = every_step or policy != "stop" or spike_factor is not None
         self.passed_over = 0
         self._usual, self._seen = 0.0, 0
-        self._late = Late()
+        self._late = DelayedScalar()
         self._losses = Losses()
         self._snapshot: Snapshot | None = None
         self._statistics: list[tuple[Tensor, Tensor]] = []
@@ -83,7 +83,7 @@ class NonFinite(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._late, self._step = Late(), -1
+        self._late, self._step = DelayedScalar(), -1
         scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
         self._losses = Losses(None if self.every_step or scaled else max(1, trainer.log_every_n_steps))
         self._remember(trainer, pl_module)
@@ -220,7 +220,7 @@ class Losses:
     def __init__(self, every: int | None = None) -> None:
         self._every = every
         self._batches = 0
-        self._late = Late()
+        self._late = DelayedScalar()
         self._last: Tensor | None = None
 
     def next(self, outputs: Any) -> float | None:

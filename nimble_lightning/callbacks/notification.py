@@ -16,13 +16,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
-from nimble_lightning.callbacks._place import in_run_folder, place, tell
-from nimble_lightning.ops import addresses
-from nimble_lightning.ops.events import EventKind
-from nimble_lightning.ops.messages import Writer
-from nimble_lightning.ops.milestones import Milestones
-from nimble_lightning.ops.sending import NOBODY, SenderProcess, settings_of
-from nimble_lightning.ops.texts import cut
+from nimble_lightning.callbacks._output_folder import in_run_folder, place, tell
+from nimble_lightning.notifications import addresses
+from nimble_lightning.notifications.events import EventKind
+from nimble_lightning.notifications.message_writer import MessageWriter
+from nimble_lightning.notifications.milestones import Milestones
+from nimble_lightning.notifications.sender_process import NOBODY, SenderProcess, settings_of
+from nimble_lightning.ops.untrusted_text import cut
 from nimble_lightning.settings import NotificationSettings
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Notification(L.Callback):
         self._alone = False
         if not self._tells or in_run_folder(trainer):
             return
-        Writer(self._settings.templates)
+        MessageWriter(self._settings.templates)
         found = addresses.find(self._settings.urls, self._settings.events)
         self._alone = True
         self._close()

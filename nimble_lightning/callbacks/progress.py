@@ -16,9 +16,9 @@ from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.ops.progress_display import Display, display
-from nimble_lightning.ops.progress_line import Position, Rate
 from nimble_lightning.ranks import share_of_data
+from nimble_lightning.terminal.progress_display import Display, display
+from nimble_lightning.terminal.progress_line import ProgressPosition, Rate
 
 _METRICS_SHOWN = 4
 _NEVER = float("inf")
@@ -187,7 +187,7 @@ class Progress(ProgressBar):
             closing, self._display = self._display, None
             closing.close()
 
-    def _show(self, position: Position, milestone: bool = False) -> None:
+    def _show(self, position: ProgressPosition, milestone: bool = False) -> None:
         if self._display is not None:
             self._display.show(position, milestone=milestone)
             self._next = time.monotonic() + self._display.wait()
@@ -202,26 +202,30 @@ class Progress(ProgressBar):
         done, total = batch_idx + 1, _whole(totals[loader])
         if _fitting(self.trainer):
             # An evaluation within training must not disturb the training's rate.
-            self._show(Position(done, total, stage))
+            self._show(ProgressPosition(done, total, stage))
             return
         self._measure(done, batch)
         speed = self._rate.per_second()
         self._show(
-            Position(done, total, stage, steps_per_second=speed, samples_per_step=self._samples_per_step)
+            ProgressPosition(
+                done, total, stage, steps_per_second=speed, samples_per_step=self._samples_per_step
+            )
         )
 
     def _end_evaluation(self, stage: str, totals: Any) -> None:
         """The last line says that all of it was seen, however long ago it was drawn."""
         if self._display is not None and (total := _whole(sum(totals))) is not None:
-            self._display.show(Position(total, total, stage, metrics=_shown(self.trainer.callback_metrics)))
+            self._display.show(
+                ProgressPosition(total, total, stage, metrics=_shown(self.trainer.callback_metrics))
+            )
         self._close()
 
-    def _training(self, trainer: pl.Trainer) -> Position:
+    def _training(self, trainer: pl.Trainer) -> ProgressPosition:
         """In optimizer steps, as checkpoints and metrics count: several a batch, or one for several."""
         batches = _batches_done(trainer)
         per_batch = trainer.global_step / batches if batches else 0.0
         speed, samples = self._rate.per_second(), self._samples_per_step
-        return Position(
+        return ProgressPosition(
             trainer.global_step,
             _steps_total(trainer),
             epoch=trainer.current_epoch + 1,

@@ -12,19 +12,19 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
-from nimble_lightning.callbacks._books import Books, Place, new_clock
 from nimble_lightning.callbacks._budget import Spending
 from nimble_lightning.callbacks._guard import guarded
-from nimble_lightning.callbacks._place import place
+from nimble_lightning.callbacks._output_folder import place
+from nimble_lightning.callbacks._usage_recorder import RecordPlace, TrainerUsage, new_clock
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import asked
-from nimble_lightning.ops.usage import sending
-from nimble_lightning.ops.usage.carbon import grid_of
-from nimble_lightning.ops.usage.clock import AWAY, CHECKPOINT, DATA, OTHER, START, STEP, VALIDATION, Clock
-from nimble_lightning.ops.usage.figures import value_of
-from nimble_lightning.ops.usage.table import progress, table
-from nimble_lightning.ops.usage.terms import Budget, Prices, Terms, made
-from nimble_lightning.ops.usage.work import Work
+from nimble_lightning.usage import webhook
+from nimble_lightning.usage.account_table import progress, table
+from nimble_lightning.usage.carbon import grid_of
+from nimble_lightning.usage.clock import AWAY, CHECKPOINT, DATA, OTHER, START, STEP, VALIDATION, Clock
+from nimble_lightning.usage.figures import value_of
+from nimble_lightning.usage.prices import Budget, Prices, UsageTerms, made
+from nimble_lightning.usage.work_counters import WorkCounters
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +69,17 @@ class UsageReport(L.Callback):
         report_to: str | None = None,
     ) -> None:
         grid_of(grid)
-        self.terms = Terms(made(Prices, prices, "prices"), grid, pue, peak_flops)
+        self.terms = UsageTerms(made(Prices, prices, "prices"), grid, pue, peak_flops)
         self.budget = made(Budget, budget, "budget")
         if self.budget.max_cost is not None and not self.terms.prices.known:
             raise RequestError("budget.max_cost needs prices: give prices.gpu_hour, prices.kwh or both.")
         if report_to is not None:
-            sending.check(report_to)
+            webhook.check(report_to)
         self.measure_flops = measure_flops
         self.report_to = report_to
         self._clock = Clock()
-        self._work = Work(measure=False)
-        self._books: Books | None = None
+        self._work = WorkCounters(measure=False)
+        self._books: TrainerUsage | None = None
         self._spending: Spending | None = None
         self._line_at = 0.0
         self._logged: dict[str, Any] | None = None
@@ -195,8 +195,10 @@ class UsageReport(L.Callback):
         if self._books is not None:
             self._books.recorder.stop()
         self._clock = new_clock()
-        self._work = Work(self.measure_flops)
-        self._books = Books(trainer, Place.of(trainer, folder), self.terms, self._clock, self._work)
+        self._work = WorkCounters(self.measure_flops)
+        self._books = TrainerUsage(
+            trainer, RecordPlace.of(trainer, folder), self.terms, self._clock, self._work
+        )
         if self.budget.given:
             self._spending = Spending(trainer, self.budget, self._books)
 
@@ -235,7 +237,7 @@ class UsageReport(L.Callback):
             self._books.close()
 
     def _report(self, usage: Mapping[str, Any]) -> None:
-        if self.report_to is not None and (why := sending.post(self.report_to, usage)):
+        if self.report_to is not None and (why := webhook.post(self.report_to, usage)):
             log.warning("the usage was not reported (%s); nimble-cli usage . --send URL does it later", why)
 
 

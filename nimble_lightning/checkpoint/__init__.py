@@ -11,15 +11,15 @@ from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
     from nimble_lightning.checkpoint.async_io import AsyncNimbleCheckpointIO
-    from nimble_lightning.checkpoint.facts import RunFacts
-    from nimble_lightning.checkpoint.folders import seal_folder, staging_folder
+    from nimble_lightning.checkpoint.cleanup import sweep
+    from nimble_lightning.checkpoint.integrity import verify
     from nimble_lightning.checkpoint.io import NimbleCheckpointIO
-    from nimble_lightning.checkpoint.leftovers import sweep
     from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
+    from nimble_lightning.checkpoint.position import RunFacts
     from nimble_lightning.checkpoint.resolver import Found, newest_whole
     from nimble_lightning.checkpoint.retention import prune
-    from nimble_lightning.checkpoint.sharded import commit_shards
-    from nimble_lightning.checkpoint.whole import verify
+    from nimble_lightning.checkpoint.sharded_folders import seal_folder, staging_folder
+    from nimble_lightning.checkpoint.sharded_strategies import commit_shards
 
 __all__ = [
     "AsyncNimbleCheckpointIO",
@@ -45,13 +45,13 @@ __getattr__, __dir__ = lazy(
         "Found": "nimble_lightning.checkpoint.resolver",
         "Manifest": "nimble_lightning.checkpoint.manifest",
         "NimbleCheckpointIO": "nimble_lightning.checkpoint.io",
-        "RunFacts": "nimble_lightning.checkpoint.facts",
-        "commit_shards": "nimble_lightning.checkpoint.sharded",
+        "RunFacts": "nimble_lightning.checkpoint.position",
+        "commit_shards": "nimble_lightning.checkpoint.sharded_strategies",
         "newest_whole": "nimble_lightning.checkpoint.resolver",
         "prune": "nimble_lightning.checkpoint.retention",
-        "seal_folder": "nimble_lightning.checkpoint.folders",
-        "staging_folder": "nimble_lightning.checkpoint.folders",
-        "sweep": "nimble_lightning.checkpoint.leftovers",
-        "verify": "nimble_lightning.checkpoint.whole",
+        "seal_folder": "nimble_lightning.checkpoint.sharded_folders",
+        "staging_folder": "nimble_lightning.checkpoint.sharded_folders",
+        "sweep": "nimble_lightning.checkpoint.cleanup",
+        "verify": "nimble_lightning.checkpoint.integrity",
     },
 )

@@ -10,10 +10,10 @@ from typing import Any
 from lightning.pytorch.plugins.io import CheckpointIO
 from typing_extensions import override
 
-from nimble_lightning.checkpoint.facts import RunFacts
+from nimble_lightning.checkpoint.cpu_copy import Snapshots
 from nimble_lightning.checkpoint.io import NimbleCheckpointIO, local
+from nimble_lightning.checkpoint.position import RunFacts
 from nimble_lightning.checkpoint.retention import retire
-from nimble_lightning.checkpoint.snapshot import Snapshots
 from nimble_lightning.errors import RequestError
 
 

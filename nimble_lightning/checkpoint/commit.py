@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from nimble_lightning.checkpoint.disk import flush, replace, write_new
-from nimble_lightning.checkpoint.hashing import HashingFile, write_hashed
-from nimble_lightning.checkpoint.leftovers import settle
+from nimble_lightning.checkpoint.atomic_files import flush, replace, write_new
+from nimble_lightning.checkpoint.cleanup import settle
+from nimble_lightning.checkpoint.fault_points import reach
+from nimble_lightning.checkpoint.file_names import manifest_path, temporary_path
+from nimble_lightning.checkpoint.hash_file import HashingFile, write_hashed
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
-from nimble_lightning.checkpoint.names import manifest_path, temporary_path
-from nimble_lightning.checkpoint.stages import reach
 
 Describe = Callable[[Mapping[str, FileRecord]], Manifest]
 

@@ -11,8 +11,8 @@ from importlib.metadata import version
 
 import torch
 
-from nimble_lightning.checkpoint.facts import RunFacts
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
+from nimble_lightning.checkpoint.position import RunFacts
 
 
 def describe(name: str, files: Mapping[str, FileRecord], facts: RunFacts, parent: str | None) -> Manifest:

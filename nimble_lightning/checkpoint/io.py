@@ -14,15 +14,15 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from typing_extensions import override
 
 from nimble_lightning.checkpoint.commit import commit_file
+from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
+from nimble_lightning.checkpoint.contents.safety import check_step, refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.describe import describe
-from nimble_lightning.checkpoint.facts import RunFacts
-from nimble_lightning.checkpoint.hashing import HashingFile
-from nimble_lightning.checkpoint.hyper_parameters import with_plain_settings
+from nimble_lightning.checkpoint.file_names import retired_path
+from nimble_lightning.checkpoint.hash_file import HashingFile
+from nimble_lightning.checkpoint.integrity import manifests_of, open_verified
 from nimble_lightning.checkpoint.manifest import Manifest
-from nimble_lightning.checkpoint.names import retired_path
+from nimble_lightning.checkpoint.position import RunFacts
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
-from nimble_lightning.checkpoint.safety import check_step, refuse_code, refuse_unsafe
-from nimble_lightning.checkpoint.whole import manifests_of, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops.plain_files import open_plain
 

@@ -7,13 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from nimble_lightning.checkpoint.file_names import CHECKPOINT_SUFFIX, FOLDER_MANIFEST, MANIFEST_SUFFIX
+from nimble_lightning.checkpoint.integrity import manifests_of, read_manifest, verify
 from nimble_lightning.checkpoint.manifest import Manifest
-from nimble_lightning.checkpoint.names import (
-    CHECKPOINT_SUFFIX,
-    FOLDER_MANIFEST,
-    MANIFEST_SUFFIX,
-)
-from nimble_lightning.checkpoint.whole import manifests_of, read_manifest, verify
 from nimble_lightning.errors import CheckpointError
 
 

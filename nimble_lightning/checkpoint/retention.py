@@ -12,17 +12,17 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from nimble_lightning.checkpoint.disk import remove
-from nimble_lightning.checkpoint.manifest import Manifest
-from nimble_lightning.checkpoint.names import (
+from nimble_lightning.checkpoint.atomic_files import remove
+from nimble_lightning.checkpoint.fault_points import reach
+from nimble_lightning.checkpoint.file_names import (
     MANIFEST_SUFFIX,
     discarded_path,
     parse_retired,
     retired_path,
 )
+from nimble_lightning.checkpoint.integrity import files_in, manifests_of, read_manifest
+from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.resolver import candidates
-from nimble_lightning.checkpoint.stages import reach
-from nimble_lightning.checkpoint.whole import files_in, manifests_of, read_manifest
 from nimble_lightning.errors import CheckpointError, RequestError
 
 FLOOR = 2

@@ -13,19 +13,21 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli import ray, saying, summary, sweep
-from nimble_lightning.cli.composing import PACKAGE, VERSION, as_value
-from nimble_lightning.cli.folders import place
-from nimble_lightning.cli.helptext import USAGE, help_text
-from nimble_lightning.cli.outcomes import all_kept
-from nimble_lightning.cli.plan import Plan, make_plan
-from nimble_lightning.cli.request import Request, parse
-from nimble_lightning.cli.schema import fill_defaults
-from nimble_lightning.cli.task import Task
+from nimble_lightning.cli import say
+from nimble_lightning.cli.arguments import Request, parse
+from nimble_lightning.cli.compose import PACKAGE, VERSION, as_value
+from nimble_lightning.cli.help_text import USAGE, help_text
+from nimble_lightning.cli.hydra import ray_launcher
+from nimble_lightning.cli.hydra.task import Task
+from nimble_lightning.cli.output_folder import place
+from nimble_lightning.cli.request_plan import RequestPlan, make_plan
+from nimble_lightning.cli.schema.check_config import fill_defaults
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.launch.external.detect import found
 from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
-from nimble_lightning.ops.output import expendable
-from nimble_lightning.runtime.foreign.ranks import found
+from nimble_lightning.sweeps import summary_table, sweep_json
+from nimble_lightning.sweeps.outcomes import all_kept
+from nimble_lightning.terminal.streams import expendable
 
 
 def main(argv: Sequence[str] | None = None, usage: str = USAGE) -> int:
@@ -45,12 +47,12 @@ def main(argv: Sequence[str] | None = None, usage: str = USAGE) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     except NimbleError as error:
-        saying.complain(f"error: {error}", error)
+        say.complain(f"error: {error}", error)
         return ExitCode.of(error)
     except (HydraException, OmegaConfBaseException) as error:
         if os.environ.get("HYDRA_FULL_ERROR") == "1":
             raise
-        saying.complain(f"error: {_first_lines(error)}", error)
+        say.complain(f"error: {_first_lines(error)}", error)
         return ExitCode.REFUSED
 
 
@@ -92,7 +94,7 @@ def complete(words: Sequence[str]) -> int:
     return _hydra(request.argv(request.flags.overrides), Task())
 
 
-def _start(request: Request, plan: Plan) -> int:
+def _start(request: Request, plan: RequestPlan) -> int:
     if not plan.sources:
         raise RequestError(
             "There is no trainer to run\n"
@@ -103,7 +105,7 @@ def _start(request: Request, plan: Plan) -> int:
             f"A sweep (-m) starts the processes of its members itself, and {ranks.launcher.name} has started "
             f"{ranks.size} already\nLeave {ranks.launcher.name} out: python -m nimble_lightning -m ..."
         )
-    launcher = ray.overrides(plan.config, multirun=request.multirun)
+    launcher = ray_launcher.overrides(plan.config, multirun=request.multirun)
     overrides = [*plan.overrides, *place(plan, request), *launcher, f"++asked={as_value(plan.asked)}"]
     if request.multirun:
         return _start_sweep(request, plan.config, overrides)
@@ -129,14 +131,19 @@ def _start_sweep(request: Request, config: DictConfig, overrides: list[str]) -> 
 def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
     """Table, JSON and page of a sweep; returns the exit code."""
     outcomes = all_kept(task.outcomes[0].folder.parent if task.outcomes else folder)
-    code = code or sweep.exit_code([*outcomes, *task.outcomes])
+    code = code or summary_table.exit_code([*outcomes, *task.outcomes])
     if outcomes:
-        objectives = task.objectives or summary.judged_by(outcomes)
-        print("\n".join(["", sweep.table(outcomes), *summary.said(outcomes, objectives)]), flush=True)
-        print(sweep.shown(summary.write(outcomes[0].folder.parent, outcomes, objectives, code)), flush=True)
+        objectives = task.objectives or sweep_json.judged_by(outcomes)
+        print(
+            "\n".join(["", summary_table.table(outcomes), *sweep_json.said(outcomes, objectives)]), flush=True
+        )
+        print(
+            summary_table.shown(sweep_json.write(outcomes[0].folder.parent, outcomes, objectives, code)),
+            flush=True,
+        )
         if not any(outcome.status == "submitted" for outcome in outcomes):
-            sweep.write_page(outcomes, wanted=config.report)
-            sweep.tell(outcomes, config)
+            summary_table.write_page(outcomes, wanted=config.report)
+            summary_table.tell(outcomes, config)
             if code in STOPPED:
                 print(f"To go on: the same command with sweep_id={folder.name}", flush=True)
     return code
@@ -145,7 +152,7 @@ def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
 def _hydra(words: list[str], task: Task) -> int:
     """Hand the rest to Hydra itself: sweepers, launchers, completion."""
     # Answers that start nothing need neither.
-    from nimble_lightning.cli import plugins
+    from nimble_lightning.cli.hydra import plugins
 
     plugins.register()
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
@@ -164,7 +171,7 @@ def _hydra(words: list[str], task: Task) -> int:
     return 0
 
 
-def _as_yaml(plan: Plan, package: str | None, resolve: bool) -> str:
+def _as_yaml(plan: RequestPlan, package: str | None, resolve: bool) -> str:
     config = plan.config
     for source in plan.sources[:1]:
         fill_defaults(config, source.signatures)
@@ -175,7 +182,7 @@ def _as_yaml(plan: Plan, package: str | None, resolve: bool) -> str:
         return f"{part}\n"
     if not resolve:
         return OmegaConf.to_yaml(part)
-    from nimble_lightning.runtime.secret_references import resolved_for_people
+    from nimble_lightning.runs.secret_references import resolved_for_people
 
     return resolved_for_people(part)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from nimble_lightning.cli.signature import Signature, from_text
+from nimble_lightning.cli.schema.parameters import Signature, from_text
 from nimble_lightning.settings import LAUNCHERS, SECTIONS, Launch, RunSettings, chosen_launch
 
 # The section of those that are in none.

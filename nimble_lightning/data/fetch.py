@@ -11,13 +11,13 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from nimble_lightning.data.batch_options import Options
 from nimble_lightning.data.collate import collate_columns
-from nimble_lightning.data.generators import Generators
 from nimble_lightning.data.loader import Position
-from nimble_lightning.data.options import Options
+from nimble_lightning.data.random_generators import Generators
 from nimble_lightning.data.rng import seeded
 from nimble_lightning.errors import TrainerError
-from nimble_lightning.ops.members import attributes
+from nimble_lightning.ops.object_members import attributes
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ READ_AHEAD = (
 )
 
 
-class Job(NamedTuple):
+class FetchJob(NamedTuple):
     """One batch to make. `key` is where it lies in the epoch: the same for any number of workers."""
 
     epoch: int
@@ -51,7 +51,7 @@ class Fetch:
         self._epoch: int | None = None
         self._own = Generators()
 
-    def __getitems__(self, job: Job) -> Any:
+    def __getitems__(self, job: FetchJob) -> Any:
         # Nobody else sees what changes in a worker, and one of them is enough to tell.
         telling = self._epoch is None and (worker := get_worker_info()) is not None and worker.id == 0
         before = _numbers(self._dataset) if telling else {}
@@ -62,7 +62,7 @@ class Fetch:
             log.warning("not restored after a kill: %s; %s", names, READ_AHEAD)
         return batch
 
-    def _fetch(self, job: Job) -> Any:
+    def _fetch(self, job: FetchJob) -> Any:
         keys = ("fetch", self._seed, job.epoch, job.key)
         with seeded(*keys):
             if job.epoch != self._epoch:
@@ -115,7 +115,7 @@ class Feed:
             **(more or {}),
         )
 
-    def run(self, jobs: Iterator[tuple[Position, Job]]) -> Iterator[tuple[Position, Any]]:
+    def run(self, jobs: Iterator[tuple[Position, FetchJob]]) -> Iterator[tuple[Position, Any]]:
         """The batch of each job, in order, with the position that came with it."""
         marks: deque[Position] = deque()
         self._jobs.waiting = _noting(jobs, marks)
@@ -137,13 +137,13 @@ def _numbers(dataset: Any) -> dict[str, Any]:
 class _Jobs:
     """The batch sampler of a DataLoader, given anew for each run."""
 
-    waiting: Iterator[Job] = iter(())
+    waiting: Iterator[FetchJob] = iter(())
 
-    def __iter__(self) -> Iterator[Job]:
+    def __iter__(self) -> Iterator[FetchJob]:
         return self.waiting
 
 
-def _noting(jobs: Iterator[tuple[Position, Job]], marks: deque[Position]) -> Iterator[Job]:
+def _noting(jobs: Iterator[tuple[Position, FetchJob]], marks: deque[Position]) -> Iterator[FetchJob]:
     for mark, job in jobs:
         marks.append(mark)
         yield job

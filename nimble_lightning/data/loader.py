@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from nimble_lightning.data.options import Options
+from nimble_lightning.data.batch_options import Options
 from nimble_lightning.errors import CheckpointError, TrainerError
 
 

@@ -12,15 +12,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nimble_lightning.export.models import Model, is_hugging_face
-from nimble_lightning.export.quiet import no_bars
-from nimble_lightning.export.refusal import ExportError
-from nimble_lightning.export.weights import first_difference
+from nimble_lightning.export.compare_weights import first_difference
+from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.export.exportable_models import ExportedModel, is_hugging_face
+from nimble_lightning.export.silence import no_bars
 
 WEIGHTS = "model.safetensors"
 
 
-def save(model: Model, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+def save(model: ExportedModel, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
     """Write the weights, and for a Hugging Face model all that `from_pretrained` needs, into a folder.
 
     Args:
@@ -58,7 +58,7 @@ def _save_plain(state: Mapping[str, Any], path: Path) -> None:
     save_file(tensors, str(path), metadata={"format": "pt", **aliases})
 
 
-def require_same(model: Model, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
+def require_same(model: ExportedModel, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
     """Read the files back and compare every tensor with the model's, bit for bit.
 
     Raises:

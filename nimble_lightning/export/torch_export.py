@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree
 
-from nimble_lightning.export.calls import Call
-from nimble_lightning.export.outputs import exportable, input_names
-from nimble_lightning.export.quiet import quiet
-from nimble_lightning.export.refusal import ExportError
-from nimble_lightning.export.shapes import Shapes
+from nimble_lightning.export.dynamic_shapes import Shapes
+from nimble_lightning.export.example_inputs import ExampleCall
+from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.export.model_outputs import exportable, input_names
+from nimble_lightning.export.silence import quiet
 
 PROGRAM = "model.pt2"
 
 
-def program_of(model: nn.Module, call: Call, shapes: Shapes) -> tuple[ExportedProgram, bool]:
+def program_of(model: nn.Module, call: ExampleCall, shapes: Shapes) -> tuple[ExportedProgram, bool]:
     """Trace a model, with batch and length left open.
 
     Returns:
@@ -45,7 +45,9 @@ def save(program: ExportedProgram, path: Path) -> None:
         torch.export.save(program, path)
 
 
-def _traced(model: nn.Module, call: Call, shapes: Shapes, spec: Callable[[Tensor], Any]) -> ExportedProgram:
+def _traced(
+    model: nn.Module, call: ExampleCall, shapes: Shapes, spec: Callable[[Tensor], Any]
+) -> ExportedProgram:
     def dynamic(value: Any) -> Any:
         return _pytree.tree_map(lambda leaf: spec(leaf) if isinstance(leaf, Tensor) else None, value)
 

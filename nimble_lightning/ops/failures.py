@@ -7,7 +7,7 @@ import traceback
 from typing import Any
 
 from nimble_lightning.ops.secrets import redact
-from nimble_lightning.ops.texts import MOST, cut
+from nimble_lightning.ops.untrusted_text import MOST, cut
 
 _MOST_MESSAGE = 4000
 

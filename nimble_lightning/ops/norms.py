@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from nimble_lightning.ops.shards import cut_alike, held
+from nimble_lightning.ops.sharded_tensors import cut_alike, held
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:

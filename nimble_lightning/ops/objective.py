@@ -12,7 +12,7 @@ from typing import Any
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.metric_names import Mode, direction, is_validation_loss
-from nimble_lightning.ops.near_names import unknown
+from nimble_lightning.ops.similar_names import unknown
 
 _UNKNOWN = "not known to be better lower or higher, type mode=min or mode=max"
 _NOTHING: Mapping[str, bool] = {}

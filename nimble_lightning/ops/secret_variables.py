@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nimble_lightning.ops.token_shapes import URL, looks_random, password_of, service_of, tokens_of
+from nimble_lightning.ops.secret_patterns import URL, looks_random, password_of, service_of, tokens_of
 
 _SECRET_NAME = re.compile(
     r"PASSWO?R?D|PASSPHRASE|SECRET|CREDENTIAL|WEBHOOK|(ACCESS|API|AUTH|ENCRYPTION|MASTER|PRIVATE|SIGNING)_?KEY|"

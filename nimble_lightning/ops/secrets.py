@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 from nimble_lightning.ops import secret_variables
-from nimble_lightning.ops.token_shapes import URL, is_telling, mask_tokens, tokens_of
+from nimble_lightning.ops.secret_patterns import URL, is_telling, mask_tokens, tokens_of
 
 MASK = "***"
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from nimble_lightning.ops.shards import cut_alike
+from nimble_lightning.ops.sharded_tensors import cut_alike
 
 Modules = nn.Module | Mapping[str, nn.Module] | Iterable[nn.Module]
 

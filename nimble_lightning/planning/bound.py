@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nimble_lightning.planning.layout import Layout, share
 from nimble_lightning.planning.machine import Machine
-from nimble_lightning.planning.peak import Model
+from nimble_lightning.planning.peak_memory import StepModel
 from nimble_lightning.planning.traffic import Traffic
 
 FORMULA = "the longest of: operations / peak, bytes sent / link, optimizer's bytes / memory bandwidth"
@@ -37,7 +37,9 @@ class Bound:
         return max(parts, key=lambda name: parts[name])
 
 
-def bound(model: Model, layout: Layout, machine: Machine, sent: Traffic, flops: float, number: str) -> Bound:
+def bound(
+    model: StepModel, layout: Layout, machine: Machine, sent: Traffic, flops: float, number: str
+) -> Bound:
     """The bound of an optimizer step.
 
     Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
-class Parameter:
+class ParameterSize:
     """One parameter, and what training adds to it.
 
     Attributes:
@@ -33,7 +33,7 @@ class Parameter:
     def gradient(self) -> int:
         return self.size if self.trained else 0
 
-    def rounded(self, itemsize: int) -> Parameter:
+    def rounded(self, itemsize: int) -> ParameterSize:
         """With the full one where the optimizer's state is."""
         return replace(self, itemsize=itemsize, optimizer=self.optimizer + self.size)
 
@@ -89,14 +89,14 @@ class Layout:
     def gathers(self) -> bool:
         return self.parameters_over > 1
 
-    def lets_go(self, parameter: Parameter) -> bool:
+    def lets_go(self, parameter: ParameterSize) -> bool:
         return parameter.numel > self.keeps_up_to
 
     def stays(self, later: int) -> bool:
         """Whether what so many elements come after in a forward pass is kept for the backward pass."""
         return self.keeps or 2 * later < self.keeps_for
 
-    def gathered(self, parameter: Parameter) -> int:
+    def gathered(self, parameter: ParameterSize) -> int:
         """Bytes of one that is put together."""
         return parameter.numel * (self.gather_bytes or parameter.itemsize)
 
@@ -106,7 +106,7 @@ class Unit:
     """Parameters that are gathered and let go together."""
 
     name: str
-    parameters: list[Parameter] = field(default_factory=list)
+    parameters: list[ParameterSize] = field(default_factory=list)
 
     @property
     def numel(self) -> int:
@@ -119,7 +119,7 @@ class Unit:
         return sum(p.numel * (layout.reduce_bytes or p.itemsize) for p in self.parameters if p.trained)
 
 
-def units_of(parameters: Iterable[Parameter], layout: Layout) -> dict[str, Unit]:
+def units_of(parameters: Iterable[ParameterSize], layout: Layout) -> dict[str, Unit]:
     """The units by name, the root "" among them; a parameter is in the innermost that holds it."""
     units = {name: Unit(name) for name in ("", *layout.units)}
     innermost = sorted(layout.units, key=len, reverse=True)

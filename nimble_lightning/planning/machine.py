@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops.usage.peaks import capacity_of, known_devices, peak_of
+from nimble_lightning.usage.peaks import capacity_of, known_devices, peak_of
 
 GIB = 2**30
 _GIGA = 1e9

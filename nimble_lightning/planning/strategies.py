@@ -24,7 +24,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.planning.layout import Layout
 from nimble_lightning.planning.machine import Machine
 from nimble_lightning.planning.mesh import has_cut_layers, layers_over
-from nimble_lightning.planning.tracing import Numbers
+from nimble_lightning.planning.trace import Numbers
 
 _TYPES = {"bf16": torch.bfloat16, "16": torch.float16}
 # Elements that Lightning has DeepSpeed reduce at once.

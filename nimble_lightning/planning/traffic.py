@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from nimble_lightning.planning.layout import Layout, units_of
-from nimble_lightning.planning.peak import Model
+from nimble_lightning.planning.peak_memory import StepModel
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Traffic:
         return sum(getattr(self, field.name) for field in fields(self))
 
 
-def traffic(model: Model, layout: Layout, pieces: int = 1) -> Traffic:
+def traffic(model: StepModel, layout: Layout, pieces: int = 1) -> Traffic:
     """What is sent in a step.
 
     Of n ranks that add up or put together S bytes each sends S (n-1)/n; adding up for everybody is both.

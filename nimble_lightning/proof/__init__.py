@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from nimble_lightning.proof.ed25519 import Ed25519
     from nimble_lightning.proof.keys import generate
     from nimble_lightning.proof.oms import OMS
-    from nimble_lightning.proof.report import Problem, Report
-    from nimble_lightning.proof.signing import sign
-    from nimble_lightning.proof.verifying import Expected, verify
+    from nimble_lightning.proof.sign_folder import sign
+    from nimble_lightning.proof.verification import Expected, verify
+    from nimble_lightning.proof.verification_report import Problem, Report
 
 __all__ = ["OMS", "Ed25519", "Expected", "Problem", "Report", "generate", "sign", "verify"]
 
@@ -20,12 +20,12 @@ __getattr__, __dir__ = lazy(
     __name__,
     {
         "Ed25519": "nimble_lightning.proof.ed25519",
-        "Expected": "nimble_lightning.proof.verifying",
+        "Expected": "nimble_lightning.proof.verification",
         "OMS": "nimble_lightning.proof.oms",
-        "Problem": "nimble_lightning.proof.report",
-        "Report": "nimble_lightning.proof.report",
+        "Problem": "nimble_lightning.proof.verification_report",
+        "Report": "nimble_lightning.proof.verification_report",
         "generate": "nimble_lightning.proof.keys",
-        "sign": "nimble_lightning.proof.signing",
-        "verify": "nimble_lightning.proof.verifying",
+        "sign": "nimble_lightning.proof.sign_folder",
+        "verify": "nimble_lightning.proof.verification",
     },
 )

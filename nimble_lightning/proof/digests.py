@@ -7,7 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nimble_lightning.checkpoint.hashing import hash_plain
+from nimble_lightning.checkpoint.hash_file import hash_plain
 from nimble_lightning.checkpoint.manifest import FileRecord
 from nimble_lightning.ops.plain_files import open_plain
 

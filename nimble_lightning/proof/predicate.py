@@ -13,7 +13,7 @@ from yaml import YAMLError
 
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.ops import plain_files
-from nimble_lightning.proof import chain
+from nimble_lightning.proof import commit_chain
 from nimble_lightning.proof.statement import SCHEMA
 from nimble_lightning.run_folder import JOB, PROVENANCE, RECORD, USAGE
 
@@ -28,7 +28,7 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
         "name": config.get("name"),
         "status": run.get("status"),
         "attempts": run.get("attempts", []),
-        "step": chain.newest_step(manifests) or int(run.get("metrics", {}).get("global_step", 0)),
+        "step": commit_chain.newest_step(manifests) or int(run.get("metrics", {}).get("global_step", 0)),
         "config": config,
         **{part: recorded.get(part) for part in ("code", "data", "environment", "hardware", "earlier")},
         "seeds": {"seed": config.get("seed")},
@@ -37,7 +37,7 @@ def predicate_of(folder: Path, manifests: Mapping[str, Manifest]) -> dict[str, A
         "usage": _record(folder, USAGE) or None,
         "versions": run.get("versions", {}),
         "best_checkpoint": _relative(run.get("best_checkpoint"), folder),
-        "checkpoints": chain.told(manifests),
+        "checkpoints": commit_chain.told(manifests),
         "signed": time.time(),
     }
 

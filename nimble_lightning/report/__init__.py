@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
-    from nimble_lightning.report.building import build, build_sweep
+    from nimble_lightning.report.write_page import build, build_sweep
 
 __all__ = ["build", "build_sweep"]
 
 __getattr__, __dir__ = lazy(
-    __name__, {"build": "nimble_lightning.report.building", "build_sweep": "nimble_lightning.report.building"}
+    __name__,
+    {"build": "nimble_lightning.report.write_page", "build_sweep": "nimble_lightning.report.write_page"},
 )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nimble_lightning.report.backwards import chunks
-from nimble_lightning.report.rows import parsed
-from nimble_lightning.report.thinning import Bucket, Thinned
+from nimble_lightning.report.downsample import Bucket, Downsampled
+from nimble_lightning.report.json_lines import parsed
+from nimble_lightning.report.read_backwards import chunks
 
 BUCKETS = 480
 # Somebody who logs a figure for each layer and class gets them all in a table, not each in full.
@@ -54,7 +54,7 @@ class Collector:
         self.firsts: Firsts = {} if firsts is None else firsts
         self.disordered = False
         self._known = firsts is not None
-        self._thinned: dict[str, Thinned] = {}
+        self._thinned: dict[str, Downsampled] = {}
         self._last: dict[str, float] = {}
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -88,7 +88,7 @@ class Collector:
             steps, values = map(list, zip(*kept, strict=True))
         if name not in self._thinned:
             self._last[name] = values[0]
-            self._thinned[name] = Thinned(BUCKETS if len(self._thinned) < _MANY else _FEW_BUCKETS)
+            self._thinned[name] = Downsampled(BUCKETS if len(self._thinned) < _MANY else _FEW_BUCKETS)
         self._thinned[name].extend(steps, values)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.ops import plain_files
-from nimble_lightning.report import words
+from nimble_lightning.report import quantities
 from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.charts.scale import TIMES
-from nimble_lightning.report.rows import parsed
-from nimble_lightning.report.thinning import Thinned
+from nimble_lightning.report.downsample import Downsampled
+from nimble_lightning.report.json_lines import parsed
 
 _AT_ONCE = 1000
 _BUCKETS = 240
@@ -33,7 +33,7 @@ class Samples:
         self._began = began
         self._owners: dict[str, Path] = {}
         self._host: Path | None = None
-        self._thinned: dict[tuple[str, str], Thinned] = {}
+        self._thinned: dict[tuple[str, str], Downsampled] = {}
 
     def read(self, path: Path) -> None:
         """Add the samples of one rank. A device that several ranks saw is taken from the first."""
@@ -45,7 +45,7 @@ class Samples:
                     times.append(row["time"] - self._began)
                     values.append(value)
             for key, (times, values) in columns.items():
-                self._thinned.setdefault(key, Thinned(_BUCKETS)).extend(times, values)
+                self._thinned.setdefault(key, Downsampled(_BUCKETS)).extend(times, values)
 
     def lines(self, field: str) -> list[Line]:
         """One curve a device that knows this figure."""
@@ -78,13 +78,13 @@ def plots(paths: Sequence[Path], began: float, marks: Sequence[Mark]) -> tuple[l
         samples.read(path)
     charts: list[tuple[str, str, Callable[[float], str], float | None]] = [
         ("utilization", "GPU load", _percent, 100.0),
-        ("memory_used", "GPU memory", words.size, samples.total or None),
+        ("memory_used", "GPU memory", quantities.size, samples.total or None),
         ("power", "Power", _watts, None),
         ("temperature", "Temperature", _degrees, None),
         ("cpu", "CPU load", _percent, 100.0),
-        ("ram_used", "Host memory", words.size, samples.ram or None),
+        ("ram_used", "Host memory", quantities.size, samples.ram or None),
     ]
-    across = Across("after", words.duration, TIMES)
+    across = Across("after", quantities.duration, TIMES)
     drawn = [
         Plot(title, lines, marks, across, label, False, top)
         for field, title, label, top in charts
@@ -114,12 +114,12 @@ def _rows(path: Path) -> Iterator[list[dict[str, Any]]]:
 
 
 def _percent(value: float) -> str:
-    return f"{words.number(value, 3)} %"
+    return f"{quantities.number(value, 3)} %"
 
 
 def _watts(value: float) -> str:
-    return f"{words.number(value, 3)} W"
+    return f"{quantities.number(value, 3)} W"
 
 
 def _degrees(value: float) -> str:
-    return f"{words.number(value, 3)} °C"
+    return f"{quantities.number(value, 3)} °C"

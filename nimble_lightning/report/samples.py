@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from nimble_lightning.ops import plain_files
 from nimble_lightning.ops.secrets import redact, redacted
-from nimble_lightning.ops.texts import printable
+from nimble_lightning.ops.untrusted_text import printable
 from nimble_lightning.run_folder import SHOW
 
 # A page goes through the mail: what is inside it is little, and in all no more than so much.

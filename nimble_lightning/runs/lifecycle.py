@@ -9,33 +9,23 @@ from functools import partial
 from typing import Any
 
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.ops import events
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.events import ENDS, EventKind
 from nimble_lightning.ops.end_causes import Cause
-from nimble_lightning.ops.events import ENDS, EventKind
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import make_private
+from nimble_lightning.runs import device_count, notifier, result, resume, signature, slot
+from nimble_lightning.runs.completion import exports, report_page, usage_account
 from nimble_lightning.runs.finished_flag import FinishedFlag
-from nimble_lightning.runtime import (
-    accounting,
-    asked_validator,
-    devices,
-    extras,
-    notifying,
-    refreshing,
-    rerun,
-    result,
-    resuming,
-    seat,
-    signing,
-)
-from nimble_lightning.runtime.abandoned import abandoned, wait_for_orphans
-from nimble_lightning.runtime.exporting import after_run
-from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.outcome import Outcome
-from nimble_lightning.runtime.record import Record
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runs.job import Job
+from nimble_lightning.runs.lock import RunLock
+from nimble_lightning.runs.lost_attempt import abandoned, wait_for_orphans
+from nimble_lightning.runs.outcome import Outcome
+from nimble_lightning.runs.record import Record
+from nimble_lightning.runs.request import required_packages, rerun
+from nimble_lightning.runs.result import Result
+from nimble_lightning.validators import from_config
 from nimble_lightning.validators.verdict import Verdict
 
 # The verdict on a run whose workers have gone, instead of the one that they gave.
@@ -48,14 +38,14 @@ _ENDED = {str(kind): kind for kind in ENDS}
 def after_steps(ended: Result) -> Sequence[Step]:
     """What follows the end of a run, in this order. None of it changes what the run came to."""
     return (
-        accounting.complete,
-        after_run.finish,
-        refreshing.complete,
+        usage_account.complete,
+        exports.finish,
+        report_page.complete,
         # From here on nothing in the folder changes that a signature holds for.
-        signing.complete,
+        signature.complete,
         partial(tell_end, ended=ended),
         # Nobody has to wait for this to hear of the end.
-        after_run.push,
+        exports.push,
     )
 
 
@@ -100,7 +90,7 @@ class Lifecycle:
             first_of_command: Whether `resume=` decides where it starts.
             hosts: The machines it runs on, where they are several.
         """
-        resume_from, step = resuming.find(self.job, first_of_command=first_of_command)
+        resume_from, step = resume.find(self.job, first_of_command=first_of_command)
         return self.record.begin(resume_from, step, hosts, self.job.code), resume_from
 
     def end(self, outcome: Outcome) -> None:
@@ -135,7 +125,7 @@ class Lifecycle:
 
     def finish(self, ended: Result) -> Result:
         """Do what follows the end, for which the run needs its devices no more."""
-        seat.leave()
+        slot.leave()
         for step in self._after(ended):
             step(self.job)
         return ended
@@ -172,9 +162,9 @@ def run(
         anywhere: It goes on in turn on several machines.
         late_verdict: Given once the workers have gone, where there is one.
     """
-    asked_validator.check(job.settings)
-    extras.check(job.settings)
-    devices.require(job.settings.processes)
+    from_config.check(job.settings)
+    required_packages.check(job.settings)
+    device_count.require(job.settings.processes)
     job.folder.create()
     with RunLock(job.folder.lock, anywhere=anywhere):
         left = abandoned(job.folder)
@@ -183,14 +173,14 @@ def run(
         if rest.done is not None:
             return rest.done
         try:
-            with signing.ready(job), rerun.reopened(job, rest) as again:
+            with signature.ready(job), rerun.reopened(job, rest) as again:
                 if rest.told:
                     print(rest.told, flush=True)
                 if not rest.needs_model:
                     record = read_json(job.folder.run)
                     return Lifecycle(again).finish(Result.of(job.folder.path, record, "finished"))
-                seat.take()
-                with notifying.telling(again):
+                slot.take()
+                with notifier.telling(again):
                     life = Lifecycle(again, late_verdict)
                     life.record.end_abandoned(left)
                     return work(life)
@@ -224,7 +214,7 @@ def tell_end(job: Job, ended: Result) -> None:
         metrics=ended.metrics,
         verdict=ended.verdict,
         seconds=ended.seconds,
-        command=None if over else notifying.resume_command(job),
+        command=None if over else notifier.resume_command(job),
         **{name: last.get(name) for name in ("cause", "reason", "rank")},
         step=last.get("last_step"),
     )

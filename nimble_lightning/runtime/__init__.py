@@ -1,25 +1,27 @@
-"""From a job to its end; the only place that starts processes."""
+"""The names of old of this package, for one release: each says where it lives now."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
+from warnings import warn
 
-from nimble_lightning._lazy import lazy
+_HOMES = {
+    "Job": "nimble_lightning.runs.job",
+    "Result": "nimble_lightning.runs.result",
+    "load": "nimble_lightning",
+    "run": "nimble_lightning",
+    "start": "nimble_lightning.launch.start",
+    "supervise": "nimble_lightning.supervision.supervisor",
+}
 
-if TYPE_CHECKING:
-    from nimble_lightning.runtime.function import run
-    from nimble_lightning.runtime.job import Job
-    from nimble_lightning.runtime.opening import load
-    from nimble_lightning.runtime.result import Result
 
-__all__ = ["Job", "Result", "load", "run"]
-
-__getattr__, __dir__ = lazy(
-    __name__,
-    {
-        "Job": "nimble_lightning.runtime.job",
-        "Result": "nimble_lightning.runtime.result",
-        "load": "nimble_lightning.runtime.opening",
-        "run": "nimble_lightning.runtime.function",
-    },
-)
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warn(
+        f"{__name__}.{name} will be gone with the next release: it is {_HOMES[name]}.{name} now",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return getattr(import_module(_HOMES[name]), name)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
+    from nimble_lightning.testing.fake_nvml import FakeGPU, FakeNVML
+    from nimble_lightning.testing.fault_plan import Fault, parse
     from nimble_lightning.testing.faults import Faults
-    from nimble_lightning.testing.nvml import FakeGPU, FakeNVML
-    from nimble_lightning.testing.plan import Fault, parse
     from nimble_lightning.testing.tiny import TinyTrainer
 
 __all__ = ["FakeGPU", "FakeNVML", "Fault", "Faults", "TinyTrainer", "parse"]
@@ -24,11 +24,11 @@ __all__ = ["FakeGPU", "FakeNVML", "Fault", "Faults", "TinyTrainer", "parse"]
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "FakeGPU": "nimble_lightning.testing.nvml",
-        "FakeNVML": "nimble_lightning.testing.nvml",
-        "Fault": "nimble_lightning.testing.plan",
+        "FakeGPU": "nimble_lightning.testing.fake_nvml",
+        "FakeNVML": "nimble_lightning.testing.fake_nvml",
+        "Fault": "nimble_lightning.testing.fault_plan",
         "Faults": "nimble_lightning.testing.faults",
         "TinyTrainer": "nimble_lightning.testing.tiny",
-        "parse": "nimble_lightning.testing.plan",
+        "parse": "nimble_lightning.testing.fault_plan",
     },
 )

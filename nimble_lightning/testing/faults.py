@@ -12,11 +12,11 @@ import lightning as L
 from torch import Tensor
 from typing_extensions import override
 
-from nimble_lightning.checkpoint import stages
+from nimble_lightning.checkpoint import fault_points
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.testing.acts import strike
-from nimble_lightning.testing.plan import IN_STEP, Fault, Occasion, parse
+from nimble_lightning.testing.fault_actions import strike
+from nimble_lightning.testing.fault_plan import IN_STEP, Fault, Occasion, parse
 
 PLAN = "NIMBLE_FAULTS"
 ATTEMPT = "NIMBLE_ATTEMPT"
@@ -46,13 +46,13 @@ class Faults(L.Callback):
         self._left = {fault: fault.times for fault in self.plan}
         self._attempt = 1
         self._hooked = False
-        self._before: stages.Hook | None = None
+        self._before: fault_points.Hook | None = None
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._attempt = attempt_of(trainer.default_root_dir)
         if any(fault.save for fault in self.plan) and not self._hooked:
-            self._before = stages.set_hook(lambda stage: self._in_save(trainer, stage))
+            self._before = fault_points.set_hook(lambda stage: self._in_save(trainer, stage))
             self._hooked = True
         if self.plan and trainer.is_global_zero:
             log.warning("rehearsing faults: %s", "; ".join(map(str, self.plan)))
@@ -77,7 +77,7 @@ class Faults(L.Callback):
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if self._hooked:
-            stages.set_hook(self._before)
+            fault_points.set_hook(self._before)
             self._hooked, self._before = False, None
 
     def _in_save(self, trainer: L.Trainer, stage: str) -> None:

@@ -7,15 +7,15 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from nimble_lightning.errors import RequestError, TrainerError
-from nimble_lightning.ops.figures import evaluated
+from nimble_lightning.ops.metric_values import evaluated
 from nimble_lightning.ops.objective import Objective, choose
 from nimble_lightning.validators.verdict import Check, Verdict
 
 if TYPE_CHECKING:
     from nimble_lightning.validators.comparison import Comparison
-    from nimble_lightning.validators.measuring import Measured
+    from nimble_lightning.validators.evaluated_run import Run
+    from nimble_lightning.validators.measurement import Measured
     from nimble_lightning.validators.references import References
-    from nimble_lightning.validators.run import Run
 
 _NOTHING = (
     "nothing to compare with, as train does everything itself: let baseline(self) return figures such as "
@@ -129,7 +129,7 @@ class Baseline:
 
 
 def _figures_of(metrics: Mapping[str, float]) -> Measured:
-    from nimble_lightning.validators.measuring import Measured
+    from nimble_lightning.validators.measurement import Measured
 
     return Measured(metrics)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops.near_names import unknown
+from nimble_lightning.ops.similar_names import unknown
 from nimble_lightning.validators.formula import BestOf, Figures, best_in, metrics_in
 from nimble_lightning.validators.parser import parse
 from nimble_lightning.validators.verdict import Check

@@ -12,8 +12,8 @@ from nimble_lightning.validators.criteria import Criteria
 from nimble_lightning.validators.verdict import Verdict
 
 if TYPE_CHECKING:
-    from nimble_lightning.validators.fingerprints import Overlap
-    from nimble_lightning.validators.run import Run
+    from nimble_lightning.validators.evaluated_run import Run
+    from nimble_lightning.validators.sample_fingerprints import Overlap
 
 _HELD = ("holdout_dataloader", "holdout_data")
 _OTHERS = {
@@ -76,7 +76,7 @@ class Holdout:
         return Verdict(met and not shared, "; ".join(sentences), tuple(checks), facts)
 
     def _overlaps(self, run: Run) -> dict[str, Overlap]:
-        from nimble_lightning.validators.fingerprints import fingerprints, is_comparable, overlap
+        from nimble_lightning.validators.sample_fingerprints import fingerprints, is_comparable, overlap
 
         held, *others = (_source(run, *names) for names in (_HELD, *_OTHERS.values()))
         if not is_comparable(held):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 
-from nimble_lightning.ops.near_names import require
+from nimble_lightning.ops.similar_names import require
 
 _KNOWN = {
     "bert-tiny": "prajjwal1/bert-tiny",

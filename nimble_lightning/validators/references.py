@@ -15,10 +15,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from nimble_lightning.errors import RequestError, TrainerError
-from nimble_lightning.validators import hub, weights
-from nimble_lightning.validators.measuring import Measured
+from nimble_lightning.validators import hub_models, reference_weights
+from nimble_lightning.validators.evaluated_run import Run
+from nimble_lightning.validators.measurement import Measured
 from nimble_lightning.validators.models import models
-from nimble_lightning.validators.run import Run
 
 BASELINE = "baseline"
 UNTRAINED = "the untrained model"
@@ -91,19 +91,19 @@ def require(name: str) -> None:
     given = models.resolve(name)
     place = Path(given).expanduser()
     if not place.exists():
-        hub.require(given, models)
-    elif not hub.is_model_folder(place):
-        weights.require(place)
+        hub_models.require(given, models)
+    elif not hub_models.is_model_folder(place):
+        reference_weights.require(place)
 
 
 def load(name: str, run: Run) -> Mapping[str, nn.Module]:
     """The modules of a reference, by the names that the trained ones have."""
     given = models.resolve(name)
     place = Path(given).expanduser()
-    if place.exists() and not hub.is_model_folder(place):
-        return weights.load(place, run)
+    if place.exists() and not hub_models.is_model_folder(place):
+        return reference_weights.load(place, run)
     main = run.main
-    return {main: hub.load(given, run.modules[main])}
+    return {main: hub_models.load(given, run.modules[main])}
 
 
 def _has_baseline(run: Run) -> bool:

@@ -8,7 +8,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.validators.verdict import Verdict
 
 if TYPE_CHECKING:
-    from nimble_lightning.validators.run import Run
+    from nimble_lightning.validators.evaluated_run import Run
 
 
 class Replay:

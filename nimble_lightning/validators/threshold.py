@@ -11,8 +11,8 @@ from nimble_lightning.validators.criteria import Criteria
 from nimble_lightning.validators.verdict import Verdict
 
 if TYPE_CHECKING:
+    from nimble_lightning.validators.evaluated_run import Run
     from nimble_lightning.validators.references import References
-    from nimble_lightning.validators.run import Run
 
 
 class Threshold:

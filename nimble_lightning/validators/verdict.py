@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from nimble_lightning.errors import TrainerError
 
 if TYPE_CHECKING:
-    from nimble_lightning.validators.run import Run
+    from nimble_lightning.validators.evaluated_run import Run
 
 
 @dataclass(frozen=True)

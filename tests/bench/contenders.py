@@ -195,7 +195,7 @@ def _module(asked: Asked, *, logs: bool, fused: bool) -> Any:
 
 def ours(asked: Asked) -> Trained:
     """What `nl.run` makes of its default configuration, with logger, checkpoints, bar and callbacks."""
-    from nimble_lightning.runtime.inline import run_inline
+    from nimble_lightning.launch.inline import run_inline
     from tests.bench.task import Small
 
     small = Small()
@@ -207,7 +207,7 @@ def ours(asked: Asked) -> Trained:
 def _job(asked: Asked) -> Any:
     from hydra import compose, initialize_config_module
 
-    from nimble_lightning.runtime.job import Job
+    from nimble_lightning.runs.job import Job
 
     settings = [
         f"lightning.max_epochs={asked.epochs}",

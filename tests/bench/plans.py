@@ -27,7 +27,7 @@ class Decoder(NimbleTrainer):
 """
 _MEASURED = """
 import resource, sys
-from nimble_lightning.cli.nimble_cli import main
+from nimble_lightning.commands.main import main
 main(sys.argv[1:])
 used = resource.getrusage(resource.RUSAGE_SELF)
 print(used.ru_utime + used.ru_stime, used.ru_maxrss)

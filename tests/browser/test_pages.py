@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from nimble_lightning.ops import png
+from nimble_lightning.notifications import png
 from nimble_lightning.report import build, build_sweep
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

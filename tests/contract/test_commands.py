@@ -6,14 +6,15 @@ import re
 
 import pytest
 
-from nimble_lightning.cli import app, nimble_cli
-from nimble_lightning.cli.nimble_cli import COMMANDS, Command
+from nimble_lightning.cli import app
+from nimble_lightning.commands import main
+from nimble_lightning.commands.main import COMMANDS, Command
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_a_command_answers_help(command: Command, option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert nimble_cli.main([command.name, option]) == 0
+    assert main.main([command.name, option]) == 0
     said = capsys.readouterr()
     assert said.err == ""
     assert said.out.startswith(f"Usage: nimble-cli {command.name}")
@@ -27,7 +28,7 @@ def test_a_command_answers_help(command: Command, option: str, capsys: pytest.Ca
 def test_a_command_refuses_what_it_does_not_know(
     command: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert nimble_cli.main([command.name, "--no-such-option"]) == 2
+    assert main.main([command.name, "--no-such-option"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("error: ")
@@ -35,7 +36,7 @@ def test_a_command_refuses_what_it_does_not_know(
 
 
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert nimble_cli.main(["--help"]) == 0
+    assert main.main(["--help"]) == 0
     text = capsys.readouterr().out
     for command in COMMANDS:
         assert f"\n  {command.name} " in text
@@ -43,7 +44,7 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.parametrize("words", [["--shell-completion"], ["-sc", "install=cmd.exe"]])
 def test_completion_says_how_it_is_installed(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert nimble_cli.main(words) == 2
+    assert main.main(words) == 2
     assert 'eval "$(nimble-cli --shell-completion install=bash)"' in capsys.readouterr().err
     assert app.main(["--shell-completion"]) == 2
     assert 'eval "$(nimble-cli' in capsys.readouterr().err
@@ -53,5 +54,5 @@ def test_a_shell_completes_settings(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COMP_LINE", "nimble-cli train my.py optim=s")
-    assert nimble_cli.main(["--shell-completion", "query=bash"]) == 0
+    assert main.main(["--shell-completion", "query=bash"]) == 0
     assert capsys.readouterr().out.split() == ["optim=sgd"]

@@ -9,10 +9,10 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from nimble_lightning.cli.plan import make_plan
-from nimble_lightning.cli.request import parse
-from nimble_lightning.cli.schema import check, check_target
-from nimble_lightning.cli.signature import of_target
+from nimble_lightning.cli.arguments import parse
+from nimble_lightning.cli.request_plan import make_plan
+from nimble_lightning.cli.schema.check_config import check, check_target
+from nimble_lightning.cli.schema.parameters import of_target
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(CONF.rglob("*.yaml"))

@@ -13,8 +13,8 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from nimble_lightning.cli.schema.parameters import of_target
 from nimble_lightning.cli.sections import NAMES, TOP, signature_of
-from nimble_lightning.cli.signature import of_target
 from nimble_lightning.settings import LAUNCHERS, SECTIONS, CallbackSettings, Launch, RunSettings
 from nimble_lightning.settings.callbacks import (
     HubPushSettings,

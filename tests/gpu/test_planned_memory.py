@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from nimble_lightning.planning.gpu_like import not_traced
+from nimble_lightning.planning.gpu_emulation import not_traced
 from nimble_lightning.planning.layout import Layout
-from nimble_lightning.planning.peak import peak
-from nimble_lightning.planning.tracing import Numbers, measure, trace
-from nimble_lightning.planning.weightless import weightless
+from nimble_lightning.planning.peak_memory import peak
+from nimble_lightning.planning.trace import Numbers, measure, trace
+from nimble_lightning.planning.weightless_model import weightless
 
 pytestmark = [
     pytest.mark.gpu,

@@ -14,10 +14,10 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 from nimble_lightning.callbacks import GPUInfo
-from nimble_lightning.ops.gpu import devices_in_use
-from nimble_lightning.ops.gpu.overview import overview
-from nimble_lightning.ops.gpu.reading import Reader
-from nimble_lightning.ops.gpu.sampler import Sampler
+from nimble_lightning.gpu import devices_in_use
+from nimble_lightning.gpu.overview import overview
+from nimble_lightning.gpu.sample import SampleReader
+from nimble_lightning.gpu.sampler import Sampler
 
 pytestmark = [
     pytest.mark.gpu,
@@ -46,8 +46,8 @@ def test_devices_are_those_of_cuda_in_its_order() -> None:
 def test_asking_the_driver_does_not_start_cuda() -> None:
     code = (
         "import torch\n"
-        "from nimble_lightning.ops.gpu import devices_in_use\n"
-        "from nimble_lightning.ops.gpu.reading import Reader\n"
+        "from nimble_lightning.gpu import devices_in_use\n"
+        "from nimble_lightning.gpu.sample import SampleReader as Reader\n"
         "found = [Reader(gpu).read() for gpu in devices_in_use()]\n"
         "assert found and found[0]['torch_reserved'] is None\n"
         "assert not torch.cuda.is_initialized()\n"
@@ -57,7 +57,7 @@ def test_asking_the_driver_does_not_start_cuda() -> None:
 
 
 def test_work_shows_in_every_figure() -> None:
-    reader = Reader(devices_in_use()[0])
+    reader = SampleReader(devices_in_use()[0])
     work(1.0)
     before, begun = reader.read(), time.monotonic()
     work(3.0)
@@ -83,7 +83,7 @@ def test_the_table_knows_the_card() -> None:
 
 
 def test_looking_takes_half_a_per_cent_of_a_core_at_most() -> None:
-    reader = Reader(devices_in_use()[0])
+    reader = SampleReader(devices_in_use()[0])
     sampler = Sampler(lambda: reader.read() and None, interval=1.0)
     sampler.start()
     begun = time.monotonic()

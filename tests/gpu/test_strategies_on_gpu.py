@@ -22,8 +22,8 @@ from nimble_lightning import NimbleTrainer
 from nimble_lightning.adapters import adapt
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.checkpoint import commit_shards
-from nimble_lightning.runtime.building import made
 from nimble_lightning.settings import Clip, DataSettings, RunSettings
+from nimble_lightning.worker.lightning_objects import made
 
 pytestmark = [
     pytest.mark.gpu,

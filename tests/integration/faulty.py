@@ -14,8 +14,8 @@ import torch
 
 import nimble_lightning as nl
 from nimble_lightning import NimbleTrainer
-from nimble_lightning.runtime.heartbeat import Beat, read
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runs.heartbeat import Beat, read
+from nimble_lightning.runs.result import Result
 
 NAME = "faulty"
 # Calls until the misfortune; no attribute, which the next attempt would go on with.

@@ -19,8 +19,8 @@ from subprocess import CompletedProcess
 
 import nimble_lightning.__main__
 from nimble_lightning.cli.app import main
-from nimble_lightning.runtime import forkserver
-from nimble_lightning.runtime.parent import alive
+from nimble_lightning.runs.process_tree import alive
+from nimble_lightning.worker.server import forkserver
 
 
 class Command:

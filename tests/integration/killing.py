@@ -19,7 +19,8 @@ from hydra.core.global_hydra import GlobalHydra
 
 from nimble_lightning.launch.start import start
 from nimble_lightning.loggers import read_metrics
-from nimble_lightning.runtime import Job, Result
+from nimble_lightning.runs.job import Job
+from nimble_lightning.runs.result import Result
 
 TRAINER = "nimble_lightning.testing.tiny:TinyTrainer"
 

@@ -16,7 +16,7 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.fsdp import fully_shard
 
 from nimble_lightning.loggers import read_metrics
-from nimble_lightning.runtime import Job
+from nimble_lightning.runs.job import Job
 from nimble_lightning.testing.tiny import TinyTrainer
 
 

@@ -18,13 +18,13 @@ from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor import DTensor
 
 from nimble_lightning.adapters import adapt
-from nimble_lightning.adapters.engine import Engine
-from nimble_lightning.adapters.exchange import Averaged
-from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
+from nimble_lightning.adapters.distributed.deepspeed import Engine
+from nimble_lightning.adapters.distributed.gradient_exchange import Averaged
+from nimble_lightning.adapters.global_step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.ranks import world_size
-from nimble_lightning.runtime.building import made
 from nimble_lightning.settings import DataSettings, ModelSettings, RunSettings
+from nimble_lightning.worker.lightning_objects import made
 
 
 def strategy(name: str) -> Any:

@@ -14,7 +14,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.start import start
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.proof import generate, verify
-from nimble_lightning.runtime import Result
+from nimble_lightning.runs.result import Result
 
 CONSTANT = (
     "schedule=constant",

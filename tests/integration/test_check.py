@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.cli import nimble_cli
+from nimble_lightning.commands import main
 
 TRAINER = """
 import itertools
@@ -61,7 +61,7 @@ def check(capfd: pytest.CaptureFixture[str], *faults: str, source: str = TRAINER
     words = [f"params.faults={'+'.join(faults)}"] if faults else []
     # A LightningModule, and a train that trains by itself, make their own batches.
     words += ["data.batch_size=16"] if "def train(self, batch" in source else []
-    code = nimble_cli.main(["check", "trainer.py", *words])
+    code = main.main(["check", "trainer.py", *words])
     left = {n for n in set(os.listdir(tempfile.gettempdir())) - before if n.startswith("nimble-check")}
     assert not left
     assert {p.name for p in Path().iterdir()} <= {"trainer.py", "__pycache__"}
@@ -173,7 +173,7 @@ def test_settings_that_no_run_can_be_made_of_are_told_apart_from_the_trainers_fa
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     Path("trainer.py").write_text(TRAINER)
-    assert nimble_cli.main(["check", "trainer.py", "lightning.strategy=odd"]) in (1, 2)
+    assert main.main(["check", "trainer.py", "lightning.strategy=odd"]) in (1, 2)
     said = "".join(capfd.readouterr())
     assert "odd" in said
     assert "(trainer.py:" not in said
@@ -181,5 +181,5 @@ def test_settings_that_no_run_can_be_made_of_are_told_apart_from_the_trainers_fa
 
 def test_a_wrong_request_is_refused_before_anything_runs(capfd: pytest.CaptureFixture[str]) -> None:
     Path("trainer.py").write_text(TRAINER)
-    assert nimble_cli.main(["check", "trainer.py", "params.fault=x"]) == 2
+    assert main.main(["check", "trainer.py", "params.fault=x"]) == 2
     assert "params.faults" in capfd.readouterr().err

@@ -19,11 +19,11 @@ from forked import run
 from killing import faults
 from safetensors.torch import load_file
 
-from nimble_lightning.checkpoint.facts import RunFacts
-from nimble_lightning.checkpoint.folders import seal_folder
-from nimble_lightning.checkpoint.names import FOLDER_MANIFEST
-from nimble_lightning.checkpoint.whole import verify
-from nimble_lightning.cli import nimble_cli
+from nimble_lightning.checkpoint.file_names import FOLDER_MANIFEST
+from nimble_lightning.checkpoint.integrity import verify
+from nimble_lightning.checkpoint.position import RunFacts
+from nimble_lightning.checkpoint.sharded_folders import seal_folder
+from nimble_lightning.commands import main
 
 needs_deepspeed = [
     pytest.mark.slow,
@@ -121,8 +121,7 @@ def outcome(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         # Under FSDP nobody had all of them.
         exported = Path(name).absolute()
         assert (
-            nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(exported), "--trust"])
-            == 0
+            main.main(["export", str(folder), "--to", "safetensors", "--out", str(exported), "--trust"]) == 0
         )
     return record, load_file(exported / "model.safetensors")
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import nimble_lightning as nl
-from nimble_lightning.ops import events
-from nimble_lightning.ops.gpu import devices_in_use
+from nimble_lightning.gpu import devices_in_use
+from nimble_lightning.notifications import events
 from nimble_lightning.proof import Expected, generate, verify
 
 TRAINER = """

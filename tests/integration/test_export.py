@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 import nimble_lightning as nl
-from nimble_lightning.cli import nimble_cli
-from nimble_lightning.export import about
-from nimble_lightning.runtime.exporting import command
+from nimble_lightning.commands import main
+from nimble_lightning.commands.export import command
+from nimble_lightning.export import metadata
 
 TRAINERS = Path(__file__).with_name("exported.py")
 # What each format answers is compared with the model's to this.
@@ -48,7 +48,7 @@ def best_of(run: Path) -> Path:
 
 
 def checks_in(folder: Path) -> dict[str, dict]:
-    return about.read(folder)["checks"]
+    return metadata.read(folder)["checks"]
 
 
 def test_a_run_ends_with_its_best_weights_in_a_folder_from_pretrained_understands(decoder: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_run_ends_with_its_best_weights_in_a_folder_from_pretrained_understand
     assert all(torch.equal(value, best[f"model.{name}"]) for name, value in model.state_dict().items())
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert AutoTokenizer.from_pretrained(decoder / "best")("hello world")["input_ids"] == [5, 6]
-    assert about.altered(decoder / "best") == []
+    assert metadata.altered(decoder / "best") == []
     assert "Llama" in (decoder / "best/README.md").read_text()
 
 
@@ -69,7 +69,7 @@ def test_an_export_answers_like_the_model_in_other_shapes_in_a_fresh_process(
     out = tmp_path / "out"
     before = {path: path.read_bytes() for path in decoder.rglob("*") if path.is_file()}
     words = ["export", str(decoder), "--to", "safetensors", "onnx", "--out", str(out), "--trust"]
-    assert nimble_cli.main(words) == 0
+    assert main.main(words) == 0
     for name in ("safetensors", "onnx"):
         check = checks_in(out)[name]
         assert check["max_difference"] <= TOLERANCE
@@ -96,10 +96,7 @@ def test_a_checkpoint_that_was_altered_is_not_exported(folder: Path, tmp_path: P
     content[len(content) // 2] ^= 1
     checkpoint.write_bytes(content)
     assert (
-        nimble_cli.main(
-            ["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out"), "--trust"]
-        )
-        == 1
+        main.main(["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out"), "--trust"]) == 1
     )
     assert not (tmp_path / "out").exists()
 
@@ -112,7 +109,7 @@ def test_a_model_that_learned_nothing_is_not_exported_and_the_run_is_finished_al
     said = (run / "log.txt").read_text()
     assert "untouched base model" in said
     assert f"nimble-cli export {run} --to safetensors" in said
-    assert nimble_cli.main(["export", str(run), "--to", "safetensors", "--trust"]) == 1
+    assert main.main(["export", str(run), "--to", "safetensors", "--trust"]) == 1
     assert "untouched base model" in capsys.readouterr().err
 
 
@@ -133,10 +130,7 @@ def test_a_trainer_that_builds_another_model_by_now_is_said(
     job = run / "job.yaml"
     job.write_text(job.read_text().replace(":Mlp", ":Cnn"))
     assert (
-        nimble_cli.main(
-            ["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out"), "--trust"]
-        )
-        == 1
+        main.main(["export", str(run), "--to", "safetensors", "--out", str(tmp_path / "out"), "--trust"]) == 1
     )
     assert "no longer builds the model" in capsys.readouterr().err
 
@@ -144,24 +138,24 @@ def test_a_trainer_that_builds_another_model_by_now_is_said(
 def test_a_folder_that_is_no_run_and_a_hub_without_a_name_are_refused(
     decoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert nimble_cli.main(["export", str(tmp_path), "--to", "onnx"]) == 2
+    assert main.main(["export", str(tmp_path), "--to", "onnx"]) == 2
     assert "holds no run" in capsys.readouterr().err
-    assert nimble_cli.main(["export", str(decoder), "--to", "hub"]) == 2
+    assert main.main(["export", str(decoder), "--to", "hub"]) == 2
     assert "--repo" in capsys.readouterr().err
-    assert nimble_cli.main(["export", str(decoder), "--to", "pickle"]) == 2
+    assert main.main(["export", str(decoder), "--to", "pickle"]) == 2
 
 
 def test_without_the_packages_for_onnx_the_line_to_install_them_is_named(
     decoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("nimble_lightning.export.onnx.find_spec", lambda name: None)
-    assert nimble_cli.main(["export", str(decoder), "--to", "onnx", "--trust"]) == 2
+    assert main.main(["export", str(decoder), "--to", "onnx", "--trust"]) == 2
     assert "pip install 'nimble-lightning[onnx]'" in capsys.readouterr().err
 
 
 def test_the_folder_of_a_run_that_was_moved_can_be_exported(decoder: Path, tmp_path: Path) -> None:
+    from nimble_lightning.commands.export.rebuild import best_checkpoint
     from nimble_lightning.run_folder import RunFolder
-    from nimble_lightning.runtime.exporting.rebuilding import best_checkpoint
 
     moved = tmp_path / "moved"
     subprocess.run(["cp", "-r", str(decoder), str(moved)], check=True)

@@ -125,8 +125,8 @@ def test_the_command_pushes_what_was_checked_before_and_tries_again(
 DAMAGED = """
 import sys
 from pathlib import Path
-from nimble_lightning.export.hub import push
-from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.export.hub_upload import push
+from nimble_lightning.export.export_error import ExportError
 try:
     push(Path(sys.argv[1]), "me/damaged", message="some", sleep=lambda seconds: None)
 except ExportError as error:
@@ -166,7 +166,7 @@ def test_a_folder_of_a_repository_is_replaced_in_one_commit(
     code = """
 import sys
 from pathlib import Path
-from nimble_lightning.export.hub import push
+from nimble_lightning.export.hub_upload import push
 for name in ("a.ckpt", "b.ckpt"):
     folder = Path(sys.argv[1]) / name
     folder.mkdir()

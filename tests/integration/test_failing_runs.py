@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from faulty import beats, train, when
 
-from nimble_lightning.runtime.heartbeat import Beat, Phase
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runs.heartbeat import Beat, Phase
+from nimble_lightning.runs.result import Result
 
 STEPS = {1: 26, 2: 14}
 

@@ -27,10 +27,10 @@ import pytest
 from hostile import CASES, PRIVATE, SECRET, VARIABLE, Place
 
 import nimble_lightning as nl
-from nimble_lightning.cli import nimble_cli
+from nimble_lightning.commands import main
 from nimble_lightning.errors import NimbleError
-from nimble_lightning.ops.services import VARIABLE as URLS
-from nimble_lightning.runtime import forkserver
+from nimble_lightning.notifications.services import VARIABLE as URLS
+from nimble_lightning.worker.server import forkserver
 
 TRAINER = Path(__file__).with_name("exported.py")
 # Of one command, on a machine where others work as well.
@@ -87,7 +87,7 @@ def commands(folder: Path, key: str, mine: Path) -> dict[str, Callable[[], objec
         def act() -> int:
             os.environ.update(variables)
             try:
-                return nimble_cli.main([word.replace("DIR", str(folder)) for word in words])
+                return main.main([word.replace("DIR", str(folder)) for word in words])
             finally:
                 for name in variables:
                     os.environ.pop(name)
@@ -165,8 +165,8 @@ def honest(tmp_path_factory: pytest.TempPathFactory) -> Run:
         lightning={"max_epochs": 1, "accelerator": "cpu"},
     )
     assert result.status == "finished"
-    nimble_cli.main(["keygen", "--out", str(place / "key.pem")])
-    assert nimble_cli.main(["sign", str(result.folder), "--key", str(place / "key.pem")]) == 0
+    main.main(["keygen", "--out", str(place / "key.pem")])
+    assert main.main(["sign", str(result.folder), "--key", str(place / "key.pem")]) == 0
     return Run(result.folder, str(place / "key.pub.pem"), mine)
 
 

@@ -26,10 +26,10 @@ from killing import (
 )
 from launched import until
 
-from nimble_lightning.checkpoint import newest_whole, stages
+from nimble_lightning.checkpoint import fault_points, newest_whole
 from nimble_lightning.launch.start import start
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime.heartbeat import read
+from nimble_lightning.runs.heartbeat import read
 
 EPOCHS = {1: "lightning.max_epochs=27", 2: "lightning.max_epochs=36"}
 SHORT = "lightning.max_epochs=3"
@@ -73,7 +73,7 @@ def test_a_run_killed_at_random_ends_with_the_same_bits(
     assert digests(tmp_path) == untouched(devices, EPOCHS[devices])
 
 
-@pytest.mark.parametrize("stage", stages.STAGES)
+@pytest.mark.parametrize("stage", fault_points.STAGES)
 def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
     tmp_path: Path, untouched: Untouched, stage: str
 ) -> None:

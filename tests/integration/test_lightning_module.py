@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import nimble_lightning as nl
-from nimble_lightning.cli import nimble_cli
+from nimble_lightning.commands import main
 
 MODULE = """
 import os
@@ -141,7 +141,7 @@ def test_the_data_module_may_be_in_another_file(capfd: pytest.CaptureFixture[str
     Path("model.py").write_text(MODULE)
     Path("data.py").write_text(f"import lightning as L\nfrom model import loader\n{DATA}")
     settings = ["lightning.max_epochs=1", "lightning.accelerator=cpu", "params.width=5"]
-    code = nimble_cli.main(["train", "model.py", "datamodule=data.py:Data", *settings])
+    code = main.main(["train", "model.py", "datamodule=data.py:Data", *settings])
     assert code == 0, capfd.readouterr()
-    assert nimble_cli.main(["train", "model.py", "datamodule=data.py:Data", "params.widht=5"]) == 2
+    assert main.main(["train", "model.py", "datamodule=data.py:Data", "params.widht=5"]) == 2
     assert "params.width" in capfd.readouterr().err

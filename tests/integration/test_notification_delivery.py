@@ -15,10 +15,10 @@ from endpoints import ANSWERING, Service, kill_group, sender_of, service, until,
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 from nimble_lightning.callbacks import Notification
-from nimble_lightning.ops import events
-from nimble_lightning.ops.sender import Settings
-from nimble_lightning.ops.sending import COALESCE, LINGER, SenderProcess
-from nimble_lightning.runtime.parent import alive
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.sender import SenderSettings
+from nimble_lightning.notifications.sender_process import COALESCE, LINGER, SenderProcess
+from nimble_lightning.runs.process_tree import alive
 
 Start = Callable[..., SenderProcess]
 
@@ -35,7 +35,7 @@ def start() -> Iterator[Start]:
     started: list[SenderProcess] = []
 
     def begin(folder: Path, *urls: str, linger: float = 30.0) -> SenderProcess:
-        settings = Settings(urls=list(urls), linger=linger, coalesce=0.2, pictures=False)
+        settings = SenderSettings(urls=list(urls), linger=linger, coalesce=0.2, pictures=False)
         started.append(SenderProcess(folder, settings))
         return started[-1]
 
@@ -65,7 +65,7 @@ def test_five_dead_endpoints_cost_the_run_and_the_living_one_nothing(
     try:
         assert until(lambda: set(good.numbers()) == told)
         assert set(good.numbers().values()) == {1}
-        # Those that answer; the others are given up after a while, see test_one_delivery.py.
+        # Those that answer; the others are given up after a while, see test_send_one.py.
         log = tmp_path / "outbox" / "sender.log"
         assert until(lambda: log.read_text().count("waiting") == len(ANSWERING)), log.read_text()
     finally:
@@ -128,9 +128,9 @@ def test_a_newer_sender_takes_over_and_tells_nothing_twice(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from nimble_lightning.ops import events
-from nimble_lightning.ops.sender import Settings
-from nimble_lightning.ops.sending import SenderProcess
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.sender import SenderSettings as Settings
+from nimble_lightning.notifications.sender_process import SenderProcess
 folder = Path(sys.argv[1])
 events.append(folder, "started", name="digits")
 sender = SenderProcess(folder, Settings(urls=[os.environ["HOOK"]], resume="the same again", coalesce=0.2))
@@ -150,7 +150,7 @@ def test_a_run_that_is_killed_is_told_of_by_its_sender(tmp_path: Path, good: Ser
 
 
 def notify(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    program = "import sys; from nimble_lightning.cli.nimble_cli import main; sys.exit(main())"
+    program = "import sys; from nimble_lightning.commands.main import main; sys.exit(main())"
     return subprocess.run(
         [sys.executable, "-c", program, "notify", *words],
         env={**os.environ, **environment},

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nimble_lightning.ops import events
+from nimble_lightning.notifications import events
 
 STUB = Path(__file__).with_name("nvml_stub.c")
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
 LOOK = """
 import json
-from nimble_lightning.ops.gpu import devices_in_use
-from nimble_lightning.ops.gpu.reading import Reader
+from nimble_lightning.gpu import devices_in_use
+from nimble_lightning.gpu.sample import SampleReader as Reader
 readers = [Reader(gpu) for gpu in devices_in_use()]
 print(json.dumps([[reader.read() for reader in readers] for _ in range(3)][-1]))
 """
@@ -89,7 +89,7 @@ def test_what_a_driver_answers_arrives_in_the_right_units(driver: dict[str, str]
 
 
 def test_the_command_shows_trouble(driver: dict[str, str], tmp_path: Path) -> None:
-    command = "from nimble_lightning.cli.nimble_cli import main; main(['gpu'])"
+    command = "from nimble_lightning.commands.main import main; main(['gpu'])"
     said = python(command, driver, tmp_path).stdout
     assert "driver 580.159.04, CUDA 13.0" in said
     assert "linked by one PCIe switch" in said
@@ -101,7 +101,7 @@ def test_the_command_shows_trouble(driver: dict[str, str], tmp_path: Path) -> No
 
 
 def test_the_command_honours_what_cuda_shows(driver: dict[str, str], tmp_path: Path) -> None:
-    command = "from nimble_lightning.cli.nimble_cli import main; main(['gpu', '--json'])"
+    command = "from nimble_lightning.commands.main import main; main(['gpu', '--json'])"
     shown = python(command, {**driver, "CUDA_VISIBLE_DEVICES": "GPU-00000001"}, tmp_path).stdout
     (device,) = json.loads(shown)["devices"]
     assert (device["index"], device["uuid"], device["nvlinks"]) == (0, "GPU-00000001-stub", None)
@@ -124,6 +124,6 @@ def test_a_driver_that_does_not_start_is_no_error(tmp_path: Path) -> None:
     subprocess.run(
         ["gcc", "-shared", "-fPIC", "-o", str(broken), "-x", "c", "-"], input=code, text=True, check=True
     )
-    command = "from nimble_lightning.cli.nimble_cli import main; main(['gpu'])"
+    command = "from nimble_lightning.commands.main import main; main(['gpu'])"
     said = python(command, {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}, tmp_path).stdout
     assert said.startswith("no GPU in use (Driver Not Loaded)")

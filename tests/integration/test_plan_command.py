@@ -11,11 +11,11 @@ import torch
 from torch import multiprocessing
 from two_shards import measured
 
-from nimble_lightning.cli import nimble_cli
-from nimble_lightning.cli.plan import make_plan
-from nimble_lightning.cli.request import parse
-from nimble_lightning.planning.layout import Layout, Parameter
-from nimble_lightning.planning.peak import Model, held
+from nimble_lightning.cli.arguments import parse
+from nimble_lightning.cli.request_plan import make_plan
+from nimble_lightning.commands import main
+from nimble_lightning.planning.layout import Layout, ParameterSize
+from nimble_lightning.planning.peak_memory import StepModel, held
 
 pytestmark = pytest.mark.filterwarnings("default")
 
@@ -86,7 +86,7 @@ class Original(NimbleTrainer):
 def plan(capsys: pytest.CaptureFixture[str]) -> Any:
     def planned(*words: str, source: str = BLOCKS, options: tuple[str, ...] = ("--json",)) -> tuple[int, Any]:
         Path("blocks.py").write_text(source.replace("SHARDED", ""))
-        code = nimble_cli.main(["plan", "blocks.py", *options, *words])
+        code = main.main(["plan", "blocks.py", *options, *words])
         said = capsys.readouterr()
         return code, (json.loads(said.out) if said.out and options else said.out + said.err)
 
@@ -212,7 +212,7 @@ def test_two_real_ranks_hold_what_was_planned() -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         ranks = pool.starmap(measured, [(rank, str(Path("store").absolute())) for rank in range(2)])
     shapes = {"0.weight": 64 * 63, "0.bias": 63, "1.weight": 63 * 10, "1.bias": 10}
-    model = Model(tuple(Parameter(name, numel, 4, 8 * numel) for name, numel in shapes.items()))
+    model = StepModel(tuple(ParameterSize(name, numel, 4, 8 * numel) for name, numel in shapes.items()))
     # FSDP2 cuts rows, so one rank has the odd one; the plan cuts elements, which is a row less at most.
     planned, rows = held(model, Layout(2, 2, 2, 2)), 4 * (64 + 63 + 1 + 1)
     assert sum(rank["parameters"] for rank in ranks) == sum(p.size for p in model.parameters)

@@ -12,9 +12,9 @@ from forked import run
 from test_cut_up import ON_CPU
 from torch import nn
 
-from nimble_lightning.planning.layout import Parameter, share
+from nimble_lightning.planning.layout import ParameterSize, share
 from nimble_lightning.planning.machine import GIB, Machine
-from nimble_lightning.planning.peak import Model, held
+from nimble_lightning.planning.peak_memory import StepModel, held
 from nimble_lightning.planning.strategies import Setting, option
 
 pytestmark = [
@@ -88,7 +88,7 @@ def planned(stage: int, precision: str) -> tuple[dict[str, int], int]:
     """What a rank holds between two passes with all gradients, and the largest of the parameters."""
     sizes = {"0.weight": NARROW * WIDE, "0.bias": WIDE, "1.weight": WIDE**2, "1.bias": WIDE}
     sizes |= {"2.weight": WIDE, "2.bias": 1}
-    whole = Model(tuple(Parameter(name, size, 4, 8 * size) for name, size in sizes.items()))
+    whole = StepModel(tuple(ParameterSize(name, size, 4, 8 * size) for name, size in sizes.items()))
     two = Machine("H100", 80 * GIB, 3.35e12, 450e9, 50e9, 2, 1)
     layout = option(f"deepspeed_stage_{stage}", Setting(nn.Linear(1, 1), two, precision, ours=True)).layout
     model = whole.under(layout)

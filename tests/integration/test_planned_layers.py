@@ -18,8 +18,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor.debug import CommDebugMode
 from two_ranks import TwoRanks
 
-from nimble_lightning.cli import nimble_cli
-from nimble_lightning.ops.shards import held
+from nimble_lightning.commands import main
+from nimble_lightning.ops.sharded_tensors import held
 
 pytestmark = pytest.mark.filterwarnings("default")
 SAMPLES, WIDTH = 64, 128
@@ -82,7 +82,7 @@ def plan(capsys: pytest.CaptureFixture[str]) -> Any:
     Path("cut.py").write_text(Path(cut_layers.__file__).read_text())
 
     def planned(*words: str, trainer: str = "cut.py:CutLayers") -> tuple[int, Any]:
-        code = nimble_cli.main(["plan", trainer, "--json", *words])
+        code = main.main(["plan", trainer, "--json", *words])
         said = capsys.readouterr()
         return code, json.loads(said.out) if said.out else said.err
 
@@ -137,7 +137,7 @@ def test_ranks_that_share_layers_are_not_counted_as_if_they_had_samples(
     plan: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["plan", "cut.py:CutLayers", *over(2, 2)]
-    assert nimble_cli.main(words) == 0
+    assert main.main(words) == 0
     said = capsys.readouterr().out
     _, known = plan(*over(2, 2))
     rate = 2 * SAMPLES / known["recommended"]["seconds"]

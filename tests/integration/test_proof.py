@@ -16,11 +16,11 @@ import replay_cases as cases
 import torch
 
 import nimble_lightning as nl
-from nimble_lightning.cli.nimble_cli import main
+from nimble_lightning.commands.main import main
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.launch.start import start
 from nimble_lightning.proof import Report, verify
-from nimble_lightning.runtime.replaying import Terms, replay
+from nimble_lightning.replay.retrain import ReplayTerms, replay
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def honest(trainer: Path, keys: tuple[str, str]) -> Path:
 def replayed(folder: Path, key: str, **terms: Any) -> Report:
     report = verify(folder, key)
     assert report.verified, report.lines()
-    replay(folder, report, Terms(**terms), start)
+    replay(folder, report, ReplayTerms(**terms), start)
     return report
 
 

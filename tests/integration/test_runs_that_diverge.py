@@ -13,7 +13,7 @@ import torch
 import nimble_lightning as nl
 from nimble_lightning.loggers import read_metrics
 from nimble_lightning.ops.run_files import read_json
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runs.result import Result
 
 TRAINER = """
 import torch

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from endpoints import Service, service, until
 
-from nimble_lightning.ops.sending import COALESCE, LINGER
+from nimble_lightning.notifications.sender_process import COALESCE, LINGER
 
 WAYS = {
     "override": "ov",
@@ -240,7 +240,7 @@ def test_an_address_on_the_command_line_is_refused_before_anything_is_written(
 def test_an_address_after_the_flag_is_gone_from_the_process_list(place: Path, good: Service) -> None:
     program = (
         "import sys\n"
-        "from nimble_lightning.cli.nimble_cli import main\n"
+        "from nimble_lightning.commands.main import main\n"
         "if 'secret:' in ' '.join(sys.argv): print(open('/proc/self/cmdline').read())\n"
         "sys.exit(main())\n"
     )

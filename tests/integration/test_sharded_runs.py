@@ -15,12 +15,12 @@ from killing import faults, job
 from safetensors.torch import load_file
 from sharding import causes, digests, saves, sharded
 
-from nimble_lightning.checkpoint import newest_whole, stages, verify
-from nimble_lightning.checkpoint.gathered import weights_of
-from nimble_lightning.cli import nimble_cli
+from nimble_lightning.checkpoint import fault_points, newest_whole, verify
+from nimble_lightning.checkpoint.full_weights import weights_of
+from nimble_lightning.commands import main
+from nimble_lightning.commands.export.rebuild import best_checkpoint
 from nimble_lightning.launch.start import start
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.runtime.exporting.rebuilding import best_checkpoint
 
 CUT_UP = """
 from torch.distributed.fsdp import fully_shard
@@ -33,7 +33,7 @@ class CutUp(TinyTrainer):
 LENGTH = "lightning.max_epochs=3"
 LAST = 18
 # The first rank comes to every stage, the other only to those of its own piece.
-KILLED = [*((0, stage) for stage in stages.STAGES), (1, "half"), (1, "fsync")]
+KILLED = [*((0, stage) for stage in fault_points.STAGES), (1, "half"), (1, "fsync")]
 FAILED = [case for case in KILLED if case != (0, "prune")]
 
 
@@ -126,7 +126,7 @@ def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
     trainer, folder, out = tmp_path / "cut_up.py", tmp_path / "run", tmp_path / "out"
     trainer.write_text(CUT_UP)
     assert start(sharded(folder, "lightning.max_epochs=1", trainer=f"{trainer}:CutUp")).status == "finished"
-    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
+    assert main.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
     exported = load_file(out / "model.safetensors")
     trained = weights_of(best_checkpoint(RunFolder(folder), "test"))
     assert {f"model.{name}" for name in exported} == set(trained)

@@ -14,9 +14,9 @@ from faulty import beats, train, when
 
 from nimble_lightning.checkpoint import newest_whole
 from nimble_lightning.errors import RequestError
-from nimble_lightning.runtime.heartbeat import Beat, Phase
-from nimble_lightning.runtime.parent import alive
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runs.heartbeat import Beat, Phase
+from nimble_lightning.runs.process_tree import alive
+from nimble_lightning.runs.result import Result
 
 MOMENTS = {
     "training": lambda beat: beat.phase == Phase.TRAINING and beat.step >= 7,

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 from sharding import causes, digests, sharded
 from two_ranks import TwoRanks
 
-from nimble_lightning.cli import nimble_cli
+from nimble_lightning.commands import main
 from nimble_lightning.launch.start import start
-from nimble_lightning.runtime import Result
+from nimble_lightning.runs.result import Result
 from nimble_lightning.settings import DataSettings, ModelSettings, RunSettings
 
 # Unlike with Adam, a gradient that is twice too large is seen.
@@ -182,7 +182,7 @@ def test_what_no_rank_could_export_alone_the_command_exports(
 ) -> None:
     (folder, _), (other, _), out = cut, whole, tmp_path / "out"
     assert f"nimble-cli export {folder} --to safetensors" in (folder / "log.txt").read_text()
-    assert nimble_cli.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
+    assert main.main(["export", str(folder), "--to", "safetensors", "--out", str(out), "--trust"]) == 0
     exported, expected = (load_file(path / "model.safetensors") for path in (out, other / "best"))
     assert exported.keys() == expected.keys()
     assert all(torch.allclose(exported[name], weight, atol=1e-9) for name, weight in expected.items())

@@ -17,8 +17,8 @@ from forked import run
 from killing import faults, job, workers
 
 from nimble_lightning.launch.start import start
-from nimble_lightning.ops import events
-from nimble_lightning.ops.usage.piece import pieces
+from nimble_lightning.notifications import events
+from nimble_lightning.usage.rank_record import pieces
 
 REPORT = "+callbacks.usage_report._target_=nimble_lightning.callbacks.UsageReport"
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from killing import job  # noqa: E402
 
 from nimble_lightning.launch.start import start  # noqa: E402
-from nimble_lightning.runtime import watchdog  # noqa: E402
+from nimble_lightning.supervision import watchdog  # noqa: E402
 from nimble_lightning.testing.tiny import TinyTrainer  # noqa: E402
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * 3600)]

@@ -24,7 +24,7 @@ from killing import digest, digests, faults, job, newest_step, settings  # noqa:
 from launched import until  # noqa: E402
 from leaving import CANARY, having, parent_of, told  # noqa: E402
 
-from nimble_lightning.checkpoint import newest_whole, stages  # noqa: E402
+from nimble_lightning.checkpoint import fault_points, newest_whole  # noqa: E402
 from nimble_lightning.launch.start import start  # noqa: E402
 from nimble_lightning.ops.run_files import read_json  # noqa: E402
 
@@ -101,7 +101,7 @@ def kinds(command: Command) -> dict[str, list[psutil.Process]]:
             depth, top = depth + 1, above[top]
         if "resource_tracker" in words:
             found["tracker"].append(process)
-        elif "ops.sender" in words:
+        elif "notifications.sender" in words:
             found["sender"].append(process)
         elif pid == command.pid:
             found["supervisor"].append(process)
@@ -172,7 +172,7 @@ def test_every_run_of_the_storm_ends_with_the_same_bits(
 
 @pytest.mark.parametrize("devices", [1, 2])
 @pytest.mark.parametrize("step", [3, 30])
-@pytest.mark.parametrize("stage", stages.STAGES)
+@pytest.mark.parametrize("stage", fault_points.STAGES)
 @pytest.mark.parametrize("kind", ["kill", *DISK])
 def test_a_fault_inside_a_save_costs_no_bit(
     tmp_path: Path, kind: str, stage: str, step: int, devices: int

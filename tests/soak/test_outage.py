@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 
 from endpoints import kill_group, sender_of, service, until, unused_port  # noqa: E402
 
-from nimble_lightning.ops import events  # noqa: E402
+from nimble_lightning.notifications import events  # noqa: E402
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 
@@ -26,9 +26,9 @@ KINDS = ("best", "milestone", "alarm", "retrying")
 RUN = """
 import os, sys, time
 from pathlib import Path
-from nimble_lightning.ops import events
-from nimble_lightning.ops.sender import Settings
-from nimble_lightning.ops.sending import SenderProcess
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.sender import SenderSettings as Settings
+from nimble_lightning.notifications.sender_process import SenderProcess
 folder, count, kinds = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split()
 sender = SenderProcess(folder, Settings(urls=[os.environ["HOOK"]], linger=600.0, pictures=False))
 done = sum(1 for _ in events.read(folder))

@@ -20,7 +20,7 @@ import replay_cases as cases  # noqa: E402
 
 from nimble_lightning.launch.start import start  # noqa: E402
 from nimble_lightning.proof import verify  # noqa: E402
-from nimble_lightning.runtime.replaying import Terms, replay  # noqa: E402
+from nimble_lightning.replay.retrain import ReplayTerms, replay  # noqa: E402
 
 pytestmark = pytest.mark.soak
 
@@ -78,7 +78,7 @@ def run_and_replay(trainer: Path, keys: tuple[str, str], number: int, cheat: str
     folder = cases.train(trainer, keys[0], f"run-{number}-{cheat}", cheat, **settings)
     report = verify(folder, keys[1])
     assert report.verified, report.lines()
-    replay(folder, report, Terms(), start)
+    replay(folder, report, ReplayTerms(), start)
     shutil.rmtree(folder)
     return report
 

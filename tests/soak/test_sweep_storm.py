@@ -25,7 +25,7 @@ from launched import until  # noqa: E402
 from nimble_lightning.ops import studies  # noqa: E402
 from nimble_lightning.ops.run_files import read_json  # noqa: E402
 from nimble_lightning.run_folder import RunFolder  # noqa: E402
-from nimble_lightning.runtime.heartbeat import read  # noqa: E402
+from nimble_lightning.runs.heartbeat import read  # noqa: E402
 
 pytestmark = pytest.mark.soak
 

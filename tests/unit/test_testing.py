@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimble_lightning.checkpoint import stages
+from nimble_lightning.checkpoint import fault_points
 from nimble_lightning.errors import RequestError
 from nimble_lightning.testing import Fault, parse
-from nimble_lightning.testing.plan import ANYWHERE, DISK, IN_STEP, KINDS, Occasion
+from nimble_lightning.testing.fault_plan import ANYWHERE, DISK, IN_STEP, KINDS, Occasion
 
 HERE = Occasion(attempt=1, rank=0, step=5)
 number = st.none() | st.integers(0, 10**6)
@@ -28,7 +28,7 @@ number = st.none() | st.integers(0, 10**6)
 @st.composite
 def faults(draw: st.DrawFn) -> Fault:
     kind = draw(st.sampled_from(KINDS))
-    stage = st.sampled_from(stages.STAGES)
+    stage = st.sampled_from(fault_points.STAGES)
     save = draw(stage if kind in DISK else st.none() if kind in IN_STEP else st.none() | stage)
     return Fault(
         kind,
@@ -111,7 +111,7 @@ def test_chance_is_seeded_alike_on_all_ranks_and_as_likely_as_asked() -> None:
 RUN = """
 import sys
 import torch
-from nimble_lightning.testing.acts import strike
+from nimble_lightning.testing.fault_actions import strike
 from nimble_lightning.testing import parse
 torch.set_num_threads(1)
 for fault in parse(sys.argv[1]):
@@ -159,7 +159,7 @@ def test_every_kind_is_carried_out_by_one_test_here() -> None:
 
 @pytest.mark.parametrize("kind", DISK)
 def test_an_error_of_the_disk_carries_its_number(kind: str) -> None:
-    from nimble_lightning.testing.acts import error_of
+    from nimble_lightning.testing.fault_actions import error_of
 
     error = error_of(Fault(kind, save="half"), "here")
     assert isinstance(error, OSError)
@@ -168,8 +168,8 @@ def test_an_error_of_the_disk_carries_its_number(kind: str) -> None:
 
 def test_importing_is_cheap_and_changes_nothing() -> None:
     code = (
-        "import sys, os, nimble_lightning.testing as t; from nimble_lightning.checkpoint import stages;"
-        "assert not {'torch', 'lightning'} & sys.modules.keys(); assert stages.set_hook(None) is None"
+        "import sys, os, nimble_lightning.testing as t; from nimble_lightning.checkpoint import fault_points;"
+        "assert not {'torch', 'lightning'} & sys.modules.keys(); assert fault_points.set_hook(None) is None"
     )
     environment = {**os.environ, "NIMBLE_FAULTS": "kill@step=0"}
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0
@@ -278,4 +278,4 @@ def test_a_fault_in_a_save_strikes_at_its_stage_once_and_the_hook_is_taken_away(
     fit(tmp_path, Both("enospc@save=half,step=2"))
     assert saves.failures == [errno.ENOSPC]
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [f"{n}.ckpt" for n in (0, 1, 3, 4, 5)]
-    assert stages.set_hook(None) is None
+    assert fault_points.set_hook(None) is None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from nimble_lightning.report import words
+from nimble_lightning.report import quantities
 from nimble_lightning.report.charts.scale import Scale, fitted
 
 # So many values or fewer are all labelled.
@@ -38,7 +38,7 @@ class Axis:
         """Where a value is; None for one that has no place here."""
         if self.scale is not None:
             return self.scale.place(float(value)) if is_number(value) else None
-        return self._of_choice(words.number(value)) if words.number(value) in self.choices else None
+        return self._of_choice(quantities.number(value)) if quantities.number(value) in self.choices else None
 
     def _of_choice(self, choice: str) -> float:
         return (self.choices.index(choice) + 0.5) / len(self.choices) * self.length
@@ -52,8 +52,8 @@ def axis(name: str, values: Sequence[Any], length: float) -> Axis:
         scale = fitted(known, length, log=positive)
         own = sorted(set(known))
         ticks = own if len(own) <= _FEW and _apart(own, scale) else scale.ticks(5)
-        return Axis(name, scale, (), length, [(scale.place(t), words.number(t, 3)) for t in ticks])
-    choices = sorted({words.number(value) for value in known})
+        return Axis(name, scale, (), length, [(scale.place(t), quantities.number(t, 3)) for t in ticks])
+    choices = sorted({quantities.number(value) for value in known})
     made = Axis(name, None, choices, length, ())
     shown = choices if len(choices) <= 2 * _FEW else []
     short = [(made._of_choice(c), c if len(c) <= _LONG else f"{c[:_LONG]}…") for c in shown]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from nimble_lightning.report import words
+from nimble_lightning.report import quantities
 from nimble_lightning.report.charts.scale import Scale, fitted
-from nimble_lightning.report.thinning import Bucket
+from nimble_lightning.report.downsample import Bucket
 
 HEIGHT = 190
 # Across, drawings are in thousandths of the width and stretched to it; their labels are not.
@@ -51,7 +51,7 @@ class Across:
     """
 
     name: str = "step"
-    label: Callable[[float], str] = words.number
+    label: Callable[[float], str] = quantities.number
     units: Sequence[float] = ()
     span: tuple[float, float] | None = None
 
@@ -74,7 +74,7 @@ class Plot:
     lines: Sequence[Line]
     marks: Sequence[Mark] = ()
     across: Across = Across()
-    label: Callable[[float], str] = words.number
+    label: Callable[[float], str] = quantities.number
     log: bool | None = None
     top: float | None = None
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from nimble_lightning.report import words
+from nimble_lightning.report import quantities
 
 # Seconds, minutes, hours and days.
 TIMES = (
@@ -54,7 +54,7 @@ class Scale:
     high: float
     length: float
     log: bool = False
-    label: Callable[[float], str] = words.number
+    label: Callable[[float], str] = quantities.number
     units: Sequence[float] = ()
 
     def place(self, value: float) -> float:
@@ -80,7 +80,7 @@ def fitted(
     length: float,
     *,
     log: bool | None = False,
-    label: Callable[[float], str] = words.number,
+    label: Callable[[float], str] = quantities.number,
 ) -> Scale:
     """The scale that shows all values, with a little room on either side.
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nimble_lightning.runs.cluster.job_environment import JobEnvironment
-from nimble_lightning.runtime.slurm.allocation import SlurmJob
+from nimble_lightning.runs.cluster.slurm_job import SlurmJob
 
 KNOWN: tuple[JobEnvironment, ...] = (SlurmJob(),)
 

@@ -1,1 +1,1 @@
-"""Runs as jobs of Slurm: handed to it on a login node, supervised in the allocation."""
+"""What batch scripts start that were handed to Slurm before `nimble_lightning.launch.slurm` had its name."""

@@ -69,7 +69,7 @@ def in_training(run: str, attempt: int = 1) -> Callable[[], bool]:
     """Whether so many attempts have begun and the last of them has made a step that is not committed yet."""
 
     def made() -> bool:
-        from nimble_lightning.runtime.standing import standing
+        from nimble_lightning.sweeps.run_progress import standing
 
         begun = record(run)["attempts"]
         return len(begun) == attempt and (standing(RUNS / run).step or 0) >= begun[-1]["first_step"] + 7

@@ -11,9 +11,9 @@ import torch
 from tiny_transformers import text_models, texts, tiny
 from torch import Tensor, nn
 
-from nimble_lightning.adapters.exchange import Alone
+from nimble_lightning.adapters.distributed.gradient_exchange import NoExchange
+from nimble_lightning.adapters.global_step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.losses import LabelCount, loss_and_count
-from nimble_lightning.adapters.step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import split
 
@@ -33,7 +33,9 @@ DEPENDING_ON_THE_BATCH = {"PaliGemmaForConditionalGeneration"}
 
 def gradients(model: nn.Module, size: int | None) -> dict[str, Tensor]:
     loss_of = PieceLoss(lambda batch: model(**batch), label_count=LabelCount(model))
-    backward = Backward(loss_of, Pieces(size), Alone(trainable(model), torch.Tensor.backward), lambda: None)
+    backward = Backward(
+        loss_of, Pieces(size), NoExchange(trainable(model), torch.Tensor.backward), lambda: None
+    )
     GlobalStep(backward, model).run(texts(), True, model.zero_grad)
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 

@@ -22,7 +22,12 @@ from torch.utils.data import DataLoader
 
 from nimble_lightning.callbacks import AutoRetry
 from nimble_lightning.callbacks.auto_retry import OutOfTime
-from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, newest_whole, stages
+from nimble_lightning.checkpoint import (
+    AsyncNimbleCheckpointIO,
+    NimbleCheckpointIO,
+    fault_points,
+    newest_whole,
+)
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.signals import asked
 
@@ -221,12 +226,12 @@ def test_whatever_fails_on_the_first_rank_the_others_are_met_as_often_as_without
     meetings = []
     for hook in (None, full):
         met.clear()
-        before = stages.set_hook(hook)
+        before = fault_points.set_hook(hook)
         try:
             with caplog.at_level(logging.ERROR):
                 trainer_with(every(3), default_root_dir=str(hook)).fit(Model())
         finally:
-            stages.set_hook(before)
+            fault_points.set_hook(before)
         meetings.append(len(met))
     # A save that fails in the middle comes to the meeting at its end all the same.
     assert meetings[0] == meetings[1]
@@ -251,13 +256,13 @@ def test_a_save_in_the_background_that_fails_is_an_alert_too(caplog: pytest.LogC
         if stage == "fsync" and not any("could not" in r.message for r in caplog.records):
             raise OSError(28, "No space left on device")
 
-    before = stages.set_hook(full)
+    before = fault_points.set_hook(full)
     try:
         with caplog.at_level(logging.ERROR):
             trainer = trainer_with(every(3), plugins=[AsyncNimbleCheckpointIO()])
             trainer.fit(Model({i: lambda: time.sleep(0.05) for i in range(BATCHES)}))
     finally:
-        stages.set_hook(before)
+        fault_points.set_hook(before)
     assert trainer.global_step == BATCHES
     assert "No space left on device" in caplog.text
     found = newest_whole("checkpoints/steps")

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from nimble_lightning.callbacks import GPUInfo, Progress
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import events
+from nimble_lightning.notifications import events
 from nimble_lightning.testing import FakeGPU, FakeNVML
 
 

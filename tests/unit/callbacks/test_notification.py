@@ -16,9 +16,10 @@ from pytest_httpserver import HTTPServer
 
 from nimble_lightning.callbacks import Notification
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import events, secrets
-from nimble_lightning.ops.sending import COALESCE, LINGER
-from nimble_lightning.ops.services import VARIABLE
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.sender_process import COALESCE, LINGER
+from nimble_lightning.notifications.services import VARIABLE
+from nimble_lightning.ops import secrets
 
 
 @pytest.fixture(autouse=True)

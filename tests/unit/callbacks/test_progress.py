@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from nimble_lightning import callbacks
 from nimble_lightning.callbacks import Progress
-from nimble_lightning.ops import progress_display
+from nimble_lightning.terminal import progress_display
 
 
 class Model(BoringModel):
@@ -74,7 +74,7 @@ def test_plain_lines_come_ever_less_often(monkeypatch: pytest.MonkeyPatch) -> No
     shown = []
     for second in range(600):
         clock[0] = float(second)
-        plain.show(progress_display.Position(second, 600))
+        plain.show(progress_display.ProgressPosition(second, 600))
         if len(out.getvalue().splitlines()) > len(shown):
             shown.append(second)
     assert shown[:5] == [5, 15, 35, 75, 135]

@@ -14,8 +14,8 @@ from pytest_httpserver import HTTPServer
 
 from nimble_lightning.callbacks import AutoRetry, UsageReport
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import events
-from nimble_lightning.ops.retried import RUN
+from nimble_lightning.notifications import events
+from nimble_lightning.ops.retry_environment import RUN
 
 
 def fit(
@@ -67,7 +67,7 @@ def test_it_changes_no_bit_of_the_model() -> None:
 def test_time_is_told_by_what_it_went_into(monkeypatch: pytest.MonkeyPatch) -> None:
     """By a clock that goes on by a second for each thing that is done, and stands still otherwise."""
     now = [1000.0]
-    monkeypatch.setattr("nimble_lightning.ops.usage.clock.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("nimble_lightning.usage.clock.time.perf_counter", lambda: now[0])
 
     class Slow(BoringModel):
         def training_step(self, batch, batch_idx):

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from nimble_lightning.checkpoint import stages
+from nimble_lightning.checkpoint import fault_points
 
 
 @pytest.fixture(autouse=True)
 def _no_hook() -> Iterator[None]:
     yield
-    stages.set_hook(None)
+    fault_points.set_hook(None)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from checkpoint_cases import fail_at, state
 
-from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, newest_whole, stages, verify
+from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, fault_points, newest_whole, verify
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def io() -> Iterator[AsyncNimbleCheckpointIO]:
 def gate() -> Iterator[threading.Event]:
     """Holds every save at its first stage until it is set."""
     event = threading.Event()
-    stages.set_hook(lambda stage: event.wait(20) and None if stage == "open" else None)
+    fault_points.set_hook(lambda stage: event.wait(20) and None if stage == "open" else None)
     yield event
     event.set()
 
@@ -69,10 +69,10 @@ def test_an_error_is_raised_once_at_the_next_occasion(
     tmp_path: Path, io: AsyncNimbleCheckpointIO, how: str
 ) -> None:
     io.poll()
-    stages.set_hook(fail_at("fsync", errno.ENOSPC))
+    fault_points.set_hook(fail_at("fsync", errno.ENOSPC))
     io.save_checkpoint(state(1), tmp_path / "1.ckpt")
     io.wait()
-    stages.set_hook(None)
+    fault_points.set_hook(None)
     occasion = {
         "poll": io.poll,
         "save": lambda: io.save_checkpoint(state(2), tmp_path / "2.ckpt"),
@@ -106,7 +106,7 @@ def test_what_a_failed_save_was_to_replace_stays(tmp_path: Path, io: AsyncNimble
     for step in (1, 2, 3):
         io.save_checkpoint(state(step), tmp_path / f"{step}.ckpt")
     io.wait()
-    stages.set_hook(fail_at("half", errno.EIO))
+    fault_points.set_hook(fail_at("half", errno.EIO))
     io.save_checkpoint(state(4), tmp_path / "4.ckpt")
     io.remove_checkpoint(tmp_path / "3.ckpt")
     with pytest.raises(OSError, match="Errno"):

@@ -12,9 +12,9 @@ import pytest
 import torch
 from checkpoint_cases import fail_at, in_fork, kill_at, save, state
 
-from nimble_lightning.checkpoint import newest_whole, stages, sweep
+from nimble_lightning.checkpoint import fault_points, newest_whole, sweep
+from nimble_lightning.checkpoint.file_names import parse_temporary
 from nimble_lightning.checkpoint.io import NimbleCheckpointIO
-from nimble_lightning.checkpoint.names import parse_temporary
 
 ERRORS = [errno.ENOSPC, errno.EIO, errno.EPERM]
 BEFORE = ("open", "half", "fsync", "pending", "replace")
@@ -33,12 +33,12 @@ def temporary(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["second.ckpt", "first.ckpt"], ids=["new-name", "same-name"])
-@pytest.mark.parametrize("stage", [stage for stage in stages.STAGES if stage != "prune"])
+@pytest.mark.parametrize("stage", [stage for stage in fault_points.STAGES if stage != "prune"])
 def test_a_kill_at_any_stage_leaves_a_whole_checkpoint(tmp_path: Path, stage: str, name: str) -> None:
     save(tmp_path / "first.ckpt", 1)
 
     def body() -> None:
-        stages.set_hook(kill_at(stage))
+        fault_points.set_hook(kill_at(stage))
         save(tmp_path / name, 2)
 
     assert os.WTERMSIG(in_fork(body)) == signal.SIGKILL
@@ -50,19 +50,19 @@ def test_a_kill_at_any_stage_leaves_a_whole_checkpoint(tmp_path: Path, stage: st
 
 @pytest.mark.parametrize("name", ["second.ckpt", "first.ckpt"], ids=["new-name", "same-name"])
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-@pytest.mark.parametrize("stage", [stage for stage in stages.STAGES if stage != "prune"])
+@pytest.mark.parametrize("stage", [stage for stage in fault_points.STAGES if stage != "prune"])
 def test_a_disk_error_at_any_stage_is_raised_and_leaves_a_whole_checkpoint(
     tmp_path: Path, stage: str, number: int, name: str
 ) -> None:
     save(tmp_path / "first.ckpt", 1)
-    stages.set_hook(fail_at(stage, number))
+    fault_points.set_hook(fail_at(stage, number))
     with pytest.raises(OSError, match="Errno") as raised:
         save(tmp_path / name, 2)
     assert raised.value.errno == number
     check_whole(tmp_path, stage)
     if stage in BEFORE:
         assert temporary(tmp_path) == []
-    stages.set_hook(None)
+    fault_points.set_hook(None)
     save(tmp_path / name, 3)
     assert temporary(tmp_path) == []
     found = newest_whole(tmp_path)
@@ -81,7 +81,7 @@ def test_a_kill_while_pruning_leaves_the_new_checkpoint(tmp_path: Path) -> None:
     saved_three_with_the_first_retired(tmp_path)
 
     def body() -> None:
-        stages.set_hook(kill_at("prune"))
+        fault_points.set_hook(kill_at("prune"))
         save(tmp_path / "3.ckpt", 3)
 
     assert os.WTERMSIG(in_fork(body)) == signal.SIGKILL
@@ -97,7 +97,7 @@ def test_an_old_checkpoint_that_cannot_be_deleted_does_not_fail_the_save(
     tmp_path: Path, number: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     saved_three_with_the_first_retired(tmp_path)
-    stages.set_hook(fail_at("prune", number))
+    fault_points.set_hook(fail_at("prune", number))
     save(tmp_path / "3.ckpt", 3)
     assert "1.ckpt could not be deleted" in caplog.text
     found = newest_whole(tmp_path)
@@ -130,7 +130,7 @@ def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -
     target = tmp_path / "target"
     target.write_text("mine")
     link = tmp_path / f".1.ckpt.tmp-{os.getpid()}"
-    stages.set_hook(lambda stage: link.symlink_to(target) if stage == "open" else None)
+    fault_points.set_hook(lambda stage: link.symlink_to(target) if stage == "open" else None)
     with pytest.raises(FileExistsError):
         save(tmp_path / "1.ckpt", 1)
     assert target.read_text() == "mine"

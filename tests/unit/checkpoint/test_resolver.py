@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from checkpoint_cases import fail_at, save
 
-from nimble_lightning.checkpoint import newest_whole, stages
+from nimble_lightning.checkpoint import fault_points, newest_whole
 
 
 def damage(path: Path) -> None:
@@ -108,7 +108,7 @@ def test_a_save_cut_off_before_its_file_got_its_name_does_not_count(tmp_path: Pa
 def test_a_save_cut_off_after_its_file_got_its_name_counts_as_new(tmp_path: Path) -> None:
     save(tmp_path / "a.ckpt", 5)
     save(tmp_path / "b.ckpt", 8)
-    stages.set_hook(fail_at("folder", errno.EIO))
+    fault_points.set_hook(fail_at("folder", errno.EIO))
     with pytest.raises(OSError, match="Errno"):
         save(tmp_path / "a.ckpt", 10)
     found = newest_whole(tmp_path)

@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from nimble_lightning.cli.source import read
+from nimble_lightning.cli.schema.source_code import read
 
 Write = Callable[[str, str], Path]
 

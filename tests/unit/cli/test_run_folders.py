@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.cli.folders import check_writable, place
-from nimble_lightning.cli.plan import make_plan
-from nimble_lightning.cli.request import parse
+from nimble_lightning.cli.arguments import parse
+from nimble_lightning.cli.output_folder import check_writable, place
+from nimble_lightning.cli.request_plan import make_plan
 from nimble_lightning.errors import RequestError
 
 pytestmark = pytest.mark.usefixtures("trainer_file")

@@ -7,9 +7,9 @@ from dataclasses import fields
 
 import pytest
 
-from nimble_lightning.cli.nimble_cli import COMMANDS
+from nimble_lightning.commands.export.command import main
+from nimble_lightning.commands.main import COMMANDS
 from nimble_lightning.export.formats import ExportFormat
-from nimble_lightning.runtime.exporting.command import main
 from nimble_lightning.settings import RunSettings
 
 

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from nimble_lightning.export import safetensors
-from nimble_lightning.export.models import Model
-from nimble_lightning.export.refusal import ExportError
+from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.export.exportable_models import ExportedModel
 
 
 class Tied(nn.Module):
@@ -23,7 +23,7 @@ class Tied(nn.Module):
 
 
 def test_tied_weights_are_written_once_and_read_back_under_both_names(tmp_path: Path) -> None:
-    model = Model("model", Tied())
+    model = ExportedModel("model", Tied())
     safetensors.save(model, tmp_path)
     safetensors.require_same(model, tmp_path)
     assert set(load_file(tmp_path / safetensors.WEIGHTS)) == {"embed.weight", "transposed", "row"}
@@ -34,7 +34,7 @@ def test_tied_weights_are_written_once_and_read_back_under_both_names(tmp_path: 
 
 
 def test_a_file_with_another_bit_is_not_the_model(tmp_path: Path) -> None:
-    model = Model("model", nn.Linear(3, 3))
+    model = ExportedModel("model", nn.Linear(3, 3))
     safetensors.save(model, tmp_path)
     tensors = load_file(tmp_path / safetensors.WEIGHTS)
     tensors["weight"][0, 0] += 1
@@ -44,7 +44,7 @@ def test_a_file_with_another_bit_is_not_the_model(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_a_checkpoint_can_be_saved_for_a_model_that_goes_on_training(tmp_path: Path) -> None:
-    model = Model("model", nn.Linear(3, 3))
+    model = ExportedModel("model", nn.Linear(3, 3))
     state = {name: torch.zeros_like(value) for name, value in model.module.state_dict().items()}
     safetensors.save(model, tmp_path, state)
     safetensors.require_same(model, tmp_path, state)
@@ -61,7 +61,7 @@ def test_state_that_is_no_tensor_is_refused(tmp_path: Path) -> None:
             """Nothing."""
 
     with pytest.raises(ExportError, match="_extra_state is a dict"):
-        safetensors.save(Model("model", Odd(1, 1)), tmp_path)
+        safetensors.save(ExportedModel("model", Odd(1, 1)), tmp_path)
 
 
 def test_a_hugging_face_model_comes_back_by_from_pretrained_with_its_weights_tied(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_hugging_face_model_comes_back_by_from_pretrained_with_its_weights_tie
         vocab_size=16, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
     )
     config.tie_word_embeddings = True
-    model = Model("model", LlamaForCausalLM(config))
+    model = ExportedModel("model", LlamaForCausalLM(config))
     safetensors.save(model, tmp_path)
     safetensors.require_same(model, tmp_path)
     back = safetensors.from_pretrained(LlamaForCausalLM, tmp_path)

@@ -9,13 +9,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.launch import inline
+from nimble_lightning.launch.external import rank
+from nimble_lightning.launch.multinode import node
+from nimble_lightning.launch.slurm import queue
 from nimble_lightning.launch.start import start
-from nimble_lightning.runtime import inline, supervisor
-from nimble_lightning.runtime.foreign import one_of_many
-from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.nodes import node
-from nimble_lightning.runtime.result import Result
-from nimble_lightning.runtime.slurm import queue
+from nimble_lightning.runs.job import Job
+from nimble_lightning.runs.result import Result
+from nimble_lightning.supervision import supervisor
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(supervisor, "supervise", ask("supervisor"))
     monkeypatch.setattr(inline, "run_inline", ask("this process"))
     monkeypatch.setattr(queue, "run", lambda job, launch: ask("slurm")(job))
-    monkeypatch.setattr(one_of_many, "run", lambda job, ranks: ask(f"rank {ranks.rank}")(job))
+    monkeypatch.setattr(rank, "run", lambda job, ranks: ask(f"rank {ranks.rank}")(job))
     monkeypatch.setattr(
         node.Node, "run", lambda self: ask("node")(self._job, late_verdict=self._late_verdict)
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.ops import events
-from nimble_lightning.ops.events import ENDS, EventKind
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.events import ENDS, EventKind
 from nimble_lightning.run_folder import EVENTS
 
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from nimble_lightning.cli.helptext import _KEYS
+from nimble_lightning.cli.help_text import _KEYS
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ops.exit_codes import STOPPED, TRAINED, ExitCode
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from nimble_lightning.ops.members import MOST_ITEMS, attributes, is_users, members, reachable
+from nimble_lightning.ops.object_members import MOST_ITEMS, attributes, is_users, members, reachable
 
 
 class Owner:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nimble_lightning.adapters.memory import is_out_of_memory
+from nimble_lightning.adapters.out_of_memory import is_out_of_memory
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.out_of_memory import DEVICE, HOST
-from nimble_lightning.runtime.causes import cause_of
+from nimble_lightning.runs.causes import cause_of
 
 
 @pytest.mark.parametrize(

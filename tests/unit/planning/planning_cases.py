@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from nimble_lightning.planning.weightless import weightless
+from nimble_lightning.planning.weightless_model import weightless
 
 LAYERS, WORDS = 4, 512
 UNITS = tuple(f"model.layers.{number}" for number in range(LAYERS))

@@ -13,18 +13,18 @@ from torch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_p
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.planning.bound import Bound, bound
-from nimble_lightning.planning.choosing import Candidate, best, micro_batches, ranks_needed
-from nimble_lightning.planning.layout import Layout, Parameter, units_of
+from nimble_lightning.planning.candidates import Candidate, best, micro_batches, ranks_needed
+from nimble_lightning.planning.layout import Layout, ParameterSize, units_of
 from nimble_lightning.planning.machine import GIB, Machine, machine
-from nimble_lightning.planning.peak import Memory, Model, held, peak
+from nimble_lightning.planning.peak_memory import Memory, StepModel, held, peak
 from nimble_lightning.planning.strategies import Option, Setting, alternatives, option
 from nimble_lightning.planning.timeline import Moment, Timeline
-from nimble_lightning.planning.tracing import Numbers
+from nimble_lightning.planning.trace import Numbers
 from nimble_lightning.planning.traffic import Traffic, traffic
 
 pytestmark = pytest.mark.filterwarnings("default")
 # Ten layers of 1,000 parameters under Adam.
-MODEL = Model(tuple(Parameter(f"layers.{n}.weight", 1000, 4, 8000) for n in range(10)))
+MODEL = StepModel(tuple(ParameterSize(f"layers.{n}.weight", 1000, 4, 8000) for n in range(10)))
 LAYERS = tuple(f"layers.{n}" for n in range(10))
 FORWARD = [Moment(what, f"layers.{n}", 100 * n, 100 * n) for n in range(10) for what in ("enter", "leave")]
 BACKWARD = [
@@ -180,7 +180,7 @@ def test_fsdps_units_are_those_its_policy_would_wrap(how: str) -> None:
     assert (found.layout.parameters_over, found.layout.gather_bytes) == (32, 2)
     assert found.numbers == Numbers(found.numbers.autocast, found.numbers.parameters)
     assert not found.note
-    model = Model(tuple(Parameter(n, p.numel(), 4) for n, p in subject.module.named_parameters()))
+    model = StepModel(tuple(ParameterSize(n, p.numel(), 4) for n, p in subject.module.named_parameters()))
     assert len(units_of(model.parameters, found.layout)) == len(UNITS) + 1
 
 

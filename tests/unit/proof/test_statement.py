@@ -12,7 +12,7 @@ from proof_cases import make_key, make_run, sign_with
 
 from nimble_lightning.checkpoint.manifest import FileRecord
 from nimble_lightning.errors import CheckpointError
-from nimble_lightning.proof.reading import read_signed
+from nimble_lightning.proof.read_statement import read_signed
 from nimble_lightning.proof.statement import SCHEMA, Statement
 
 PREDICATE = {"schema": SCHEMA, "run_id": "a", "step": 1, "attempts": [], "config": {}, "checkpoints": []}

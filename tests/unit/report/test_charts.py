@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimble_lightning.report import words
+from nimble_lightning.report import quantities
 from nimble_lightning.report.charts.axis import axis
 from nimble_lightning.report.charts.parallel import Parallel, Strand
 from nimble_lightning.report.charts.plot import HEIGHT, WIDTH, Across, Line, Mark, Plot
 from nimble_lightning.report.charts.scale import TIMES, Scale, fitted
 from nimble_lightning.report.charts.scatter import Dot, Scatter
-from nimble_lightning.report.thinning import Bucket, Thinned
+from nimble_lightning.report.downsample import Bucket, Downsampled
 
 HOSTILE = "</svg><script>alert(1)</script>\"'&"
 FINITE = st.floats(-1e12, 1e12)
 
 
 def buckets(*values: float) -> list[Bucket]:
-    keeper = Thinned(1000)
+    keeper = Downsampled(1000)
     keeper.extend(list(range(len(values))), values)
     return keeper.buckets
 
@@ -55,7 +55,7 @@ def test_labels_are_the_numbers_people_count_in(low: float, high: float, expecte
 
 def test_time_is_labelled_in_hours_and_minutes() -> None:
     ticks = Scale(0, 7200, 100, units=TIMES).ticks(4)
-    assert [words.duration(tick) for tick in ticks] == ["0 s", "30 min", "1 h", "1 h 30 min", "2 h"]
+    assert [quantities.duration(tick) for tick in ticks] == ["0 s", "30 min", "1 h", "1 h 30 min", "2 h"]
 
 
 def test_a_loss_that_falls_by_orders_of_magnitude_is_drawn_in_powers_of_ten() -> None:

@@ -12,16 +12,15 @@ import pytest
 from omegaconf import OmegaConf
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import events
+from nimble_lightning.notifications import events
 from nimble_lightning.ops.end_causes import Cause
-from nimble_lightning.runs import lifecycle
+from nimble_lightning.runs import lifecycle, signature
+from nimble_lightning.runs.completion import exports, report_page, usage_account
 from nimble_lightning.runs.finished_flag import FinishedFlag
+from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.lifecycle import Lifecycle, after_steps
-from nimble_lightning.runtime import accounting, refreshing, signing
-from nimble_lightning.runtime.exporting import after_run
-from nimble_lightning.runtime.job import Job
-from nimble_lightning.runtime.outcome import Outcome
-from nimble_lightning.runtime.result import Result
+from nimble_lightning.runs.outcome import Outcome
+from nimble_lightning.runs.result import Result
 from nimble_lightning.validators import Verdict
 
 FLAG = FinishedFlag({"global_step": 4, "accuracy": 0.5}, verdict=Verdict(True, "good enough"))
@@ -114,9 +113,9 @@ def test_what_follows_the_end_is_done_once_in_order_with_the_job(job: Job) -> No
 
 def test_all_is_signed_that_is_made_and_the_end_told_before_anything_is_pushed(job: Job) -> None:
     *made, sign, tell_end, push = after_steps(Result("finished", {}, job.folder.path))
-    assert made == [accounting.complete, after_run.finish, refreshing.complete]
-    assert sign is signing.complete
-    assert push is after_run.push
+    assert made == [usage_account.complete, exports.finish, report_page.complete]
+    assert sign is signature.complete
+    assert push is exports.push
     tell_end(job)
     assert told(job) == ["finished"]
 

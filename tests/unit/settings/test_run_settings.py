@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from nimble_lightning.cli.schema import check
+from nimble_lightning.cli.schema.check_config import check
 from nimble_lightning.errors import RequestError
 from nimble_lightning.settings import (
     LAUNCHERS,

@@ -9,7 +9,7 @@ import pytest
 
 from nimble_lightning.ops.objective import Objective
 from nimble_lightning.validators import Baseline
-from nimble_lightning.validators.measuring import Measured
+from nimble_lightning.validators.measurement import Measured
 
 
 @pytest.mark.parametrize(("mode", "better"), [("max", True), ("min", False)])

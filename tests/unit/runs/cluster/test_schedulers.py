@@ -14,9 +14,9 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.cluster import schedulers
 from nimble_lightning.runs.cluster.job_environment import JobEnvironment
-from nimble_lightning.runtime.lock import RunLock
-from nimble_lightning.runtime.record import Record
-from nimble_lightning.runtime.stopping import Stop
+from nimble_lightning.runs.lock import RunLock
+from nimble_lightning.runs.record import Record
+from nimble_lightning.supervision.stop_request import Stop
 
 JOB = "SOME_SCHEDULERS_JOB"
 

@@ -1,0 +1,249 @@
+"""The user's trainer as a LightningModule.
+
+`train` becomes `training_step`; `evaluate` becomes `validation_step` and `test_step`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from nimble_lightning.adapters import optimizers
+from nimble_lightning.adapters.evaluation import Means, parts_of, plain, same_on_all_ranks
+from nimble_lightning.adapters.fast_paths import ThinModule, signature_known
+from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
+from nimble_lightning.adapters.running_means import RunningMeans
+from nimble_lightning.adapters.step_runner import StepRunner
+from nimble_lightning.adapters.training_mode import set_training_mode
+from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.errors import TrainerError
+from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ranks import group_of_shares
+from nimble_lightning.settings import RunSettings
+
+
+class NimbleModule(ThinModule):
+    """One training step is one optimizer step over one global batch.
+
+    Metrics keep the names that `evaluate` gave them.
+    """
+
+    def __init__(self, user: UserTrainer, settings: RunSettings) -> None:
+        super().__init__()
+        # Lightning's manual optimization: forward, backward and step are ours, so that a batch can be cut,
+        # weighted and redone.
+        self.automatic_optimization = False
+        self.user = user
+        self.settings = settings
+        self.running = RunningMeans()
+        self.stepping = StepRunner(self, user, settings, self.running)
+        self._means = Means()
+        # What `evaluate` logs, while it runs.
+        self._logged: list[tuple[str, Any]] | None = None
+        self._adopted: dict[str, torch.nn.Module] = {}
+        user.send_logs_to(self._log_figure)
+        # Earlier than in setup: weight averaging copies the modules, and callbacks are set up before us.
+        user.once_prepared(self._adopt_early)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> NimbleModule:
+        # A copy has weights of its own, but there is one trainer, with one set of data.
+        memo.update({id(shared): shared for shared in (self.user, self.user.object)})
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return copied
+
+    # --- setting up -----------------------------------------------------------------------------------------
+
+    @override
+    def configure_callbacks(self) -> list[L.Callback]:
+        self.stepping.take_over(self.trainer)
+        return []
+
+    @override
+    def setup(self, stage: str) -> None:
+        self.user.prepare()
+        if self.user.method("configure_model") is None:
+            self._adopt_modules()
+        else:
+            # Only then: callbacks such as weight averaging warn about any model that overrides this.
+            setattr(self, "configure_model", self._configure_model)  # noqa: B010
+
+    def _configure_model(self) -> None:
+        if not self._adopted and (configure := self.user.method("configure_model")) is not None:
+            self.user.object.device_mesh = self.device_mesh
+            configure()
+            self._adopt_modules()
+
+    @override
+    def configure_optimizers(self) -> Any:
+        configured = optimizers.configure(
+            self.user, self.settings, self.trainer, self.stepping.arguments.accumulate
+        )
+        self.stepping.plateau = configured.plateau
+        return configured.for_lightning
+
+    def _adopt_early(self) -> None:
+        if not self.user.trains_by_itself and self.user.method("configure_model") is None:
+            self._adopt_modules()
+
+    def _adopt_modules(self) -> None:
+        """Make the trainer's modules ours; once, because compiling is."""
+        if self._adopted:
+            return
+        self._adopted = self.user.modules()
+        if not self._adopted:
+            raise TrainerError(
+                f"{self.user.name} has nothing to train. Set self.model = <torch.nn.Module> in pre_process."
+            )
+        for name, module in self._adopted.items():
+            set_training_mode(module, name)
+            self.add_module(name, module)
+        if self.settings.model.gradient_checkpointing:
+            enable_gradient_checkpointing(self, self.settings.model.gradient_checkpointing)
+        if self.settings.model.compile:
+            for module in self._adopted.values():
+                compile_modules(module, self.settings.model.compile)
+
+    # --- training -------------------------------------------------------------------------------------------
+
+    @override
+    def on_train_start(self) -> None:
+        self.stepping.start()
+
+    @override
+    def on_train_epoch_start(self) -> None:
+        self.stepping.start_of_epoch()
+
+    @override
+    @signature_known
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+        return {"loss": self.stepping.run(batch)}
+
+    def loss_of_piece(self, piece: Any, samples: int) -> tuple[Tensor, float]:
+        """For strategies that go through the model as a whole."""
+        return self.stepping.loss_of(piece, samples)
+
+    @override
+    def on_train_epoch_end(self) -> None:
+        self.stepping.end_of_epoch()
+
+    @override
+    def on_fit_end(self) -> None:
+        self.stepping.end(self.trainer)
+
+    # --- evaluation -----------------------------------------------------------------------------------------
+
+    @override
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(batch, self.user.method("evaluate"), self.trainer.val_dataloaders)
+
+    @override
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(
+            batch, self.user.method("test") or self.user.method("evaluate"), self.trainer.test_dataloaders
+        )
+
+    @override
+    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+        predict = self.user.method("predict")
+        if predict is None:
+            raise TrainerError(f"{self.user.name} has no predict(self, batch).")
+        return predict(batch)
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        metrics = self._end_evaluation("eval")
+        if "loss" in metrics:
+            if "val_loss" in metrics:
+                raise TrainerError(
+                    "evaluate returned both 'loss', which is called val_loss, and 'val_loss'; rename one."
+                )
+            metrics["val_loss"] = metrics.pop("loss")
+        self._report(metrics)
+        if self.trainer.training or self.trainer.state.fn == "fit":
+            self.stepping.end_of_validation(metrics, self.higher_is_better)
+
+    @property
+    def higher_is_better(self) -> Mapping[str, bool]:
+        """What torchmetrics objects say of the figures they gave."""
+        return self._means.higher_is_better
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        metrics = self._end_evaluation("test")
+        self._report({f"test_{name.removeprefix('val_')}": value for name, value in metrics.items()})
+
+    def _evaluate(self, batch: Any, method: Callable[[Any], Any] | None, loader: Any) -> None:
+        samples = size_of(batch)
+        # Fewer samples than ranks: each rank sees them all, one counts them.
+        repeated = getattr(loader, "replicated", False)
+        add = partial(self._means.add, repeated=repeated, rank=self.trainer.global_rank)
+        if method is None:
+            loss, items = self.stepping.loss_of(batch, samples)
+            add({"loss": loss}, samples, items=items)
+            return
+        returned, logged = self._with_logs(lambda: method(batch))
+        for values, items_of_part in parts_of(returned, batch, samples, self.stepping.loss_of.label_count):
+            add(values, samples, items=items_of_part)
+        for name, value in logged:
+            add({name: value}, samples)
+
+    def _end_evaluation(self, data: str) -> dict[str, float]:
+        metrics = self._means.compute(self.device, group_of_shares(self.trainer.strategy), data)
+        if (derive := self.user.method("compute_metrics")) is not None:
+            derived, logged = self._with_logs(lambda: derive(dict(metrics)))
+            metrics.update(plain({**dict(logged), **derived} if isinstance(derived, Mapping) else derived))
+        if not metrics:
+            raise TrainerError(
+                "evaluate returned nothing. Return metrics by name, such as {'accuracy': ...}; without a "
+                "method evaluate the loss of train is the figure."
+            )
+        return same_on_all_ranks(metrics)
+
+    def _report(self, metrics: dict[str, float]) -> None:
+        if self.trainer.barebones:
+            return
+        # Lightning keeps numbers as float32, but tensors as they are.
+        kind = torch.float32 if self.device.type == "mps" else torch.float64
+        exact = {name: torch.tensor(value, dtype=kind, device=self.device) for name, value in metrics.items()}
+        # Equal on all ranks already; the largest of equal numbers is that number to the last bit.
+        self.log_dict(exact, prog_bar=True, sync_dist=True, reduce_fx="max")
+
+    def _with_logs(self, method: Callable[[], Any]) -> tuple[Any, list[tuple[str, Any]]]:
+        """What a method returns, and what it logs under names that it does not return."""
+        logged: list[tuple[str, Any]] = []
+        self._logged = logged
+        try:
+            returned = method()
+        finally:
+            self._logged = None
+        own = returned if isinstance(returned, Mapping) else {}
+        names = ((name if name.startswith("val") else f"val_{name}", name, value) for name, value in logged)
+        return returned, [(name, value) for name, short, value in names if not {name, short} & own.keys()]
+
+    def _log_figure(self, name: str, value: Any) -> None:
+        if self._logged is None:
+            self.running.add(name, value)
+        else:
+            self._logged.append((name, value.detach() if isinstance(value, Tensor) else value))
+
+    # --- checkpoints ----------------------------------------------------------------------------------------
+
+    @override
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.setdefault("nimble", {}).update(
+            self.stepping.state_dict() | {"running": self.running.state_dict()}
+        )
+
+    @override
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        state = checkpoint.get("nimble", {})
+        self.stepping.load_state_dict(state)
+        self.running.load_state_dict(state.get("running", {}))

@@ -1,0 +1,131 @@
+"""From gradients to new weights: backward, unscale, clip, step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from lightning.pytorch.strategies import (
+    DDPStrategy,
+    DeepSpeedStrategy,
+    FSDPStrategy,
+    ModelParallelStrategy,
+    SingleDeviceStrategy,
+)
+from torch import Tensor
+from torch.distributed.fsdp import FullyShardedDataParallel
+
+from nimble_lightning.adapters.global_step import trainable
+from nimble_lightning.adapters.lightning_hooks import LightningHooks
+from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.norms import clip_norm, clip_value, total_norm
+from nimble_lightning.settings import Clip
+
+_DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
+
+
+class OptimizerStep:
+    """One optimizer and what has to happen around it under the Trainer's strategy and precision.
+
+    Where the strategy adds nothing to backward and step they go straight to torch; elsewhere (DeepSpeed, and
+    what we do not know) they go through the strategy.
+
+    Args:
+        module: What is trained.
+        hooks: Who listens to it.
+        clip: How gradients are clipped.
+        measure: Whether to find the norm of the gradients even where clipping does not need it.
+    """
+
+    def __init__(
+        self, module: L.LightningModule, hooks: LightningHooks, clip: Clip, *, measure: bool = False
+    ) -> None:
+        strategy = module.trainer.strategy
+        self._direct = isinstance(strategy, _DIRECT) and not isinstance(strategy, DeepSpeedStrategy)
+        self._model = strategy.model
+        self._module = module
+        self._hooks = hooks
+        self._clip = clip
+        self._wrapped = strategy._lightning_optimizers[0]
+        self.optimizer: torch.optim.Optimizer = self._wrapped.optimizer
+        self._scaler = getattr(module.trainer.precision_plugin, "scaler", None)
+        self._parameters = trainable(module)
+        self._norm: Tensor | float | None = None
+        self._measures = measure or bool(clip.norm)
+        if measure and not self._direct and not isinstance(strategy, DeepSpeedStrategy):
+            raise RequestError(
+                f"log.grad_norm=true: {type(strategy).__name__} keeps the gradients to itself. Leave it out, "
+                "or choose another strategy."
+            )
+        self._resets_plainly = type(self.optimizer).zero_grad is torch.optim.Optimizer.zero_grad
+
+    @property
+    def backward(self) -> Callable[[Tensor], None]:
+        """Straight to autograd where nothing has to happen around it."""
+        if not self._direct:
+            return self._module.manual_backward
+        if self._scaler is None and not self._hooks.hears("on_before_backward", "on_after_backward"):
+            return torch.Tensor.backward
+        return self._backward_with_hooks
+
+    def zero_grad(self) -> None:
+        self._hooks.fire("on_before_zero_grad", self.optimizer)
+        if not self._resets_plainly:
+            self.optimizer.zero_grad()
+            return
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def __call__(self) -> None:
+        if self._direct:
+            self._step_directly()
+            return
+        for amount, algorithm in ((self._clip.norm, "norm"), (self._clip.value, "value")):
+            if amount:
+                self._module.clip_gradients(self.optimizer, amount, algorithm)
+        self._wrapped.step()
+        if isinstance(strategy := self._module.trainer.strategy, DeepSpeedStrategy):
+            self._norm = strategy.deepspeed_engine.get_global_grad_norm()
+
+    def figures(self) -> dict[str, float]:
+        """Of the last step: the norm its gradients had before they were clipped, where it was needed."""
+        norm = self._norm if self._measures else None
+        return {} if norm is None else {"grad_norm": float(norm)}
+
+    def _step_directly(self) -> None:
+        """What LightningOptimizer.step() does, less the layers a plain optimizer does not need."""
+        self._wrapped._on_before_step()
+        if self._scaler is not None:
+            self._scaler.unscale_(self.optimizer)
+        self._hooks.fire("on_before_optimizer_step", self.optimizer)
+        if self._measures:
+            self._norm = self._clip_norm(self._clip.norm)
+        if self._clip.value:
+            clip_value(self._gradients, self._clip.value)
+        if self._scaler is None:
+            self.optimizer.step()
+        else:
+            self._scaler.step(self.optimizer)
+            self._scaler.update()
+        self._wrapped._on_after_step()
+
+    def _clip_norm(self, most: float | None) -> Tensor | None:
+        """The norm before it; it stays on the device."""
+        if isinstance(self._model, FullyShardedDataParallel):
+            # Its gradients do not know that they are parts.
+            return self._model.clip_grad_norm_(most or math.inf)
+        gradients = self._gradients
+        if not gradients:
+            return None
+        return clip_norm(gradients, most) if most else total_norm(gradients)
+
+    @property
+    def _gradients(self) -> list[Tensor]:
+        return [p.grad for p in self._parameters if p.grad is not None]
+
+    def _backward_with_hooks(self, loss: Tensor) -> None:
+        self._hooks.fire("on_before_backward", loss)
+        (loss if self._scaler is None else self._scaler.scale(loss)).backward()
+        self._hooks.fire("on_after_backward")

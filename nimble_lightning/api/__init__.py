@@ -1,0 +1,1 @@
+"""What Python code calls: `nl.run` and `nl.load`."""

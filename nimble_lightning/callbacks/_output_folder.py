@@ -1,0 +1,59 @@
+"""Where a reporting callback leaves its files, and how it says that something happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import lightning as L
+
+from nimble_lightning.notifications import events
+from nimble_lightning.notifications.events import EventKind
+from nimble_lightning.ops.retry_environment import RUN
+from nimble_lightning.run_folder import JOB
+
+# Asked for once in `setup`, so that no rank waits for another when something happens to it alone.
+_places: WeakKeyDictionary[L.Trainer, Path] = WeakKeyDictionary()
+
+
+def place(trainer: L.Trainer) -> Path:
+    """The folder of the run; in a project of its own, beside what its logger writes.
+
+    To be asked on every rank, in `setup`: Lightning's ranks agree on the folder of the logger.
+    """
+    root = Path(trainer.default_root_dir).absolute()
+    if _is_run_folder(root):
+        found = root
+    elif RUN in os.environ:
+        # Every start of a retried script is a new version to its logger, but one run to us.
+        found = root / "nimble" / os.environ[RUN]
+    else:
+        found = Path(trainer.log_dir or root).absolute()
+    _places[trainer] = found
+    return found
+
+
+def in_run_folder(trainer: L.Trainer) -> bool:
+    """Whether this is a run of ours, whose beginning and end are told by whoever runs it."""
+    return _is_run_folder(Path(trainer.default_root_dir).absolute())
+
+
+def tell(trainer: L.Trainer, kind: EventKind, **facts: Any) -> None:
+    """Add an event to the outbox, from the first rank alone; a disk that is full does not matter to the run.
+
+    In a project where no callback has asked for a place nobody reads an outbox, and nothing is written.
+    """
+    if not trainer.is_global_zero or trainer.fast_dev_run:
+        return
+    root = Path(trainer.default_root_dir).absolute()
+    folder = root if _is_run_folder(root) else _places.get(trainer)
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            events.append(folder, kind, step=trainer.global_step, epoch=trainer.current_epoch, **facts)
+
+
+def _is_run_folder(folder: Path) -> bool:
+    return (folder / JOB).exists()

@@ -1,0 +1,1 @@
+"""What Hydra calls: the task of one run, launchers and sweepers."""

@@ -1,0 +1,1 @@
+"""What may be typed, with which types: read from source, never imported."""

@@ -1,0 +1,1 @@
+"""The commands of `nimble-cli`, one file or folder each."""

@@ -1,0 +1,75 @@
+"""`nimble-cli check FILE`: every method twice on a sliver of data, on one process and on two."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from nimble_lightning.commands.check.custom_loop_check import examine_whole, limited
+from nimble_lightning.commands.check.findings import MethodFindings, Pair, examine
+from nimble_lightning.commands.check.lines import Lines
+from nimble_lightning.commands.check.table import notes, render
+from nimble_lightning.commands.check.trial import Trial, Trials
+from nimble_lightning.ops.exit_codes import ExitCode
+
+_NO_VERDICT = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.REFUSED)
+
+
+class _NoVerdict(Exception):
+    """A trial was stopped, or could not be made of what was asked."""
+
+    def __init__(self, trial: Trial) -> None:
+        super().__init__(trial.result.message)
+        self.exit_code = trial.result.exit_code
+
+
+def check(config: DictConfig, trainer: str) -> int:
+    """Try a trainer in a temporary folder and print what passed; returns the exit code.
+
+    Args:
+        config: What was asked, composed and checked as for a run.
+        trainer: `/absolute/file.py:Class` or `package.module:Class`.
+    """
+    lines, began = Lines(trainer), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="nimble-check-") as folder:
+        trials = Trials(config, trainer, Path(folder))
+        try:
+            verdicts, remarks = _whole(trials) if lines.trains_by_itself else _steps(trials, lines)
+        except _NoVerdict as reason:
+            print(reason, file=sys.stderr)
+            return reason.exit_code
+    print(render(verdicts, remarks))
+    print(f"checked in {time.monotonic() - began:.1f} s")
+    return ExitCode.FINISHED if all(v.passed for v in verdicts) else ExitCode.FAILED
+
+
+def _steps(trials: Trials, lines: Lines) -> tuple[list[MethodFindings], dict[str, str]]:
+    one = _pair(trials, 1)
+    # What fails on one process would only fail again.
+    two = _pair(trials, 2) if one.straight.result.status == "finished" else None
+    verdicts = [examine(one, lines), examine(two, lines, one) if two else MethodFindings()]
+    return verdicts, notes(one, trials.samples)
+
+
+def _whole(trials: Trials) -> tuple[list[MethodFindings], dict[str, str]]:
+    with limited():
+        trial = trials.run("whole", processes=1, kill=False)
+    if trial.result.exit_code in (ExitCode.INTERRUPTED, ExitCode.REFUSED):
+        raise _NoVerdict(trial)
+    verdict, remarks = examine_whole(trial)
+    return [verdict, MethodFindings()], remarks
+
+
+def _pair(trials: Trials, processes: int) -> Pair:
+    """A trial that runs through; if it does, another that is killed on the way."""
+    pair = Pair(trials.run(f"straight-{processes}", processes=processes, kill=False))
+    if pair.straight.result.status == "finished":
+        pair.killed = trials.run(f"killed-{processes}", processes=processes, kill=True)
+    for trial in (pair.straight, pair.killed):
+        if trial is not None and trial.result.exit_code in _NO_VERDICT:
+            raise _NoVerdict(trial)
+    return pair

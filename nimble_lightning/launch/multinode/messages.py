@@ -1,0 +1,81 @@
+"""What the supervisors of one attempt tell each other, and how they notice that one is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nimble_lightning.errors import NimbleError
+from nimble_lightning.launch.multinode.shared_secret import SignedStore
+from nimble_lightning.launch.multinode.timeouts import within
+
+BEAT_SECONDS = 0.5
+# A machine that was silent for so long is gone, and so are its workers for the others.
+SILENT_SECONDS = 10.0
+LOOK_SECONDS = 0.05
+
+
+class OutOfTouch(NimbleError):
+    """The store is gone, and with it the supervisor that leads."""
+
+
+class SupervisorChannel:
+    """Words by name and rank, in the store of one meeting. Whoever says nothing for long is taken for lost.
+
+    Args:
+        store: Of the meeting; used by nobody else, since whoever waits in it makes others wait.
+        rank: Of this machine.
+        size: How many there are.
+    """
+
+    def __init__(self, store: SignedStore, rank: int, size: int) -> None:
+        self._store = store
+        self._rank = rank
+        self._others = [other for other in range(size) if other != rank]
+        self._beats = 0
+        self._next = 0.0
+        self._heard = {other: ("", time.monotonic()) for other in self._others}
+
+    def tell(self, what: str, words: Mapping[str, Any]) -> None:
+        self._call(lambda: self._store.set(f"{what}/{self._rank}", words))
+
+    def told(self, what: str, by: int) -> dict[str, Any] | None:
+        """What one of them has said, if it has."""
+        words: dict[str, Any] | None = self._get(f"{what}/{by}")
+        return words
+
+    def hear(self, what: str, by: int, until: Callable[[], bool]) -> dict[str, Any] | None:
+        """Wait for what one of them says; None if it becomes pointless first."""
+        while (words := self.told(what, by)) is None and not until():
+            self.beat()
+            time.sleep(LOOK_SECONDS)
+        return words
+
+    def beat(self) -> None:
+        """Give a sign of life, now and then, and look for those of the others."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + BEAT_SECONDS
+        self._beats += 1
+        self._call(lambda: self._store.set(f"beat/{self._rank}", self._beats))
+        for other in self._others:
+            beat = str(self._get(f"beat/{other}"))
+            if beat != self._heard[other][0]:
+                self._heard[other] = beat, now
+
+    def silent(self, seconds: float = SILENT_SECONDS) -> list[int]:
+        """Those that have said nothing for some time."""
+        now = time.monotonic()
+        return [other for other, (_, at) in self._heard.items() if now - at > seconds]
+
+    def _get(self, key: str) -> Any:
+        return self._call(lambda: self._store.find(key))
+
+    @staticmethod
+    def _call(ask: Callable[[], Any]) -> Any:
+        try:
+            return within(SILENT_SECONDS, ask)
+        except (RuntimeError, TimeoutError) as error:
+            raise OutOfTouch(f"the node that led is gone: {str(error).partition(chr(10))[0]}") from None

@@ -1,0 +1,1 @@
+"""Runs as jobs of Slurm: handed to it on a login node, supervised in the allocation."""

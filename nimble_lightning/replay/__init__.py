@@ -1,0 +1,1 @@
+"""Verification by training stretches of a signed run again."""

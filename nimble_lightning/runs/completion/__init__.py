@@ -1,0 +1,1 @@
+"""What follows a run: its record, account, exports, page and last message."""

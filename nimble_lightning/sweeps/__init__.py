@@ -1,0 +1,1 @@
+"""Runs side by side: their scheduler, and what they came to."""

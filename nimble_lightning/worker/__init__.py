@@ -1,0 +1,1 @@
+"""One process of an attempt: prepares, trains, evaluates, shows."""

@@ -1,0 +1,53 @@
+"""Trials go to launchers in batches whose numbers follow each other; studies hear of finite figures alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nimble_lightning.cli.hydra.search_sweeper import Search, _together
+from nimble_lightning.sweeps.outcomes import MemberOutcome
+
+
+def batches(numbers: list[int], most: int) -> list[list[int]]:
+    return [[number for number, _ in batch] for batch in _together(((n, []) for n in numbers), most)]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "most", "expected"),
+    [
+        ([0, 1, 2, 3, 4], 2, [[0, 1], [2, 3], [4]]),
+        ([3, 7, 8, 9], 4, [[3], [7, 8, 9]]),
+        ([0, 1], 1, [[0], [1]]),
+        ([], 3, []),
+    ],
+)
+def test_jobs_are_put_together_by_number(numbers: list[int], most: int, expected: list[list[int]]) -> None:
+    assert batches(numbers, most) == expected
+
+
+def test_nobody_is_asked_for_more_before_a_whole_batch_has_been_run() -> None:
+    asked: list[int] = []
+
+    def ask() -> Iterator[tuple[int, list[str]]]:
+        for number in range(4):
+            asked.append(number)
+            yield number, []
+
+    batch = next(_together(ask(), 2))
+    assert [number for number, _ in batch] == asked == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("reached", "code", "told"), [(0.5, 0, [0.5]), (math.inf, 0, None), (math.nan, 0, None), (0.5, 1, None)]
+)
+def test_a_study_is_told_finite_figures_alone(
+    reached: float, code: int, told: list[float] | None, tmp_path: Path
+) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"metrics": {"cost": reached}}))
+    search = Search(objectives={"cost": "minimize"})
+    assert search._values(MemberOutcome(0, (), "finished", code, tmp_path)) == told
