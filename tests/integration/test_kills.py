@@ -58,7 +58,15 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Untouched:
     return digests_of
 
 
-@pytest.mark.parametrize(("devices", "kills", "seed"), [(1, 10, 1), (2, 12, 3)])
+@pytest.mark.parametrize(
+    ("devices", "kills", "seed"),
+    [
+        (1, 4, 1),
+        (2, 4, 3),
+        pytest.param(1, 10, 1, marks=pytest.mark.slow),
+        pytest.param(2, 12, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_killed_at_random_ends_with_the_same_bits(
     tmp_path: Path,
     untouched: Untouched,

@@ -36,10 +36,10 @@ def test_lightning_gets_by_with_a_part_of_it() -> None:
 @pytest.mark.parametrize(
     "use",
     [
-        "import torchmetrics; asked = torchmetrics.Accuracy",
         "from torchmetrics import Accuracy as asked",
-        "from torchmetrics.classification import Accuracy as asked",
-        "from torchmetrics import *; asked = Accuracy",
+        pytest.param("import torchmetrics; asked = torchmetrics.Accuracy", marks=pytest.mark.slow),
+        pytest.param("from torchmetrics.classification import Accuracy as asked", marks=pytest.mark.slow),
+        pytest.param("from torchmetrics import *; asked = Accuracy", marks=pytest.mark.slow),
     ],
 )
 def test_whoever_asks_for_more_has_it(use: str) -> None:
