@@ -95,7 +95,7 @@ ASKED = st.fixed_dictionaries(
 ) | section_of(RunSettings)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=40)
 @given(
     launch=st.sampled_from([*LAUNCHERS]).flatmap(lambda n: st.tuples(st.just(n), section_of(LAUNCHERS[n]))),
     asked=ASKED,
