@@ -70,7 +70,7 @@ def pairs() -> Iterator[Any]:
         yield pytest.param(*pair, id=name, marks=[] if pair in quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("optim", "schedule"), pairs())
+@pytest.mark.parametrize(("optim", "schedule"), list(pairs()))
 def test_every_pair_trains_and_continues_bit_by_bit(optim: Path, schedule: Path) -> None:
     settings = {"warmup": 12}
     if schedule.stem == "plateau":
