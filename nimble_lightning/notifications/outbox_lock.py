@@ -25,7 +25,7 @@ class OutboxLock:
         take_over: Ask the holder to end, and wait for it. Otherwise a holder is an error.
 
     Raises:
-        RequestError: Somebody else delivers.
+        RequestError: Somebody else delivers; or the lock is no plain file.
     """
 
     def __init__(self, folder: Path, *, take_over: bool = False) -> None:
@@ -35,7 +35,13 @@ class OutboxLock:
 
     def __enter__(self) -> OutboxLock:
         (self._folder / OUTBOX).mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = plain_files.descriptor(self._folder, f"{OUTBOX}/{LOCK}", os.O_RDWR | os.O_CREAT)
+        name = f"{OUTBOX}/{LOCK}"
+        try:
+            self._file = plain_files.descriptor(self._folder, name, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise RequestError(
+                f"{self._folder / name} cannot be locked ({error.strerror}): expected a plain file; remove it"
+            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
