@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from nimble_lightning.cli.arguments import Request, quote
 from nimble_lightning.cli.request_plan import RequestPlan
-from nimble_lightning.cli.sections import launch_of
+from nimble_lightning.cli.schema.sections import launch_of
 from nimble_lightning.errors import RequestError
 from nimble_lightning.settings import Multinode
 

@@ -15,8 +15,8 @@ from nimble_lightning.cli.compose import Composer, composer
 from nimble_lightning.cli.rewrite_overrides import rewrite
 from nimble_lightning.cli.schema import check_config
 from nimble_lightning.cli.schema.parameters import Signature
+from nimble_lightning.cli.schema.sections import TOP, signature_of
 from nimble_lightning.cli.schema.trainer_file import TrainerTarget, beside, peek
-from nimble_lightning.cli.sections import TOP, signature_of
 from nimble_lightning.cli.suggestions import nearest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runs.request.setting_effects import differing

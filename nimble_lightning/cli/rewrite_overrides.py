@@ -11,7 +11,7 @@ from omegaconf import DictConfig, open_dict
 from nimble_lightning.cli.arguments import candidates
 from nimble_lightning.cli.compose import Composer, as_value
 from nimble_lightning.cli.schema.parameters import of_target
-from nimble_lightning.cli.sections import NAMES, TOP, takes_any_key
+from nimble_lightning.cli.schema.sections import NAMES, TOP, takes_any_key
 from nimble_lightning.cli.suggestions import names_of, unknown_key
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runs.request.setting_blocks import GROUPS, no_member

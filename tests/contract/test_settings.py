@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 from dataclasses import MISSING, fields
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,11 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+import nimble_lightning
+from nimble_lightning.cli import help_text
 from nimble_lightning.cli.schema.parameters import of_target
-from nimble_lightning.cli.sections import NAMES, TOP, signature_of
+from nimble_lightning.cli.schema.sections import NAMES, TOP, signature_of
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.settings import LAUNCHERS, SECTIONS, CallbackSettings, Launch, RunSettings
 from nimble_lightning.settings.callbacks import (
     HubPushSettings,
@@ -24,10 +30,31 @@ from nimble_lightning.settings.callbacks import (
 )
 
 CONF = Path(__file__).parents[2] / "conf"
+PACKAGE = Path(nimble_lightning.__file__).parent
 # Groups: what is chosen of them is the default.
 CHOSEN = {"callbacks", "launch", "logger", "optim", "schedule", "signature", "validator"}
 # Goes to Lightning as it stands; a default is a default of Lightning's.
 OPEN = {"lightning"}
+HELPED = ("data.batch_size", "data.micro_batch_size", "clip.norm", "monitor", "run_id")
+# Who takes a configuration for what it says, rather than for how a run is to go.
+DOCUMENTS = {
+    # What a run, a rank or a machine was asked for, against another.
+    "runs/request/rerun.py",
+    "worker/throughput.py",
+    "launch/external/other_ranks.py",
+    "launch/multinode/assembly.py",
+    # Which keys were asked for and would change nothing.
+    "worker/training.py",
+    # Whether it holds a secret itself; what is signed, told of, or handed to a validator of the user's.
+    "runs/signature.py",
+    "runs/completion/hub_exports.py",
+    "worker/export_facts.py",
+    "worker/validation.py",
+    # Of a folder that nobody vouches for.
+    "runs/trust.py",
+    "commands/notify.py",
+    "runs/job.py",
+}
 CALLBACKS = {
     "auto_retry": RetrySettings,
     "hub_push": HubPushSettings,
@@ -96,6 +123,11 @@ def test_what_supervisors_know_of_a_callback_it_takes_with_the_same_default(name
             assert file[key] == default
 
 
+def test_the_formats_of_exports_are_those_there_are() -> None:
+    (formats,) = (f.type for f in fields(RunSettings) if f.name == "export")
+    assert f"Literal{[str(each) for each in ExportFormat]}" in str(formats)
+
+
 def test_each_part_of_the_callbacks_is_one_of_theirs() -> None:
     assert {f.name for f in fields(CallbackSettings)} - {"blocks"} == {*CALLBACKS}
 
@@ -107,6 +139,33 @@ def test_the_command_line_checks_all_of_them() -> None:
     of_files = {key for choice in LAUNCHERS for key in file_of("launch", choice)}
     assert set(signature_of("launch").parameters) == of_files
     assert set(NAMES) == {TOP, "launch", *SECTIONS}
+
+
+def test_everybody_else_reads_settings_by_their_types() -> None:
+    of_a_job = re.compile(r"\bjob\.config\b|\.(un)?resolved\(\)")
+    found = {path for path in PACKAGE.rglob("*.py") if of_a_job.search(path.read_text(encoding="utf-8"))}
+    assert {str(path.relative_to(PACKAGE)) for path in found} == DOCUMENTS
+
+
+def docs_of(kind: type[Any]) -> dict[str, str]:
+    """What stands under each field."""
+    (tree,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(tree, ast.ClassDef)
+    return {
+        ast.unparse(above.target): ast.literal_eval(below.value)
+        for above, below in pairwise(tree.body)
+        if isinstance(above, ast.AnnAssign) and isinstance(below, ast.Expr)
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["data.batch_size", "data.micro_batch_size", "clip.norm", "monitor", "run_id"]
+)
+def test_the_help_says_of_a_setting_what_its_class_says(key: str) -> None:
+    found = re.search(rf"^  {key}=.*? {{2,}}(\S.*)$", help_text._KEYS, re.MULTILINE)
+    assert found is not None
+    section, _, name = key.rpartition(".")
+    assert docs_of(SECTIONS[section] if section else RunSettings)[name].lower().startswith(found[1])
 
 
 @pytest.mark.parametrize("kind", [RunSettings, *SECTIONS.values(), *LAUNCHERS.values(), *CALLBACKS.values()])

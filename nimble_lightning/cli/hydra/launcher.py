@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nimble_lightning.cli.hydra import continued_sweep
 from nimble_lightning.cli.hydra.task import Task
-from nimble_lightning.cli.sections import launch_of
+from nimble_lightning.cli.schema.sections import launch_of
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import JOB, LOG
 from nimble_lightning.settings import Inline, RunSettings, Slurm

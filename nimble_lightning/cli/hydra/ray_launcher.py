@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from nimble_lightning.cli.compose import as_value
-from nimble_lightning.cli.sections import launch_of
+from nimble_lightning.cli.schema.sections import launch_of
 from nimble_lightning.errors import RequestError
 from nimble_lightning.settings import Ray
 

@@ -21,7 +21,7 @@ from nimble_lightning.cli.compose import as_value
 from nimble_lightning.cli.hydra.launcher import SideBySide
 from nimble_lightning.cli.hydra.task import Task
 from nimble_lightning.cli.request_plan import find_source
-from nimble_lightning.cli.sections import launch_of
+from nimble_lightning.cli.schema.sections import launch_of
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import studies
 from nimble_lightning.ops.exit_codes import TRAINED

@@ -8,11 +8,11 @@ from typing import Any
 from omegaconf import DictConfig, Node, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from nimble_lightning.cli.lightning_arguments import ELSEWHERE, NARROWER
 from nimble_lightning.cli.schema.conform import conform, like
+from nimble_lightning.cli.schema.lightning_arguments import ELSEWHERE, NARROWER
 from nimble_lightning.cli.schema.parameters import Parameter, Signature, from_text, of_target
 from nimble_lightning.cli.schema.scalars import Mismatch
-from nimble_lightning.cli.sections import NAMES, TOP, signature_of
+from nimble_lightning.cli.schema.sections import NAMES, TOP, signature_of
 from nimble_lightning.cli.suggestions import nearest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runs.request.setting_blocks import complete_blocks

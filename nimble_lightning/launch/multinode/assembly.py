@@ -21,7 +21,7 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.launch.multinode import network
 from nimble_lightning.launch.multinode.messages import SupervisorChannel
 from nimble_lightning.launch.multinode.rendezvous import ANSWER_SECONDS, Rendezvous, Round
-from nimble_lightning.launch.multinode.settings import MultinodeSettings
+from nimble_lightning.launch.multinode.rendezvous_parameters import RendezvousParameters
 from nimble_lightning.launch.multinode.shared_secret import ForgedError, SignedStore
 from nimble_lightning.runs import device_count
 from nimble_lightning.runs.job import Job
@@ -61,7 +61,7 @@ class Assembly:
         leads: Whether this machine has the run's lock. It leads then, whoever else comes.
     """
 
-    def __init__(self, job: Job, settings: MultinodeSettings) -> None:
+    def __init__(self, job: Job, settings: RendezvousParameters) -> None:
         endpoint = network.resolved(settings.host)
         self.own = settings.address or network.facing(endpoint)
         self.leads = False

@@ -11,7 +11,7 @@ from nimble_lightning.launch.multinode import network
 from nimble_lightning.launch.multinode.assembly import Assembled, Assembly
 from nimble_lightning.launch.multinode.follower import Follower
 from nimble_lightning.launch.multinode.leader import Leader
-from nimble_lightning.launch.multinode.settings import MultinodeSettings
+from nimble_lightning.launch.multinode.rendezvous_parameters import RendezvousParameters
 from nimble_lightning.launch.multinode.timeouts import TimedQuestion
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runs import device_count, signature
@@ -49,7 +49,7 @@ class Node:
     def __init__(self, job: Job, launch: Multinode, late_verdict: LateVerdict | None) -> None:
         self._job = job
         self._late_verdict = late_verdict
-        self._gathering = Assembly(job, MultinodeSettings.of(launch, job.settings.processes.num_nodes))
+        self._gathering = Assembly(job, RendezvousParameters.of(launch, job.settings.processes.num_nodes))
         self._workers = device_count.count(job.settings.processes)
 
     def run(self) -> Result:

@@ -18,7 +18,7 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
 )
 
 from nimble_lightning.launch.multinode import network
-from nimble_lightning.launch.multinode.settings import MultinodeSettings
+from nimble_lightning.launch.multinode.rendezvous_parameters import RendezvousParameters
 from nimble_lightning.launch.multinode.shared_secret import SharedSecret, SignedBackend, SignedStore
 from nimble_lightning.launch.multinode.timeouts import within
 from nimble_lightning.supervision.worker_store import connected, open_store
@@ -56,7 +56,9 @@ class Rendezvous:
         own: By which the others reach this machine.
     """
 
-    def __init__(self, run_id: str, settings: MultinodeSettings, token: Path, address: str, own: str) -> None:
+    def __init__(
+        self, run_id: str, settings: RendezvousParameters, token: Path, address: str, own: str
+    ) -> None:
         self._run_id = run_id
         self._settings = settings
         self._token = token

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.launch.multinode.settings import MultinodeSettings
+from nimble_lightning.launch.multinode.rendezvous_parameters import RendezvousParameters
 from nimble_lightning.settings import Multinode
 
 
-def settings(num_nodes: int = 1, **launch: Any) -> MultinodeSettings:
-    return MultinodeSettings.of(Multinode(**{"rdzv_endpoint": "node1:1234", **launch}), num_nodes)
+def settings(num_nodes: int = 1, **launch: Any) -> RendezvousParameters:
+    return RendezvousParameters.of(Multinode(**{"rdzv_endpoint": "node1:1234", **launch}), num_nodes)
 
 
 @pytest.mark.parametrize(("asked", "least", "most"), [(2, 2, 2), ("2", 2, 2), ("2:4", 2, 4), ("1:1", 1, 1)])

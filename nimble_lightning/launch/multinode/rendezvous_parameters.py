@@ -1,4 +1,4 @@
-"""What `launch=multinode` asks for."""
+"""What `launch=multinode` asks for, as the rendezvous takes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _USAGE = "launch=multinode launch.nnodes=2 launch.rdzv_endpoint=HOST:PORT run_id
 
 
 @dataclass(frozen=True)
-class MultinodeSettings:
+class RendezvousParameters:
     """How many machines, where they meet, and how long they wait for each other.
 
     Attributes:
@@ -34,7 +34,7 @@ class MultinodeSettings:
     address: str | None
 
     @classmethod
-    def of(cls, launch: Multinode, num_nodes: int) -> MultinodeSettings:
+    def of(cls, launch: Multinode, num_nodes: int) -> RendezvousParameters:
         """Read them from what was asked.
 
         Raises:
