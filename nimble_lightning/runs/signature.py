@@ -55,7 +55,7 @@ def ready(job: Job) -> Iterator[None]:
 
 def variables(config: DictConfig) -> list[str]:
     """Of the environment, from which the key of a run comes, and which no worker may see."""
-    return list(_backend(config).variables) if target_of(config.get("signature")) else []
+    return list(_backend(config).variables) if target_of(config.signature) else []
 
 
 def complete(job: Job) -> None:

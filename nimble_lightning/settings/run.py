@@ -20,7 +20,7 @@ class DataSettings:
     """Samples in one optimizer step, on each device."""
 
     micro_batch_size: Literal["auto"] | Positive = "auto"
-    """How many of them go through at once; "auto" starts with all and halves when memory runs out."""
+    """Samples in one forward and backward pass; "auto": all, halved when memory runs out."""
 
     eval_batch_size: Positive | None = None
     """For evaluation; None: as `batch_size`."""
@@ -54,10 +54,10 @@ class Clip:
     """Gradient clipping before each optimizer step; None leaves gradients alone."""
 
     norm: float | None = None
-    """Largest norm of the gradients."""
+    """Clip gradients to this norm."""
 
     value: float | None = None
-    """Largest value of each of them."""
+    """Clip each of their values to this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ class RunSettings:
     seed: Natural = 0
 
     run_id: str | None = None
-    """Names the run's folder; asked again, it continues."""
+    """Name of the run's folder; given again, resumes it."""
 
     sweep_id: str | None = None
     """The same for a sweep."""
@@ -157,7 +157,7 @@ class RunSettings:
     """Of the folder for the runs of a trainer; None: as the trainer's file or class."""
 
     monitor: str | None = None
-    """The metric that says which weights are best; None: the validation loss, else `evaluate`'s first."""
+    """What the best weights are chosen by; None: the validation loss, else `evaluate`'s first metric."""
 
     mode: Literal["min", "max", None] = None
     """None: as the torchmetrics object says, else as the words of the metric's name do."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ops.metric_values import evaluated
 from nimble_lightning.ops.objective import Objective, choose
+from nimble_lightning.settings import RunSettings
 from nimble_lightning.validators.verdict import Check, Verdict
 
 if TYPE_CHECKING:
@@ -90,8 +91,9 @@ class Baseline:
         )
 
     def _objective(self, run: Run, ours: Measured) -> Objective:
-        monitor = self.metric or run.config.get("monitor")
-        mode = self.mode or (run.config.get("mode") if monitor == run.config.get("monitor") else None)
+        asked = RunSettings.from_config(run.config)
+        monitor = self.metric or asked.monitor
+        mode = self.mode or (asked.mode if monitor == asked.monitor else None)
         found = choose(evaluated(ours.metrics), monitor, mode, getattr(run.module, "higher_is_better", {}))
         if found is None:
             raise RequestError("the evaluation gave no metric")

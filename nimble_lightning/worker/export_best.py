@@ -21,6 +21,7 @@ from nimble_lightning.errors import CheckpointError, NimbleError
 from nimble_lightning.export.compare_weights import fingerprint, is_sharded, sizes
 from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.write_exports import judge_together, save_weights
 from nimble_lightning.runs.completion.export_formats import folder_for
 from nimble_lightning.runs.heartbeat import Heart, Phase
@@ -43,7 +44,7 @@ class AtEnd:
     def __init__(self, job: Job, rank: int, heart: Heart | None = None) -> None:
         self._job = job
         self._heart = heart
-        self._on = rank == 0 and "safetensors" in (job.settings.export or ())
+        self._on = rank == 0 and ExportFormat.SAFETENSORS in (job.settings.export or ())
         self._bases: dict[str, dict[str, int]] = {}
         self._sizes: dict[str, dict[str, torch.Size]] = {}
 

@@ -70,7 +70,7 @@ class Trials:
         self._config = config
         self._trainer = trainer
         self._folder = folder
-        data = read(DataSettings, config.get("data"))
+        data = read(DataSettings, OmegaConf.select(config, "data"))
         size = data.eval_batch_size or data.batch_size
         # One more than whole batches, and an odd number: it can be divided evenly in no way.
         self.samples = 2 * int(size) + 1

@@ -65,10 +65,8 @@ def follow(job: Job, meeting: RankMessages) -> Result:
 
 def asked_of(job: Job) -> dict[str, Any]:
     """Which settings a rank was given, as digests; a name that was made up is for the first to decide."""
-    settings = job.resolved()
-    if _MADE_UP.fullmatch(job.run_id):
-        settings["run_id"] = None
-    return {"settings": config_agreement.digests(settings)}
+    decided = {"run_id": None} if _MADE_UP.fullmatch(job.run_id) else {}
+    return {"settings": config_agreement.digests({**job.resolved(), **decided})}
 
 
 def placed(job: Job, folder: str, run_id: str) -> Job:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.model_card import CARD
 from nimble_lightning.export.upload_queue import Push, Pusher
 from nimble_lightning.ops.run_files import write_text
@@ -22,7 +23,8 @@ _SECONDS_TO_PUSH = 3600.0
 
 def finish(job: Job) -> None:
     """Export in the formats that need the model built anew, then write the card; never fails a run."""
-    formats = [name for name in job.settings.export or () if name != "safetensors"]
+    asked = map(ExportFormat, job.settings.export or ())
+    formats = [each for each in asked if each is not ExportFormat.SAFETENSORS]
     if formats:
         _export(job, formats)
     out = job.folder.exported

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from nimble_lightning.checkpoint.retention import committed, delete
 from nimble_lightning.errors import RequestError
@@ -77,8 +77,7 @@ class _Length:
 
     @classmethod
     def asked(cls, config: DictConfig) -> _Length:
-        lightning = config.get("lightning") or {}
-        limits = (lightning.get(name) for name in ("max_epochs", "max_steps"))
+        limits = (OmegaConf.select(config, f"lightning.{name}") for name in ("max_epochs", "max_steps"))
         return cls(*(math.inf if limit is None or limit < 0 else limit for limit in limits))
 
     @classmethod

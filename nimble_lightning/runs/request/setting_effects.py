@@ -112,7 +112,7 @@ def differing(config: Mapping[str, Any]) -> Iterator[str]:
 
 def _why_not_with(config: Mapping[str, Any], key: str) -> str:
     """Why a key changes nothing beside the others."""
-    clips = (config.get("lightning") or {}).get("gradient_clip_val") is not None
+    clips = _value_of("lightning.gradient_clip_val", config) is not None
     if key == "lightning.gradient_clip_algorithm" and not clips:
         return (
             "there is no lightning.gradient_clip_val, which it goes with\n"
@@ -133,10 +133,16 @@ def _is_on(key: str, config: Mapping[str, Any]) -> bool:
     head, _, rest = key.partition(".")
     if head in GROUPS:
         member = rest.partition(".")[0]
-        members = config.get(head) or {}
+        members = _value_of(head, config) or {}
         return bool(members.get(member) if member else members)
+    # Somebody's `false` may be the opposite of what is done, rather than nothing.
+    off = _value_of(key, config) in (None, False)
+    return not off or key in shipped_defaults.groups() or key in _SHARED_OUT
+
+
+def _value_of(key: str, config: Mapping[str, Any]) -> Any:
+    """What a configuration has under a dotted name; None where it has nothing."""
     node: Any = config
     for part in key.split("."):
         node = node.get(part) if isinstance(node, Mapping) else None
-    # Somebody's `false` may be the opposite of what is done, rather than nothing.
-    return node not in (None, False) or key in shipped_defaults.groups() or key in _SHARED_OUT
+    return node
