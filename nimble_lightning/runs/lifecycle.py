@@ -83,6 +83,11 @@ class Lifecycle:
         """Tell that the run starts, or goes on."""
         self.tell(EventKind.STARTED, resumed=bool(self.record.attempts))
 
+    def tell_retry(self, kind: EventKind, outcome: Outcome, **facts: Any) -> None:
+        """Tell how an attempt ended that is not the last one."""
+        named = {name: getattr(outcome, name) for name in ("cause", "reason", "rank", "step")}
+        self.tell(kind, **named, **facts)
+
     def begin(self, *, first_of_command: bool = True, hosts: Sequence[str] = ()) -> tuple[int, str | None]:
         """Put a new attempt on record; returns its number, and the checkpoint it continues from.
 

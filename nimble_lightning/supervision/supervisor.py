@@ -141,16 +141,8 @@ class Supervisor:
         if outcome.cause is Cause.REGROUPED:
             return
         kind = _TOLD_AS.get(outcome.cause, EventKind.RETRYING)
-        self.life.tell(
-            kind,
-            cause=outcome.cause,
-            reason=outcome.reason,
-            rank=outcome.rank,
-            step=outcome.step,
-            count=self.policy.used,
-            budget=self.policy.max_retries,
-            wait=decision.wait,
-        )
+        budget = {"count": self.policy.used, "budget": self.policy.max_retries}
+        self.life.tell_retry(kind, outcome, **budget, wait=decision.wait)
 
     def _next(self, decision: Decision) -> str:
         told = str(decision.outcome)

@@ -79,13 +79,7 @@ def _over(life: Lifecycle, outcome: Outcome, *, interrupted: bool) -> Result:
     else:
         ended = life.conclude(outcome)
     if ended.status == "failed" and starts_left() > 0:
-        life.tell(
-            EventKind.RETRYING,
-            cause=outcome.cause,
-            reason=outcome.reason,
-            rank=outcome.rank,
-            step=outcome.step,
-        )
+        life.tell_retry(EventKind.RETRYING, outcome)
         return ended
     return life.finish(ended)
 

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications import events
+from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.runs import lifecycle, signature
 from nimble_lightning.runs.completion import exports, report_page, usage_account
@@ -158,3 +159,17 @@ def test_a_finished_run_says_so_and_no_work_is_done(job: Job) -> None:
     lifecycle.run(job, finish)
     again = lifecycle.run(job, lambda life: pytest.fail("there is nothing to do"))
     assert again.message.startswith("The run some is finished already")
+
+
+def test_what_is_told_of_a_retry_says_how_the_attempt_before_it_ended(job: Job, life: Lifecycle) -> None:
+    life.tell_retry(EventKind.RETRYING, Outcome(Cause.KILLED, "killed by SIGKILL", 1, 7), wait=0.5)
+    [event] = events.read(job.folder.path)
+    known = {
+        "attempt": 1,
+        "cause": "killed",
+        "reason": "killed by SIGKILL",
+        "rank": 1,
+        "step": 7,
+        "wait": 0.5,
+    }
+    assert (event.kind, event.facts | known) == ("retrying", event.facts)
