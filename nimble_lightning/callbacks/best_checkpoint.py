@@ -118,7 +118,7 @@ class BestCheckpoint(ModelCheckpoint):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        chosen = None if self.objective is None else self.objective.as_json()
+        chosen = None if self.objective is None else self.objective.to_json()
         return {**super().state_dict(), "objective": chosen, "best_step": self.best_step}
 
     @override

@@ -80,7 +80,7 @@ class EarlyStopping(LightningsEarlyStopping):
 
     @override
     def state_dict(self) -> dict[str, Any]:
-        chosen = None if self._monitor.objective is None else self._monitor.objective.as_json()
+        chosen = None if self._monitor.objective is None else self._monitor.objective.to_json()
         return {**super().state_dict(), "objective": chosen}
 
     @override

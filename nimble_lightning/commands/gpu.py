@@ -20,7 +20,7 @@ def main(words: Sequence[str]) -> int:
     asked = parser.read(words)
     found = overview(devices_in_use())
     if asked.json:
-        print(json.dumps(found.as_json(), indent=2))
+        print(json.dumps(found.to_json(), indent=2))
         return 0
     show(found, Console())
     return 0

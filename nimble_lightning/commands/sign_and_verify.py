@@ -94,7 +94,7 @@ def _verify_parser() -> Parser:
 
 def _tell(report: Report, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(report.as_json(), indent=2, default=str))
+        print(json.dumps(report.to_json(), indent=2, default=str))
     else:
         print(printable("\n".join(report.lines())), file=sys.stdout if report.verified else sys.stderr)
 

@@ -42,7 +42,7 @@ class ExportCheck:
         if not self.max_difference >= 0:
             raise ExportError("The outputs cannot be compared: some are no numbers in one of the two.")
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 

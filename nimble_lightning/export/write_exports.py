@@ -38,7 +38,7 @@ def save_weights(model: ExportedModel, out: Path, facts: Mapping[str, Any]) -> N
         safetensors.save(model, staging)
         safetensors.require_same(model, staging)
         check = ExportCheck(BIT_BY_BIT, 0.0, [])
-        metadata.write(staging, facts, _files(staging), {ExportFormat.SAFETENSORS: check.as_json()})
+        metadata.write(staging, facts, _files(staging), {ExportFormat.SAFETENSORS: check.to_json()})
         shutil.rmtree(out, ignore_errors=True)
         os.rename(staging, out)
 
@@ -67,7 +67,7 @@ def export(
     _require_trained(model)
     with _staging(out) as staging, _staging(out.with_name(out.name + ".check")) as work:
         checks = _Exporting(model, call, staging, work, build).make(formats)
-        told = {str(name): check.as_json() for name, check in checks.items()}
+        told = {str(name): check.to_json() for name, check in checks.items()}
         metadata.write(staging, facts, _files(staging), told)
         content = metadata.merged(metadata.read(out), metadata.read(staging))
         (staging / metadata.ABOUT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

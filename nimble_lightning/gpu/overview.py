@@ -38,7 +38,7 @@ class Overview:
     warnings: list[str]
     missing: str
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
 

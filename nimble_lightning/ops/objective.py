@@ -56,7 +56,7 @@ class Objective:
             return None
         return value if self.required_mode == "min" else -value
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
@@ -98,7 +98,7 @@ def choose(
 
 
 def from_json(given: Any) -> Objective | None:
-    """What `as_json` gave, out of the record of a run; None where it is not there."""
+    """What `to_json` gave, out of the record of a run; None where it is not there."""
     if not isinstance(given, Mapping) or not given.get("metric"):
         return None
     mode = given.get("mode")

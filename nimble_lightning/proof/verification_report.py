@@ -53,7 +53,7 @@ class Report:
     def add(self, kind: str, file: str, text: str) -> None:
         self.problems.append(Problem(kind, file, text))
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         return {
             "verified": self.verified,
             "run_id": self.claims.get("run_id"),

@@ -96,13 +96,13 @@ class Result:
             raise KeyboardInterrupt(self.message)
         raise RunError(f"{self.message}  {self.folder}", self)
 
-    def as_plain(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """For another process."""
         best = None if self.best_checkpoint is None else str(self.best_checkpoint)
         return {**vars(self), "folder": str(self.folder), "best_checkpoint": best}
 
     @classmethod
-    def from_plain(cls, facts: Mapping[str, Any]) -> Result:
+    def from_json(cls, facts: Mapping[str, Any]) -> Result:
         best = facts["best_checkpoint"]
         paths = {"folder": Path(facts["folder"]), "best_checkpoint": None if best is None else Path(best)}
         return cls(**{**facts, **paths})

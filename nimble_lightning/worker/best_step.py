@@ -64,7 +64,7 @@ class Judged(L.Callback):
             objective = chosen_at_end(metrics, monitor, mode, stated)
         elif objective.mode is not None and isinstance(kept, ModelCheckpoint) and kept.best_model_path:
             log.info("best: %s%s", objective, "" if step is None else f", step {step}")
-        return None if objective is None else {**objective.as_json(), "step": step}
+        return None if objective is None else {**objective.to_json(), "step": step}
 
 
 def chosen_at_end(

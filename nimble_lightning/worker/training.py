@@ -122,7 +122,7 @@ class Training:
         custom_loop.refuse_spoilt(metrics, self.settings.callbacks)
         exporting.export(owner_of_returned(user.object, returned), None, None)
         objective = chosen_at_end(metrics, self.settings.monitor, self.settings.mode)
-        best = None if objective is None else {**objective.as_json(), "step": None}
+        best = None if objective is None else {**objective.to_json(), "step": None}
         self._finish(FinishedFlag(metrics, self.attempt, best), user)
         self._show(user, returned if isinstance(returned, torch.nn.Module) else None)
 

@@ -39,7 +39,7 @@ def lead(job: Job, meeting: RankMessages) -> Result:
         meeting.end({"refused": str(error) or type(error).__name__})
         raise
     # Ranks that are lost because one of them failed hear nothing any more.
-    meeting.end({"result": ended.as_plain()}, 0.0 if ended.status == "failed" else LEAVE_SECONDS)
+    meeting.end({"result": ended.to_json()}, 0.0 if ended.status == "failed" else LEAVE_SECONDS)
     return ended
 
 

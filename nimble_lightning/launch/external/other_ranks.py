@@ -57,7 +57,7 @@ def follow(job: Job, meeting: RankMessages) -> Result:
     if "refused" in said:
         time.sleep(_WORDS_SECONDS)
         raise RequestError(said["refused"])
-    ended = Result.from_plain(said["result"])
+    ended = Result.from_json(said["result"])
     if ended.exit_code:
         time.sleep(_WORDS_SECONDS)
     return ended

@@ -74,7 +74,7 @@ def test_ranks_are_better_lower_and_no_number_has_none() -> None:
 @pytest.mark.parametrize("mode", ["min", "max", None])
 def test_a_record_gives_back_what_it_was_given(mode: str | None) -> None:
     objective = Objective("a", mode, "why")  # type: ignore[arg-type]
-    assert from_json({**objective.as_json(), "step": 3}) == objective
+    assert from_json({**objective.to_json(), "step": 3}) == objective
     assert from_json({"metric": "a", "mode": "sideways"}) == Objective("a", None, "")
     assert [from_json(given) for given in (None, {}, "x", {"metric": ""})] == [None] * 4
 

@@ -59,7 +59,7 @@ def test_an_honest_run_passes_and_says_what_it_was(signed: tuple[Path, str], run
     assert report.claims["run_id"] == "first"
     assert report.claims["step"] == 20
     assert report.files == len(KINDS) + 2, "the older checkpoint and its manifest besides"
-    assert report.as_json()["verified"] is True
+    assert report.to_json()["verified"] is True
 
 
 def test_an_honest_run_passes_every_time(signed: tuple[Path, str], run: Path) -> None:

@@ -26,7 +26,7 @@ def ended(number: int, objective: Objective | None = None, **metrics: float) -> 
     """A member whose folder tells what it is judged by."""
     folder = Path.cwd() / "mine" / str(number)
     folder.mkdir(parents=True)
-    judged = None if objective is None else objective.as_json()
+    judged = None if objective is None else objective.to_json()
     (folder / "run.json").write_text(json.dumps({"metrics": metrics, "best": judged}))
     return MemberOutcome(number, (f"params.lr={number}",), "finished", 0, folder)
 
