@@ -1,4 +1,4 @@
-"""Which metrics belong into one chart, and in which order the charts come."""
+"""The charts of a run: which metrics belong into one, their order, and what is marked on them."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from nimble_lightning.notifications.events import Event, EventKind
 from nimble_lightning.ops.metric_names import direction
+from nimble_lightning.report import quantities
 from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.curves import Curve
 
@@ -20,6 +23,9 @@ _ENDING = re.compile(r"[_/.\- ](epoch|step)$", re.IGNORECASE)
 _ORDER = ("loss", "score", "learning rate", "gradient norm", "other")
 _RATE = re.compile(r"(^lr($|[_/.\- ]))|learning[_ ]?rate", re.IGNORECASE)
 _NORM = re.compile(r"grad\w*[_/.\- ]*norm|norm[_/.\- ]*grad", re.IGNORECASE)
+
+
+_MOST_MARKS = 60
 
 
 @dataclass(frozen=True)
@@ -81,3 +87,38 @@ def _listed(curve: Curve) -> Listed:
     low = min((b.low for b in known), default=math.nan)
     high = max((b.high for b in known), default=math.nan)
     return Listed(curve.name, curve.last, low, high)
+
+
+def step_marks(attempts: Sequence[Mapping[str, Any]], happened: Sequence[Event]) -> list[Mark]:
+    """Where attempts went on, and what else happened at a step; the newest, if there are very many."""
+    marks = [
+        Mark(float(attempt["first_step"]), "retry", _restart(before, attempt))
+        for before, attempt in zip(attempts, attempts[1:], strict=False)
+        if isinstance(attempt.get("first_step"), int | float)
+    ]
+    for event in happened:
+        step = event.facts.get("step")
+        kind = EventKind.named(event.kind)
+        if kind and kind.mark and isinstance(step, int | float):
+            marks.append(Mark(float(step), kind.tone, _told(kind, event.facts, float(step))))
+    return sorted(marks[-_MOST_MARKS:], key=lambda mark: mark.x)
+
+
+def time_marks(attempts: Sequence[Mapping[str, Any]], began: float) -> list[Mark]:
+    """When attempts began, in seconds from the beginning of the run."""
+    return [
+        Mark(float(attempt["start"]) - began, "retry", _restart(before, attempt))
+        for before, attempt in zip(attempts, attempts[1:], strict=False)
+        if isinstance(attempt.get("start"), int | float)
+    ][-_MOST_MARKS:]
+
+
+def _restart(before: Mapping[str, Any], attempt: Mapping[str, Any]) -> str:
+    step = quantities.number(attempt.get("first_step") or 0)
+    why = before.get("reason") or before.get("cause") or "the one before ended"
+    return f"attempt {attempt.get('number', '')} goes on from step {step}: {why}"
+
+
+def _told(kind: EventKind, facts: Mapping[str, Any], step: float) -> str:
+    why = facts.get("reason") or facts.get("message") or kind.mark
+    return f"{kind.replace('_', ' ')} at step {quantities.number(step)}: {why}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import plain_files
 from nimble_lightning.report.downsample import Bucket, Downsampled
-from nimble_lightning.report.json_lines import parsed
-from nimble_lightning.report.read_backwards import chunks
 
 BUCKETS = 480
 # Somebody who logs a figure for each layer and class gets them all in a table, not each in full.
@@ -21,6 +22,11 @@ _FEW_BUCKETS = 16
 Columns = dict[tuple[int, str], tuple[list[float], list[Any]]]
 # For each metric, the first step each attempt logged it at.
 Firsts = dict[str, dict[int, float]]
+
+
+# Large enough that the work on a chunk outweighs the call, small enough that its rows fit a cache.
+_CHUNK = 1 << 18
+_LONGEST = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -161,3 +167,52 @@ def _number(value: Any) -> float:
 
 def _rows(lines: Sequence[bytes]) -> list[dict[str, Any]]:
     return [row for row in parsed(lines) if isinstance(row.get("metrics"), dict)]
+
+
+def chunks(path: Path, begin: int = 0, size: int = _CHUNK) -> Iterator[list[bytes]]:
+    """Whole lines in groups, the last group first; within a group they are in the order of the file.
+
+    Args:
+        path: The file. What follows its last newline is torn, or still being written, and left out.
+        begin: Where in it to stop.
+        size: How many bytes to read at once.
+    """
+    with plain_files.open_plain(path) as file:
+        end = position = file.seek(0, os.SEEK_END)
+        rest = b""
+        torn = True
+        while position > begin:
+            start = max(begin, position - size)
+            file.seek(start)
+            data = file.read(position - start) + rest
+            position = start
+            if torn:
+                data = data[: data.rfind(b"\n") + 1]
+                torn = not data
+            # The first line may have begun in the chunk before; it may even be longer than a chunk.
+            cut = 0 if start == begin else data.find(b"\n") + 1 or len(data)
+            rest = data[:cut]
+            if len(rest) > _LONGEST or (torn and end - position > _LONGEST):
+                # A hole in a file, which may be as long as any disk.
+                return
+            if cut < len(data):
+                yield data[cut:-1].split(b"\n")
+
+
+def parsed(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The objects on these lines; a line that is broken is passed over."""
+    try:
+        rows = json.loads(b"[" + b",\n".join(lines) + b"]")
+    except (ValueError, RecursionError):
+        rows = []
+    # A line that is no value of its own could still have been completed by its neighbour.
+    if len(rows) != len(lines):
+        rows = [_read(line) for line in lines]
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _read(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

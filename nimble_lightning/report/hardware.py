@@ -11,8 +11,8 @@ from nimble_lightning.ops import plain_files
 from nimble_lightning.report import quantities
 from nimble_lightning.report.charts.plot import Across, Line, Mark, Plot
 from nimble_lightning.report.charts.scale import TIMES
+from nimble_lightning.report.curves import parsed
 from nimble_lightning.report.downsample import Downsampled
-from nimble_lightning.report.json_lines import parsed
 
 _AT_ONCE = 1000
 _BUCKETS = 240

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.ops import plain_files
-from nimble_lightning.report.curves import Curve, gathered
-from nimble_lightning.report.read_backwards import chunks
+from nimble_lightning.report.curves import Curve, chunks, gathered
 
 _ABOUT = ("step", "epoch", "time", "attempt")
 _LONGEST = 1 << 20

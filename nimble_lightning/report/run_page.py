@@ -10,7 +10,6 @@ from nimble_lightning.ops.objective import from_json
 from nimble_lightning.report import (
     attempt_list,
     changed_settings,
-    chart_marks,
     chart_panels,
     follow_up_commands,
     hardware,
@@ -19,7 +18,7 @@ from nimble_lightning.report import (
     shipped_defaults,
     usage_section,
 )
-from nimble_lightning.report.charts.axis import is_number
+from nimble_lightning.report.charts.scale import is_number
 from nimble_lightning.report.curves import Curve, read_curves
 from nimble_lightning.report.folder_source import Doubts, FolderSource
 from nimble_lightning.report.metrics_csv import read_table
@@ -46,9 +45,9 @@ def content(source: FolderSource) -> dict[str, Any]:
     curves = doubts.unless("curves", lambda: _curves(source), {})
     attempts = source.attempts
     began = _began(run, attempts)
-    events = doubts.unless("events", lambda: chart_marks.of_steps(attempts, source.events), [])
+    events = doubts.unless("events", lambda: chart_panels.step_marks(attempts, source.events), [])
     charts, listed = doubts.unless("curves", lambda: chart_panels.plots(curves, events), ([], []))
-    times = doubts.unless("attempts", lambda: chart_marks.of_times(attempts, began), [])
+    times = doubts.unless("attempts", lambda: chart_panels.time_marks(attempts, began), [])
     machines, devices = doubts.unless(
         "hardware", lambda: hardware.plots(source.hardware, began, times), ([], [])
     )

@@ -6,8 +6,8 @@ from collections import Counter
 from typing import Any
 
 from nimble_lightning.report import quantities
-from nimble_lightning.report.charts.axis import is_number
 from nimble_lightning.report.charts.parallel import Parallel, Strand
+from nimble_lightning.report.charts.scale import is_number
 from nimble_lightning.report.charts.scatter import Dot, Scatter
 from nimble_lightning.report.sweep_members import SweepFolder, SweepMember
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nimble_lightning.report.charts.axis import Axis, axis
+from nimble_lightning.report.charts.scale import Axis, axis
 
 HEIGHT = 260
 WIDTH = 1000

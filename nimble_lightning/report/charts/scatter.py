@@ -8,8 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from nimble_lightning.report.charts.axis import axis
 from nimble_lightning.report.charts.parallel import quintile
+from nimble_lightning.report.charts.scale import axis
 
 HEIGHT = 170
 WIDTH = 100

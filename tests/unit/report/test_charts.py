@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimble_lightning.report import quantities
-from nimble_lightning.report.charts.axis import axis
 from nimble_lightning.report.charts.parallel import Parallel, Strand
 from nimble_lightning.report.charts.plot import HEIGHT, WIDTH, Across, Line, Mark, Plot
-from nimble_lightning.report.charts.scale import TIMES, Scale, fitted
+from nimble_lightning.report.charts.scale import TIMES, Scale, axis, fitted
 from nimble_lightning.report.charts.scatter import Dot, Scatter
 from nimble_lightning.report.downsample import Bucket, Downsampled
 

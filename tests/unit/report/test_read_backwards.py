@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nimble_lightning.report.read_backwards import chunks
+from nimble_lightning.report.curves import chunks
 
 
 @given(st.lists(st.text("ab\r é", max_size=9), max_size=30), st.integers(1, 40), st.text("xy", max_size=5))
