@@ -19,12 +19,10 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.gpu import Gpu, devices_in_use
 from nimble_lightning.gpu.alarms import Alarm
 from nimble_lightning.gpu.host import Host
-from nimble_lightning.gpu.metrics import metrics
-from nimble_lightning.gpu.one_line import brief
 from nimble_lightning.gpu.overview import overview
 from nimble_lightning.gpu.overview_table import show
-from nimble_lightning.gpu.sampler import Sampler
-from nimble_lightning.gpu.watch import GpuWatch, file_name
+from nimble_lightning.gpu.sample import brief, metrics
+from nimble_lightning.gpu.watch import GpuWatch, Sampler, file_name
 from nimble_lightning.notifications import events
 from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.run_folder import RECORD

@@ -5,15 +5,26 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from nimble_lightning.gpu.condition import Condition, concerns, condition
 from nimble_lightning.gpu.device import Gpu
 from nimble_lightning.gpu.host import Host
-from nimble_lightning.gpu.links import Link, links
 from nimble_lightning.gpu.nvml import why_not
 from nimble_lightning.gpu.visible_devices import cuda_is_up
+
+_NVLINK = 2
+# The least that is passed on the way, by NVML's levels.
+_LEVELS = {
+    0: "same board",
+    10: "one PCIe switch",
+    20: "PCIe switches",
+    30: "a PCIe host bridge",
+    40: "the processor",
+    50: "the link between processors",
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Overview:
     devices: list[Condition]
     driver: str | None
     cuda: str | None
-    links: list[Link]
+    links: list[_Link]
     host: dict[str, Any]
     warnings: list[str]
     missing: str
@@ -76,3 +87,34 @@ def _about_numbers(found: Sequence[Condition]) -> list[str]:
 def _hidden() -> str:
     shown = os.environ.get("CUDA_VISIBLE_DEVICES")
     return "none asked for" if shown is None else f"CUDA_VISIBLE_DEVICES={shown}"
+
+
+@dataclass(frozen=True)
+class _Link:
+    """What two devices talk over; None when unknown."""
+
+    one: int
+    other: int
+    way: str | None
+
+
+def links(gpus: Sequence[Gpu]) -> list[_Link]:
+    """Every pair of the devices."""
+    return [_Link(one.index, other.index, _way(one, other)) for one, other in combinations(gpus, 2)]
+
+
+def summary(found: Sequence[_Link]) -> str:
+    """One line: `NVLink` when all pairs are alike, else which pairs are linked how."""
+    pairs: dict[str, list[str]] = {}
+    for link in found:
+        pairs.setdefault(link.way or "unknown", []).append(f"{link.one}-{link.other}")
+    if len(pairs) == 1:
+        return next(iter(pairs))
+    return "; ".join(f"{way}: {', '.join(which)}" for way, which in pairs.items())
+
+
+def _way(one: Gpu, other: Gpu) -> str | None:
+    ask, here, there = one.nvml.ask, one.unit.card, other.unit.card
+    if ask("nvmlDeviceGetP2PStatus", here, there, _NVLINK) == 0:
+        return "NVLink"
+    return _LEVELS.get(ask("nvmlDeviceGetTopologyCommonAncestor", here, there))

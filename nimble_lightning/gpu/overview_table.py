@@ -8,8 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nimble_lightning.gpu.condition import Condition
-from nimble_lightning.gpu.links import summary
-from nimble_lightning.gpu.overview import Overview
+from nimble_lightning.gpu.overview import Overview, summary
 
 _PLAIN_COLUMNS = 110
 

@@ -1,9 +1,12 @@
-"""Devices and their machine, watched: each look is written down, and what is wrong is said."""
+"""Devices and their machine, watched about once a second: looks are written down, what is wrong is said."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +15,15 @@ from typing import Any
 from nimble_lightning.gpu.alarms import Alarm, Alarms
 from nimble_lightning.gpu.device import Gpu
 from nimble_lightning.gpu.host import Host
-from nimble_lightning.gpu.journal import append
 from nimble_lightning.gpu.sample import SampleReader
 from nimble_lightning.run_folder import GPU_SAMPLES, of_rank
 
 log = logging.getLogger(__name__)
+
+
+# Of one core. Where a look is dear (many cards, a slow driver) there are fewer of them.
+_SHARE = 0.005
+_PATIENCE_SECONDS = 2.0
 
 
 def file_name(rank: int) -> str:
@@ -82,3 +89,60 @@ class GpuWatch:
             if not self._write_failed:
                 log.warning("%s cannot be written (said once): %s", self._file, error.strerror)
             self._write_failed = True
+
+
+def append(path: Path, line: str) -> None:
+    """Add a line; one that a kill or a full disk cut short does not swallow it.
+
+    The file is opened each time, so that nothing is held open in between, nor in processes forked meanwhile.
+
+    Raises:
+        OSError: It could not be written, or not whole.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        size = os.fstat(file).st_size
+        torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+        content = b"\n" * torn + f"{line}\n".encode()
+        if os.write(file, content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(file)
+
+
+class Sampler:
+    """Calls `look` every `interval` seconds on a thread of its own, less often where that takes much work.
+
+    Args:
+        look: What is called, never twice at once.
+        interval: Seconds.
+
+    Attributes:
+        cpu_seconds: What all looks together have cost.
+    """
+
+    def __init__(self, look: Callable[[], None], interval: float) -> None:
+        self.cpu_seconds = 0.0
+        self._look = look
+        self._interval = interval
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="gpu-sampler", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """End it; returns False where a look hangs in the driver and has to be left behind."""
+        self._ended.set()
+        self._thread.join(_PATIENCE_SECONDS)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._ended.wait(wait):
+            begun, spent = time.monotonic(), time.thread_time()
+            self._look()
+            cost = time.thread_time() - spent
+            self.cpu_seconds += cost
+            wait = max(begun + self._interval - time.monotonic(), cost / _SHARE, 0.0)

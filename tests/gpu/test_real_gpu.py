@@ -17,7 +17,7 @@ from nimble_lightning.callbacks import GPUInfo
 from nimble_lightning.gpu import devices_in_use
 from nimble_lightning.gpu.overview import overview
 from nimble_lightning.gpu.sample import SampleReader
-from nimble_lightning.gpu.sampler import Sampler
+from nimble_lightning.gpu.watch import Sampler
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,11 +15,9 @@ from rich.console import Console
 
 from nimble_lightning.commands import main
 from nimble_lightning.gpu import Nvml, devices_in_use
-from nimble_lightning.gpu.condition import concerns, condition
-from nimble_lightning.gpu.links import links, summary
-from nimble_lightning.gpu.overview import overview
+from nimble_lightning.gpu.condition import concerns, condition, others
+from nimble_lightning.gpu.overview import links, overview, summary
 from nimble_lightning.gpu.overview_table import show
-from nimble_lightning.gpu.processes import others
 from nimble_lightning.testing import FakeGPU, FakeNVML
 
 GB = 10**9

@@ -11,15 +11,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from nimble_lightning.gpu import Nvml, devices_in_use, journal
-from nimble_lightning.gpu import sampler as sampling
+from nimble_lightning.gpu import Nvml, devices_in_use
+from nimble_lightning.gpu import watch as watching_module
 from nimble_lightning.gpu.alarms import Alarm
 from nimble_lightning.gpu.host import Host
-from nimble_lightning.gpu.metrics import metrics
-from nimble_lightning.gpu.one_line import brief
-from nimble_lightning.gpu.sample import SampleReader, allocator
-from nimble_lightning.gpu.sampler import Sampler
-from nimble_lightning.gpu.watch import GpuWatch, file_name
+from nimble_lightning.gpu.sample import SampleReader, allocator, brief, metrics
+from nimble_lightning.gpu.watch import GpuWatch, Sampler, file_name
 from nimble_lightning.testing import FakeGPU, FakeNVML
 
 
@@ -73,8 +70,8 @@ def test_a_full_disk_is_said_once_and_used_again_when_there_is_room(
     file = tmp_path / "gpu.jsonl"
     watching = watch(FakeNVML(FakeGPU()), file)
     room = 10
-    write = journal.os.write
-    monkeypatch.setattr(journal.os, "write", lambda fd, data: write(fd, data[:room]))
+    write = watch.os.write
+    monkeypatch.setattr(watching_module.os, "write", lambda fd, data: write(fd, data[:room]))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             watching.look()
@@ -88,8 +85,8 @@ def test_a_full_disk_is_said_once_and_used_again_when_there_is_room(
 def test_a_line_cut_short_by_a_kill_does_not_swallow_the_next(tmp_path: Path) -> None:
     file = tmp_path / "gpu.jsonl"
     file.write_text('{"time": 1}\n{"ti')
-    journal.append(file, '{"time": 3}')
-    journal.append(file, '{"time": 4}')
+    watching_module.append(file, '{"time": 3}')
+    watching_module.append(file, '{"time": 4}')
     assert file.read_text() == '{"time": 1}\n{"ti\n{"time": 3}\n{"time": 4}\n'
 
 
@@ -175,7 +172,7 @@ def test_a_sampler_looks_until_it_is_stopped_and_leaves_no_thread() -> None:
 
 
 def test_a_look_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(watching_module, "_PATIENCE_SECONDS", 0.01)
     hanging, answer = threading.Event(), threading.Event()
 
     def look() -> None:
@@ -193,8 +190,8 @@ def test_a_look_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPa
 def test_looks_that_are_dear_are_made_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look of 10 ms of work is followed by two seconds without one: half a per cent of a core."""
     work = iter([0.0, 0.010, 0.010, 0.0101])
-    monkeypatch.setattr(sampling.time, "thread_time", lambda: next(work))
-    monkeypatch.setattr(sampling.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(watching_module.time, "thread_time", lambda: next(work))
+    monkeypatch.setattr(watching_module.time, "monotonic", lambda: 0.0)
     sampler = Sampler(lambda: None, interval=1.0)
     waits: list[float] = []
 
