@@ -20,14 +20,13 @@ from nimble_lightning.gpu import devices_in_use
 from nimble_lightning.ops.retry_environment import RUN
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.run_folder import JOB, RECORD
-from nimble_lightning.usage import account_files, host_energy
-from nimble_lightning.usage.account import UsageSubject, account
+from nimble_lightning.usage import host_energy
+from nimble_lightning.usage.account import UsageSubject, account, save_account
 from nimble_lightning.usage.clock import Clock
 from nimble_lightning.usage.energy import Energy
-from nimble_lightning.usage.owner import this_process
 from nimble_lightning.usage.peaks import number_of, peak_of
 from nimble_lightning.usage.prices import UsageTerms
-from nimble_lightning.usage.rank_record import RankRecord, pieces
+from nimble_lightning.usage.rank_record import RankRecord, pieces, this_process
 from nimble_lightning.usage.recorder import UsageRecorder
 from nimble_lightning.usage.work_counters import WorkCounters
 
@@ -118,7 +117,7 @@ class TrainerUsage:
             p for p in pieces(place.folder, place.run) if (p.attempt, p.rank) != (own.attempt, own.rank)
         )
         self.usage = account(subject, [*others, own], self._terms)
-        account_files.save(place.folder, self.usage)
+        save_account(place.folder, self.usage)
         return self.usage
 
     def _account(self) -> None:

@@ -18,7 +18,7 @@ from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.untrusted_text import cut, printable
 from nimble_lightning.run_folder import JOB, USAGE
-from nimble_lightning.usage import account_files, webhook
+from nimble_lightning.usage import account, webhook
 from nimble_lightning.usage.account_table import duration, large, mass, money, power
 from nimble_lightning.usage.group_runs import GROUPS, Sum, summed
 
@@ -49,7 +49,7 @@ class UsageRequest:
 def main(words: Sequence[str]) -> int:
     """Sum up; returns the exit code."""
     request = parse(list(words))
-    found = list(account_files.find(request.places))
+    found = list(account.find_accounts(request.places))
     if not found:
         raise RequestError(
             f"There is no {USAGE} in {', '.join(map(str, request.places))}. Runs with "

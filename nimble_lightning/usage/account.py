@@ -1,20 +1,23 @@
-"""The account of a run: all its attempts and ranks put together."""
+"""The account of a run: all its attempts and ranks put together, and the files it is in."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from nimble_lightning.ops import plain_files
+from nimble_lightning.run_folder import EMISSIONS, USAGE
 from nimble_lightning.usage import totals
-from nimble_lightning.usage.attempt_times import Span, spans, useful_steps, waits
+from nimble_lightning.usage.attempt_times import CAUSES, RETRY, Span, spans, split, useful_steps, waits
 from nimble_lightning.usage.carbon import grid_of
-from nimble_lightning.usage.external_formats import co2_eq_emissions
+from nimble_lightning.usage.external_formats import co2_eq_emissions, emissions_csv
 from nimble_lightning.usage.figures import Figure, figure
 from nimble_lightning.usage.prices import UsageTerms
 from nimble_lightning.usage.rank_record import RankRecord, attempts
-from nimble_lightning.usage.time_split import CAUSES, RETRY, split
 
 SCHEMA = "nimble_lightning.usage/1"
 
@@ -140,3 +143,32 @@ def _grid(terms: UsageTerms) -> dict[str, Any] | None:
     if grid is None:
         return None
     return {"g_per_kwh": grid.grams, "code": grid.code, "country": grid.country, "note": grid.note}
+
+
+def save_account(folder: Path, usage: Mapping[str, Any]) -> None:
+    """Write the account; of a run that has ended, its row of emissions.csv as well.
+
+    Raises:
+        OSError: It could not be written.
+    """
+    plain_files.replace(folder / USAGE, f"{json.dumps(usage, indent=2)}\n".encode(), flush=False)
+    if usage["final"]:
+        plain_files.replace(folder / EMISSIONS, emissions_csv(usage).encode(), flush=False)
+
+
+def load_account(path: Path) -> dict[str, Any] | None:
+    """The account in a file; None for anything else."""
+    content = plain_files.read_json(path.parent, path.name)
+    known = isinstance(content, dict) and str(content.get("schema", "")).startswith("nimble_lightning.usage/")
+    return content if known else None
+
+
+def find_accounts(places: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every account at or below some places, each once."""
+    seen = set()
+    for place in places:
+        files = [place] if place.is_file() else sorted(place.rglob(USAGE))
+        for path in files:
+            if path.resolve() not in seen and (usage := load_account(path)) is not None:
+                seen.add(path.resolve())
+                yield path, usage

@@ -1,8 +1,11 @@
-"""What one process has used up to now: a file of its own, replaced every few seconds."""
+"""What one process, of whom and where, has used up to now: a file of its own, replaced every few seconds."""
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import socket
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -111,3 +114,18 @@ def _read(path: Path) -> RankRecord | None:
         return RankRecord(**{name: value for name, value in content.items() if name in known})
     except (TypeError, AttributeError):
         return None
+
+
+def this_process(piece: RankRecord) -> RankRecord:
+    """The piece with the names of this process in it."""
+    piece.pid, piece.host, piece.user = os.getpid(), socket.gethostname(), _user()
+    return piece
+
+
+def _user() -> str:
+    """The name of the user who runs this process, or the number where there is no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container's user need not have a name.
+        return str(os.getuid())

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+from typing_extensions import override
 
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.usage.flops import FlopCounter, countable
+from nimble_lightning.ops.sharded_tensors import pretended, works_on_whole
 from nimble_lightning.usage.rank_record import RankRecord
-from nimble_lightning.usage.tokens import Tokens
 
 # Forward and backward pass of a transformer, for each parameter and token.
 _A_TOKEN = 6
+
+
+_IDS, _MASK = "input_ids", "attention_mask"
 
 
 class WorkCounters:
@@ -33,7 +39,7 @@ class WorkCounters:
         self._batches = 0
         self._samples = 0
         self._total: int | None = None
-        self._tokens: Tokens | None = None
+        self._tokens: _Tokens | None = None
         self._parameters = 0
         self._flops: float | None = None
         self._note = "not asked for" if not measure else "no batch was trained"
@@ -58,7 +64,7 @@ class WorkCounters:
         self._samples += _samples(batch)
         if self._look:
             self._look_at(batch)
-        elif self._tokens is not None and Tokens.are_in(batch):
+        elif self._tokens is not None and _Tokens.are_in(batch):
             self._tokens.add(batch)
 
     def counted(self, batch: Any) -> None:
@@ -83,8 +89,8 @@ class WorkCounters:
 
     def _look_at(self, batch: Any) -> None:
         self._look = False
-        if Tokens.are_in(batch):
-            self._tokens = self._tokens or Tokens()
+        if _Tokens.are_in(batch):
+            self._tokens = self._tokens or _Tokens()
             self._tokens.add(batch)
             self._tokens.look_at(batch)
 
@@ -105,3 +111,82 @@ def _samples(batch: Any) -> int:
     if kind is dict:
         first = next(iter(batch.values()), None)
     return first.shape[0] if type(first) is torch.Tensor and first.ndim else size_of(batch)
+
+
+class _Tokens:
+    """Counts every batch by its shape; how much of that is padding is looked at in a few batches."""
+
+    def __init__(self) -> None:
+        self._shaped = 0
+        self._real = 0
+        self._looked_at = 0
+        self._masks: list[torch.Tensor] = []
+
+    @staticmethod
+    def are_in(batch: Any) -> bool:
+        return isinstance(batch, Mapping) and isinstance(batch.get(_IDS), torch.Tensor)
+
+    def add(self, batch: Mapping[str, Any]) -> None:
+        self._shaped += batch[_IDS].numel()
+
+    def look_at(self, batch: Mapping[str, Any]) -> None:
+        """Have the device count what is not padding; the answer is read later, in another thread."""
+        mask = batch.get(_MASK)
+        if isinstance(mask, torch.Tensor) and len(self._masks) < 2:
+            self._looked_at += batch[_IDS].numel()
+            self._masks.append(mask.detach().count_nonzero())
+
+    def read(self) -> tuple[float, str, str]:
+        """The tokens so far, how that is known, and a note. May wait for the device."""
+        while self._masks:
+            self._real += int(self._masks.pop())
+        if not self._looked_at:
+            return float(self._shaped), "measured", "as many as input_ids holds"
+        if self._real == self._looked_at:
+            return float(self._shaped), "measured", "no padding was seen"
+        share = self._real / self._looked_at
+        return self._shaped * share, "estimated", f"{share:.0%} of {self._shaped:,}; the rest is padding"
+
+
+class FlopCounter(TorchDispatchMode):
+    """Adds up what the operations inside it take, forward and backward, by PyTorch's own formulas.
+
+    Every operation runs exactly as it would; there is no second pass, no copy and no random number. What has
+    no formula (element-wise operations, kernels of one's own) counts nothing. Activations that are computed
+    again count again.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.total = 0
+        self._counting = False
+
+    def begin(self) -> None:
+        """Count from here on, in this thread and in the backward passes it starts."""
+        if not self._counting:
+            self.__enter__()  # type: ignore[no-untyped-call]
+            self._counting = True
+
+    def end(self) -> None:
+        if self._counting:
+            self._counting = False
+            self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    @override
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if works_on_whole(types):
+            return NotImplemented
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = None if pretended() else flop_registry.get(getattr(func, "_overloadpacket", None))
+        if formula is not None:
+            self.total += formula(*args, **kwargs, out_val=out)
+        return out
+
+
+def countable(module: torch.nn.Module) -> bool:
+    """Whether operations can be seen one by one; those of a compiled module cannot."""
+    return not any(
+        getattr(part, "_compiled_call_impl", None) is not None or hasattr(part, "_orig_mod")
+        for part in module.modules()
+    )

@@ -15,14 +15,13 @@ from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runs import device_count
 from nimble_lightning.runs.job import Job
 from nimble_lightning.settings import Inline, UsageSettings
-from nimble_lightning.usage import account_files, host_energy, webhook
-from nimble_lightning.usage.account import UsageSubject, account
+from nimble_lightning.usage import host_energy, webhook
+from nimble_lightning.usage.account import UsageSubject, account, save_account
 from nimble_lightning.usage.account_table import table
 from nimble_lightning.usage.clock import OTHER, Clock
 from nimble_lightning.usage.energy import Energy
-from nimble_lightning.usage.owner import this_process
 from nimble_lightning.usage.prices import Prices, UsageTerms, made
-from nimble_lightning.usage.rank_record import RankRecord, pieces
+from nimble_lightning.usage.rank_record import RankRecord, pieces, this_process
 from nimble_lightning.usage.recorder import UsageRecorder
 
 log = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ def write(job: Job, settings: UsageSettings, *, final: bool) -> dict[str, Any]:
         final=final,
     )
     usage = account(subject, pieces(job.folder.path), _terms(settings))
-    account_files.save(job.folder.path, usage)
+    save_account(job.folder.path, usage)
     return usage
 
 

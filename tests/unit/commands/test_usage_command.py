@@ -10,8 +10,7 @@ import pytest
 from pytest_httpserver import HTTPServer
 
 from nimble_lightning.commands import main
-from nimble_lightning.usage import account_files
-from nimble_lightning.usage.account import UsageSubject, account
+from nimble_lightning.usage.account import UsageSubject, account, save_account
 from nimble_lightning.usage.prices import Prices, UsageTerms
 from nimble_lightning.usage.rank_record import RankRecord
 
@@ -32,7 +31,7 @@ def leave(folder: Path, name: str, terms: UsageTerms) -> dict[str, Any]:
         started=1e9, seconds={"step": 1000.0}, last_step=5, samples=50, joules={"cpu": 3.6e6, "ram": 0.0}
     )
     usage = account(UsageSubject("r", name, final=True), [told], terms)
-    account_files.save(folder, usage)
+    save_account(folder, usage)
     return usage
 
 

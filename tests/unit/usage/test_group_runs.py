@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from usage_cases import piece, priced, usage
 
-from nimble_lightning.usage import account_files
+from nimble_lightning.usage import account
 from nimble_lightning.usage.group_runs import summed
 
 
@@ -49,18 +49,20 @@ def test_runs_are_grouped(by: str, groups: list[str]) -> None:
 def test_accounts_are_found_wherever_they_lie_and_once(tmp_path: Path) -> None:
     for name in ("sweep/0", "sweep/1", "single"):
         (tmp_path / name).mkdir(parents=True)
-        account_files.save(tmp_path / name, usage())
+        account.save_account(tmp_path / name, usage())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "usage.json").write_text(json.dumps({"schema": "somebody.else/1"}))
     found = [
         path
-        for path, _ in account_files.find([tmp_path, tmp_path / "sweep", tmp_path / "single" / "usage.json"])
+        for path, _ in account.find_accounts(
+            [tmp_path, tmp_path / "sweep", tmp_path / "single" / "usage.json"]
+        )
     ]
     assert [path.parent.name for path in found] == ["single", "0", "1"]
 
 
 def test_emissions_are_written_when_the_run_has_ended(tmp_path: Path) -> None:
-    account_files.save(tmp_path, usage(final=False))
+    account.save_account(tmp_path, usage(final=False))
     assert not (tmp_path / "emissions.csv").exists()
-    account_files.save(tmp_path, usage())
+    account.save_account(tmp_path, usage())
     assert len((tmp_path / "emissions.csv").read_text().splitlines()) == 2

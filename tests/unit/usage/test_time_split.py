@@ -3,8 +3,7 @@ from __future__ import annotations
 import pytest
 from usage_cases import piece
 
-from nimble_lightning.usage.attempt_times import Span
-from nimble_lightning.usage.time_split import split
+from nimble_lightning.usage.attempt_times import Span, split
 
 
 def test_the_parts_add_up_to_the_attempt() -> None:

@@ -6,8 +6,7 @@ from torch import nn
 from usage_cases import piece
 
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.usage.flops import FlopCounter, countable
-from nimble_lightning.usage.work_counters import WorkCounters
+from nimble_lightning.usage.work_counters import FlopCounter, WorkCounters, countable
 
 
 def net() -> nn.Module:
