@@ -19,7 +19,7 @@ from nimble_lightning.notifications import send_one
 from nimble_lightning.notifications.addresses import Address, find
 from nimble_lightning.notifications.delivery_plan import Batch
 from nimble_lightning.notifications.message_writer import Message
-from nimble_lightning.notifications.outbox_lock import OutboxLock
+from nimble_lightning.notifications.outbox import OutboxLock
 from nimble_lightning.notifications.sender import LOOK_SECONDS, Sender
 from nimble_lightning.notifications.sender_process import settings_of
 from nimble_lightning.notifications.services import HOW, VARIABLE, is_address

@@ -25,8 +25,7 @@ from nimble_lightning.notifications.addresses import Address, find
 from nimble_lightning.notifications.delivery_plan import COALESCE_SECONDS, Lane
 from nimble_lightning.notifications.events import ENDS, EventKind
 from nimble_lightning.notifications.message_writer import MessageWriter
-from nimble_lightning.notifications.outbox import Delivered, Tail
-from nimble_lightning.notifications.outbox_lock import OutboxLock
+from nimble_lightning.notifications.outbox import Delivered, OutboxLock, Tail
 from nimble_lightning.ops import secrets
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.run_folder import OUTBOX

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from nimble_lightning.notifications.outbox_lock import SENDER
+from nimble_lightning.notifications.outbox import SENDER
 from nimble_lightning.notifications.sender import LOG, SenderSettings
 from nimble_lightning.notifications.services import VARIABLE
 from nimble_lightning.ops import secrets

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.notifications.outbox_lock import LOCK, OutboxLock
+from nimble_lightning.notifications.outbox import LOCK, OutboxLock
 from nimble_lightning.run_folder import OUTBOX
 
 
