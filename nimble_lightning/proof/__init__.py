@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
-    from nimble_lightning.proof.ed25519 import Ed25519
+    from nimble_lightning.proof.backend import Ed25519
     from nimble_lightning.proof.keys import generate
     from nimble_lightning.proof.oms import OMS
     from nimble_lightning.proof.sign_folder import sign
@@ -19,7 +19,7 @@ __all__ = ["OMS", "Ed25519", "Expected", "Problem", "Report", "generate", "sign"
 __getattr__, __dir__ = lazy(
     __name__,
     {
-        "Ed25519": "nimble_lightning.proof.ed25519",
+        "Ed25519": "nimble_lightning.proof.backend",
         "Expected": "nimble_lightning.proof.verification",
         "OMS": "nimble_lightning.proof.oms",
         "Problem": "nimble_lightning.proof.verification_report",

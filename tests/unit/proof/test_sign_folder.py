@@ -10,7 +10,7 @@ import pytest
 from proof_cases import STEPS, flip, make_key, make_run, sign_with, write
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.proof import Ed25519, ed25519, sign, verify
+from nimble_lightning.proof import Ed25519, backend, sign, verify
 from nimble_lightning.proof.secret_scan import secrets_of
 from nimble_lightning.run_folder import STATEMENT
 
@@ -98,7 +98,7 @@ def test_a_run_that_went_on_is_signed_anew(run: Path, keys: tuple[str, str]) -> 
 def test_without_a_key_one_of_your_own_is_made_once(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ed25519, "HOME_KEY", tmp_path / "home" / "key.pem")
+    monkeypatch.setattr(backend, "HOME_KEY", tmp_path / "home" / "key.pem")
     sign(run, Ed25519().unlock())
     first = (tmp_path / "home" / "key.pem").read_bytes()
     sign(run, Ed25519().unlock())

@@ -12,8 +12,8 @@ from proof_cases import make_key, make_run, sign_with
 
 from nimble_lightning.checkpoint.manifest import FileRecord
 from nimble_lightning.errors import CheckpointError
-from nimble_lightning.proof.read_statement import read_signed
 from nimble_lightning.proof.statement import SCHEMA, Statement
+from nimble_lightning.proof.verification import read_signed
 
 PREDICATE = {"schema": SCHEMA, "run_id": "a", "step": 1, "attempts": [], "config": {}, "checkpoints": []}
 
