@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from nimble_lightning.planning.bound import Bound, bound
+from nimble_lightning.planning.bound import Bound, Traffic, bound, traffic
 from nimble_lightning.planning.machine import Machine
 from nimble_lightning.planning.peak_memory import Memory, StepModel, held, peak
 from nimble_lightning.planning.strategies import Option
 from nimble_lightning.planning.timeline import Timeline
-from nimble_lightning.planning.traffic import Traffic, traffic
 
 # The rest is for what no tensor holds: the driver, libraries, gaps between tensors.
 USABLE = 0.9

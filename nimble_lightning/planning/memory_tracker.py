@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch._C._distributed_c10d import _resolve_process_group
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -16,13 +17,19 @@ from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
 from nimble_lightning.ops.sharded_tensors import pretended, works_on_whole
-from nimble_lightning.planning.collectives import WAIT, bytes_sent
 from nimble_lightning.planning.timeline import Moment
 
 # What CUDA's allocator rounds every tensor up to.
 GRAIN = 512
 _ITEM = torch.ops.aten._local_scalar_dense.default
 _CAST = torch.ops.aten._to_copy.default
+
+
+_OPS = torch.ops._c10d_functional
+_SUMS = {_OPS.all_reduce.default, _OPS.all_reduce_.default}
+_GATHERS = {_OPS.all_gather_into_tensor.default}
+_DEALS = {_OPS.reduce_scatter_tensor.default, _OPS.all_to_all_single.default}
+_WAIT = _OPS.wait_tensor.default
 
 
 class MemoryTracker(TorchDispatchMode):
@@ -63,14 +70,14 @@ class MemoryTracker(TorchDispatchMode):
         given = dict(kwargs or {})
         if func is _ITEM:
             return _some_value(args[0].dtype)
-        if func is WAIT:
+        if func is _WAIT:
             # Without values it would be another tensor that comes back.
             return args[0]
         if given.get("device") is not None:
             # There is no other device to go to.
             given["device"] = torch.device("cpu")
         out = func(*args, **given)
-        self.sent += bytes_sent(func, args, out)
+        self.sent += _bytes_sent(func, args, out)
         formula = flop_registry.get(func._overloadpacket)
         if formula is not None:
             self.flops += formula(*args, **given, out_val=out)
@@ -177,3 +184,15 @@ def grains(size: int) -> int:
 def _some_value(dtype: torch.dtype) -> Any:
     """Nobody knows what a tensor without values holds; code that asks goes on with the plain case."""
     return True if dtype is torch.bool else 1.0 if dtype.is_floating_point else 1
+
+
+def _bytes_sent(operation: Any, args: tuple[Any, ...], out: Any) -> int:
+    """What one rank sends in an operation, at least; 0 where it is none that sends.
+
+    Of n ranks that add up or put together S bytes each sends S (n-1)/n; adding up for everybody is both.
+    """
+    if operation not in _SUMS | _GATHERS | _DEALS:
+        return 0
+    ranks = _resolve_process_group(args[-1]).size()
+    whole: Tensor = out if operation in _GATHERS else args[0]
+    return (2 if operation in _SUMS else 1) * whole.nbytes * (ranks - 1) // ranks

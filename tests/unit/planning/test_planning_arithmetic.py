@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.fsdp.wrap import ModuleWrapPolicy, size_based_auto_wrap_policy
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.planning.bound import Bound, bound
+from nimble_lightning.planning.bound import Bound, Traffic, bound, traffic
 from nimble_lightning.planning.candidates import Candidate, best, micro_batches, ranks_needed
 from nimble_lightning.planning.layout import Layout, ParameterSize, units_of
 from nimble_lightning.planning.machine import GIB, Machine, machine
@@ -20,7 +20,6 @@ from nimble_lightning.planning.peak_memory import Memory, StepModel, held, peak
 from nimble_lightning.planning.strategies import Option, Setting, alternatives, option
 from nimble_lightning.planning.timeline import Moment, Timeline
 from nimble_lightning.planning.trace import Numbers
-from nimble_lightning.planning.traffic import Traffic, traffic
 
 pytestmark = pytest.mark.filterwarnings("default")
 # Ten layers of 1,000 parameters under Adam.
