@@ -11,9 +11,8 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from nimble_lightning.data.batch_options import Options
 from nimble_lightning.data.collate import collate_columns
-from nimble_lightning.data.loader import Position
+from nimble_lightning.data.loader import Options, Position
 from nimble_lightning.data.random_generators import Generators
 from nimble_lightning.data.rng import seeded
 from nimble_lightning.errors import TrainerError

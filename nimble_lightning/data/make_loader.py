@@ -7,9 +7,8 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
 
-from nimble_lightning.data.batch_options import Options
 from nimble_lightning.data.indexed_loader import IndexedLoader
-from nimble_lightning.data.loader import Loader
+from nimble_lightning.data.loader import Loader, Options
 from nimble_lightning.data.sliced_loader import Rows, SlicedLoader, as_columns
 from nimble_lightning.data.source import is_hugging_face
 from nimble_lightning.data.stream_loader import StreamLoader

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sized
 from itertools import chain
 from typing import Any, NamedTuple
 
-from nimble_lightning.data.batch_options import Options
 from nimble_lightning.data.fetch import Feed, Fetch, FetchJob
-from nimble_lightning.data.loader import Loader, Position
+from nimble_lightning.data.loader import Loader, Options, Position
 from nimble_lightning.data.sample_order import SamplePlan, even
 from nimble_lightning.data.sequential_source import SequentialSource, rounds
 from nimble_lightning.data.stream_loader import refuse_too_few

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch.utils.data import Subset, TensorDataset
 
-from nimble_lightning.data.batch_options import Options
-from nimble_lightning.data.loader import Position
+from nimble_lightning.data.indexed_loader import SizedLoader
+from nimble_lightning.data.loader import Options, Position
 from nimble_lightning.data.sample_order import permutation
-from nimble_lightning.data.sized_loader import SizedLoader
 from nimble_lightning.errors import TrainerError
 
 Columns = torch.Tensor | tuple[torch.Tensor, ...] | list[torch.Tensor] | dict[Any, torch.Tensor]

@@ -16,10 +16,9 @@ from torch.utils.data import (
     default_collate,
 )
 
-from nimble_lightning.data.batch_options import Options
 from nimble_lightning.data.fetch import Fetch
 from nimble_lightning.data.indexed_loader import IndexedLoader
-from nimble_lightning.data.loader import Loader, Position
+from nimble_lightning.data.loader import Loader, Options, Position
 from nimble_lightning.data.sampled_loader import SampledLoader
 from nimble_lightning.data.sequential_source import SequentialSource
 from nimble_lightning.data.sliced_loader import SlicedLoader
