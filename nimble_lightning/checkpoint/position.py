@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import platform
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
 from typing import Any
+
+import torch
+
+from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +49,26 @@ class RunFacts:
             attempt=own.get("attempt"),
             device=next(devices, "cpu"),
         )
+
+
+def describe(name: str, files: Mapping[str, FileRecord], facts: RunFacts, parent: str | None) -> Manifest:
+    """The manifest of the checkpoint ``name``; ``parent`` is the digest of the manifest before it."""
+    return Manifest(
+        name=name,
+        files=files,
+        parent=parent,
+        versions=_versions(),
+        threads=torch.get_num_threads(),
+        created=time.time(),
+        **asdict(facts),
+    )
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "lightning": version("lightning"),
+        "nimble_lightning": version("nimble-lightning"),
+    }

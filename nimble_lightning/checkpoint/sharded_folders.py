@@ -10,13 +10,12 @@ from pathlib import Path
 from nimble_lightning.checkpoint.atomic_files import flush, write_new
 from nimble_lightning.checkpoint.cleanup import settle
 from nimble_lightning.checkpoint.commit import announce
-from nimble_lightning.checkpoint.describe import describe
 from nimble_lightning.checkpoint.fault_points import reach
 from nimble_lightning.checkpoint.file_names import FOLDER_MANIFEST, discarded_path, temporary_path
 from nimble_lightning.checkpoint.hash_file import hash_plain
 from nimble_lightning.checkpoint.integrity import files_in
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
-from nimble_lightning.checkpoint.position import RunFacts
+from nimble_lightning.checkpoint.position import RunFacts, describe
 from nimble_lightning.ops.plain_files import open_plain
 
 

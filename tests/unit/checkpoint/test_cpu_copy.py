@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from nimble_lightning.checkpoint.cpu_copy import Snapshots
+from nimble_lightning.checkpoint.async_io import Snapshots
 
 
 def test_types_values_and_attributes_are_kept() -> None:

@@ -14,8 +14,7 @@ from checkpoint_cases import save, state
 
 from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, verify
 from nimble_lightning.checkpoint.commit import commit_file
-from nimble_lightning.checkpoint.describe import describe
-from nimble_lightning.checkpoint.position import RunFacts
+from nimble_lightning.checkpoint.position import RunFacts, describe
 from nimble_lightning.errors import CheckpointError
 
 
