@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import lightning as L
 import torch
@@ -14,16 +15,20 @@ from lightning.pytorch.strategies import (
     ModelParallelStrategy,
     SingleDeviceStrategy,
 )
+from lightning.pytorch.trainer import call
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nimble_lightning.adapters.global_step import trainable
-from nimble_lightning.adapters.lightning_hooks import LightningHooks
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.norms import clip_norm, clip_value, total_norm
 from nimble_lightning.settings import Clip
 
 _DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
+
+
+_HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
 
 class OptimizerStep:
@@ -129,3 +134,27 @@ class OptimizerStep:
         self._hooks.fire("on_before_backward", loss)
         (loss if self._scaler is None else self._scaler.scale(loss)).backward()
         self._hooks.fire("on_after_backward")
+
+
+class LightningHooks:
+    """The listeners of an optimizer step, looked up once a fit.
+
+    Asking at every step would cost more than most steps of a small model.
+    """
+
+    def __init__(self, module: L.LightningModule) -> None:
+        self._trainer = module.trainer
+        self._heard = {hook for hook in _HOOKS if _listens(hook, module)}
+
+    def hears(self, *hooks: str) -> bool:
+        return not self._heard.isdisjoint(hooks)
+
+    def fire(self, hook: str, *args: Any) -> None:
+        if hook in self._heard:
+            call._call_callback_hooks(self._trainer, hook, *args)
+            call._call_lightning_module_hook(self._trainer, hook, *args)
+
+
+def _listens(hook: str, module: L.LightningModule) -> bool:
+    callbacks = module.trainer.callbacks
+    return is_overridden(hook, module) or any(is_overridden(hook, c, parent=L.Callback) for c in callbacks)

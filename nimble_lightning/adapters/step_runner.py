@@ -14,16 +14,16 @@ from nimble_lightning.adapters.data_module import NimbleData
 from nimble_lightning.adapters.distributed.gradient_exchange import Averaged
 from nimble_lightning.adapters.distributed.strategy import StepStrategy, reshard
 from nimble_lightning.adapters.global_step import Backward, GlobalStep, PieceLoss, Pieces, trainable
-from nimble_lightning.adapters.lightning_hooks import LightningHooks
 from nimble_lightning.adapters.losses import LabelCount
-from nimble_lightning.adapters.optimizer_step import OptimizerStep
+from nimble_lightning.adapters.optimizer_step import LightningHooks, OptimizerStep
+from nimble_lightning.adapters.optimizers import Plateau, Scheduling
 from nimble_lightning.adapters.running_means import RunningMeans
-from nimble_lightning.adapters.schedule_steps import Plateau, Scheduling
 from nimble_lightning.adapters.stop_iteration import Watched
-from nimble_lightning.adapters.trainer_arguments import TrainerArguments
 from nimble_lightning.adapters.training_log import TrainingLog
 from nimble_lightning.adapters.user_trainer import UserTrainer
-from nimble_lightning.settings import RunSettings
+from nimble_lightning.settings import Clip, RunSettings
+
+_NAMES = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 
 
 class StepRunner:
@@ -45,7 +45,7 @@ class StepRunner:
         size = settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
         self.loss_of = PieceLoss(Watched(user.object.train), user.method("compute_loss"), LabelCount(module))
-        self.arguments = TrainerArguments(settings.clip)
+        self.arguments = _TrainerArguments(settings.clip)
         self.cooperation = StepStrategy()
         self.plateau = Plateau()
         self._scheduling = Scheduling([], self.plateau)
@@ -139,3 +139,34 @@ class StepRunner:
 def meets_in_forward(module: nn.Module) -> bool:
     """Whether ranks exchange anything before gradients."""
     return any(isinstance(part, nn.SyncBatchNorm) for part in module.modules())
+
+
+class _TrainerArguments:
+    """Takes the arguments out of the Trainer before it looks at them, and puts them back after the fit.
+
+    Args:
+        clip: What applies when the Trainer asks for nothing.
+    """
+
+    def __init__(self, clip: Clip) -> None:
+        self.clip = clip
+        self.accumulate = 1
+        self._taken: dict[str, Any] | None = None
+
+    def take_over(self, trainer: L.Trainer) -> None:
+        if trainer.gradient_clip_val is None and trainer.accumulate_grad_batches == 1:
+            return
+        self._taken = {name: getattr(trainer, name) for name in _NAMES}
+        if trainer.gradient_clip_val:
+            amount = float(trainer.gradient_clip_val)
+            self.clip = (
+                Clip(value=amount) if trainer.gradient_clip_algorithm == "value" else Clip(norm=amount)
+            )
+        self.accumulate = trainer.accumulate_grad_batches
+        trainer.gradient_clip_val, trainer.gradient_clip_algorithm = None, None
+        trainer.accumulate_grad_batches = 1
+
+    def give_back(self, trainer: L.Trainer) -> None:
+        for name, value in (self._taken or {}).items():
+            setattr(trainer, name, value)
+        self._taken = None

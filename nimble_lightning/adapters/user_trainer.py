@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import enum
 import inspect
 import time
+import types
+import typing
 from collections.abc import Callable, Mapping
 from itertools import islice
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, Union
 
 from torch import nn
 
-from nimble_lightning.adapters.annotations import as_annotated
 from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.trainer import NimbleTrainer
@@ -162,3 +165,37 @@ def call(method: Callable[..., Any], available: Mapping[str, Any]) -> Any:
 
 def _takes_anything(method: Callable[..., Any]) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in inspect.signature(method).parameters.values())
+
+
+def as_annotated(method: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values in the types that the method's annotations ask for; what they do not name stays as it is."""
+    try:
+        hints = typing.get_type_hints(method)
+    except (NameError, TypeError):
+        # Annotations of things imported for type checkers only.
+        return dict(values)
+    return {name: _convert(name, value, hints.get(name)) for name, value in values.items()}
+
+
+def _convert(name: str, value: Any, wanted: Any) -> Any:
+    origin = typing.get_origin(wanted)
+    if value is None or wanted is None:
+        return value
+    if origin in (Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(wanted) if kind is not type(None)]
+        return _convert(name, value, kinds[0]) if len(kinds) == 1 else value
+    if (origin or wanted) is tuple and isinstance(value, list):
+        return tuple(value)
+    if isinstance(wanted, type) and isinstance(value, str):
+        if issubclass(wanted, PurePath):
+            return Path(value).expanduser()
+        if issubclass(wanted, enum.Enum):
+            return _member(name, value, wanted)
+    return value
+
+
+def _member(name: str, value: str, wanted: type[enum.Enum]) -> enum.Enum:
+    for member in wanted:
+        if value in (member.name, member.value, str(member)):
+            return member
+    raise RequestError(f"params.{name}={value!r}: expected one of {', '.join(m.name for m in wanted)}.")

@@ -17,7 +17,7 @@ from typing import Any
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
 
 from nimble_lightning.checkpoint.collective import first_alone, together
-from nimble_lightning.checkpoint.contents import deepspeed_pickles
+from nimble_lightning.checkpoint.contents import pickle_check
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.contents.pickle_check import refuse_pickled_code
 from nimble_lightning.checkpoint.contents.safety import check_step, refuse_code, refuse_unsafe
@@ -154,7 +154,7 @@ class EngineShards(Shards):
         return part or self._strategy.is_global_zero and "zero_pp_rank_" not in name
 
     def _refuse_unsafe(self, staged: Path, own: list[str]) -> None:
-        with deepspeed_pickles.weights_only():
+        with pickle_check.weights_only():
             for name in own:
                 if name.endswith(".pt"):
                     refuse_unsafe(staged / name)
@@ -168,7 +168,7 @@ class EngineShards(Shards):
             # Where parameters are cut up and nothing is trained, DeepSpeed looks for it in vain.
             engine.optimizer._restore_from_bit16_weights = lambda: None
         try:
-            with deepspeed_pickles.weights_only():
+            with pickle_check.weights_only():
                 return super()._read(path)
         except pickle.UnpicklingError as error:
             reason = str(error).partition("\n")[0]

@@ -7,8 +7,11 @@ them wants. Digests keep out damage; this keeps out code, also from one who wrot
 from __future__ import annotations
 
 import io
+import os
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,17 @@ _KNOWN = {
     ("collections", "OrderedDict"),
     *((module, "PosixPath") for module in ("pathlib", "pathlib._local")),
 }
+
+
+# Values and plain records, which do nothing when they are made.
+_DEEPSPEED_KNOWN = (
+    ("deepspeed.runtime.zero.config", "ZeroStageEnum"),
+    ("deepspeed.runtime.fp16.loss_scaler", "LossScaler"),
+    ("deepspeed.runtime.fp16.loss_scaler", "DynamicLossScaler"),
+    ("deepspeed.utils.tensor_fragment", "fragment_address"),
+)
+# DeepSpeed asks for `weights_only=False`; torch lets this overrule it.
+_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def refuse_pickled_code(folder: Path, files: Iterable[str]) -> None:
@@ -79,3 +93,18 @@ def _read_value(folder: Path, name: str, place: Any, files: set[str]) -> None:
     with open_plain(folder / place.relative_path) as file:
         file.seek(place.offset)
         torch.load(io.BytesIO(file.read(place.length)), weights_only=True)
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """In the block whatever is loaded, by anybody, is loaded with `weights_only=True`."""
+    known = [getattr(import_module(module), name) for module, name in _DEEPSPEED_KNOWN]
+    before = os.environ.get(_FORCED)
+    os.environ[_FORCED] = "1"
+    try:
+        with torch.serialization.safe_globals(known):
+            yield
+    finally:
+        del os.environ[_FORCED]
+        if before is not None:
+            os.environ[_FORCED] = before

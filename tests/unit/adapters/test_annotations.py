@@ -8,7 +8,7 @@ from typing import Any, Literal, Optional
 
 import pytest
 
-from nimble_lightning.adapters.annotations import as_annotated
+from nimble_lightning.adapters.user_trainer import as_annotated
 from nimble_lightning.errors import RequestError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nimble_lightning.checkpoint.contents import deepspeed_pickles
+from nimble_lightning.checkpoint.contents import pickle_check
 
 
 class Evil:
@@ -20,27 +20,27 @@ class Evil:
 
 @pytest.fixture(autouse=True)
 def without_deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepspeed_pickles, "_KNOWN", ())
+    monkeypatch.setattr(pickle_check, "_KNOWN", ())
 
 
 def test_a_load_that_asks_for_code_gets_none() -> None:
     torch.save({"weight": torch.ones(2), "more": Evil()}, "part.pt")
-    with deepspeed_pickles.weights_only(), pytest.raises(pickle.UnpicklingError):
+    with pickle_check.weights_only(), pytest.raises(pickle.UnpicklingError):
         torch.load("part.pt", weights_only=False)
     assert not Path("code-has-run").exists()
 
 
 def test_tensors_and_plain_values_are_read() -> None:
     torch.save({"weight": torch.ones(2), "step": 3}, "part.pt")
-    with deepspeed_pickles.weights_only():
+    with pickle_check.weights_only():
         assert torch.load("part.pt", weights_only=False)["step"] == 3
 
 
 @pytest.mark.parametrize("before", [None, "0"])
 def test_afterwards_everybody_loads_as_before(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = deepspeed_pickles._FORCED
+    name = pickle_check._FORCED
     if before is not None:
         monkeypatch.setenv(name, before)
-    with deepspeed_pickles.weights_only():
+    with pickle_check.weights_only():
         assert os.environ[name] == "1"
     assert os.environ.get(name) == before
