@@ -55,3 +55,7 @@ class RunError(NimbleError):
     def __init__(self, message: str, result: Any) -> None:
         super().__init__(message)
         self.result = result
+
+
+class ExportError(NimbleError):
+    """A model cannot be exported, or its export is not the model; nothing of it was kept."""

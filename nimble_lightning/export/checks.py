@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.model_outputs import run
 
 # In single precision; of the largest output where that is above one.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.exportable_models import is_hugging_face, plain
 
 # They come from the loop that generates text, not from the data.

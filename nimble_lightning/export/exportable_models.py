@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import nn
 from torchmetrics import Metric
 
-from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.errors import ExportError
 
 
 @dataclass

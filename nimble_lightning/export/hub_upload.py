@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.errors import ExportError
 
 ATTEMPTS = 4
 _FIRST_WAIT = 1.0

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.export_error import ExportError
 
 
 class Exportable(nn.Module):

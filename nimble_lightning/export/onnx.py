@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import ExportError, RequestError
 from nimble_lightning.export.dynamic_shapes import Shapes
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.silence import quiet
 

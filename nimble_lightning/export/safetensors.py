@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.compare_weights import first_difference
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel, is_hugging_face
 from nimble_lightning.export.silence import no_bars
 

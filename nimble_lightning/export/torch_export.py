@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.dynamic_shapes import Shapes
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.model_outputs import exportable, input_names
 from nimble_lightning.export.silence import quiet
 

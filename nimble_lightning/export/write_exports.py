@@ -12,12 +12,12 @@ from typing import Any
 
 from torch.export import ExportedProgram
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export import checks, metadata, onnx, safetensors, torch_export
 from nimble_lightning.export.checks import ExportCheck
 from nimble_lightning.export.compare_weights import is_sharded, untouched
 from nimble_lightning.export.dynamic_shapes import Shapes
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel, is_hugging_face
 from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.model_outputs import output_names

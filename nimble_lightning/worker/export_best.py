@@ -17,9 +17,8 @@ from torch import nn
 from nimble_lightning.adapters import NimbleModule
 from nimble_lightning.checkpoint.file_names import manifest_path
 from nimble_lightning.checkpoint.integrity import read_manifest
-from nimble_lightning.errors import CheckpointError, NimbleError
+from nimble_lightning.errors import CheckpointError, ExportError, NimbleError
 from nimble_lightning.export.compare_weights import fingerprint, is_sharded, sizes
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.write_exports import judge_together, save_weights

@@ -126,7 +126,7 @@ DAMAGED = """
 import sys
 from pathlib import Path
 from nimble_lightning.export.hub_upload import push
-from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.errors import ExportError
 try:
     push(Path(sys.argv[1]), "me/damaged", message="some", sleep=lambda seconds: None)
 except ExportError as error:

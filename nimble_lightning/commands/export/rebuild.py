@@ -15,10 +15,9 @@ from torch import nn
 from nimble_lightning.adapters import NimbleModule
 from nimble_lightning.checkpoint import newest_whole, verify
 from nimble_lightning.checkpoint.full_weights import weights_of
-from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.errors import CheckpointError, ExportError, RequestError
 from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.export.example_inputs import ExampleCall, record
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.silence import quiet
 from nimble_lightning.ops.plain_files import is_inside

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export import metadata
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.hub_upload import push as push_folder
 from nimble_lightning.export.model_card import CARD, card
 from nimble_lightning.ops.plain_files import read

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from nimble_lightning.checkpoint import NimbleCheckpointIO, prune
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export import checkpoint_push
 from nimble_lightning.export.checkpoint_push import PushTarget, part_of
 from nimble_lightning.export.checkpoint_watcher import CheckpointWatcher
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel
 
 

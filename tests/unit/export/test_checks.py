@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export import checks, torch_export
 from nimble_lightning.export.dynamic_shapes import Shapes
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.export_error import ExportError
 
 
 def test_the_largest_difference_counts_and_another_shape_is_infinite() -> None:

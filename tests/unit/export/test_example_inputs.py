@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.example_inputs import ExampleCall, for_export, record
-from nimble_lightning.export.export_error import ExportError
 
 
 class Gated(nn.Module):

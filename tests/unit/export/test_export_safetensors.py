@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export import safetensors
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torchmetrics import MeanMetric
 
-from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.exportable_models import companions_of, is_hugging_face, models_of, plain
 
 

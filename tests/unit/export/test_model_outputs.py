@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.model_outputs import exportable, input_names, output_names, run, tensors_in
 
 

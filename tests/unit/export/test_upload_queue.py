@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from nimble_lightning.export.export_error import ExportError
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.hub_upload import ATTEMPTS, retried
 from nimble_lightning.export.upload_queue import Push, Pusher
 

@@ -9,8 +9,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export import metadata
-from nimble_lightning.export.export_error import ExportError
 from nimble_lightning.export.exportable_models import ExportedModel
 from nimble_lightning.runs.completion import export_formats, exports, hub_exports
 from nimble_lightning.runs.heartbeat import Heart, Phase, read
