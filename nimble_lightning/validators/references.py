@@ -6,7 +6,9 @@ A reference is a run, a checkpoint, weights, a folder or Hub id, or the trainer'
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import logging
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,18 @@ import numpy as np
 from torch import Tensor, nn
 
 from nimble_lightning.errors import RequestError, TrainerError
-from nimble_lightning.validators import hub_models, reference_weights
+from nimble_lightning.ops.similar_names import unknown
+from nimble_lightning.validators import reference_weights
 from nimble_lightning.validators.evaluated_run import Run
 from nimble_lightning.validators.measurement import Measured
 from nimble_lightning.validators.models import models
 
 BASELINE = "baseline"
 UNTRAINED = "the untrained model"
+
+
+log = logging.getLogger(__name__)
+_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 @dataclass
@@ -91,8 +98,8 @@ def require(name: str) -> None:
     given = models.resolve(name)
     place = Path(given).expanduser()
     if not place.exists():
-        hub_models.require(given, models)
-    elif not hub_models.is_model_folder(place):
+        _require_on_hub(given, models)
+    elif not is_model_folder(place):
         reference_weights.require(place)
 
 
@@ -100,10 +107,10 @@ def load(name: str, run: Run) -> Mapping[str, nn.Module]:
     """The modules of a reference, by the names that the trained ones have."""
     given = models.resolve(name)
     place = Path(given).expanduser()
-    if place.exists() and not hub_models.is_model_folder(place):
+    if place.exists() and not is_model_folder(place):
         return reference_weights.load(place, run)
     main = run.main
-    return {main: hub_models.load(given, run.modules[main])}
+    return {main: _load_from_hub(given, run.modules[main])}
 
 
 def _has_baseline(run: Run) -> bool:
@@ -125,3 +132,57 @@ def _as_measured(returned: Any) -> Measured:
 
 def _array(value: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value, dtype=np.float64)
+
+
+def is_model_folder(place: Path) -> bool:
+    """Whether a folder is one that `from_pretrained` reads."""
+    return (place / "config.json").is_file()
+
+
+def _require_on_hub(name: str, known: Collection[str]) -> None:
+    """Refuse what is on no Hub that can be reached, nor in the cache."""
+    if not _ID.fullmatch(name):
+        raise RequestError(f"The reference {name} does not exist. Give a run folder, weights, or a Hub id.")
+    from transformers import AutoConfig
+
+    try:
+        AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise RequestError(
+            f"{unknown('reference', name, known)}\nIt is no path here, and no model on the Hub: "
+            f"{str(error).splitlines()[0]}"
+        ) from None
+
+
+def _load_from_hub(name: str, trained: nn.Module) -> nn.Module:
+    """A model for the same task as the trained one; code from the Hub is never run.
+
+    A head that the reference does not have starts untrained, and that is said.
+    """
+    from transformers import PreTrainedModel
+
+    if not isinstance(trained, PreTrainedModel):
+        raise RequestError(
+            f"{name} is a Hugging Face model, and the trained one is a {type(trained).__name__}. "
+            "Load it in baseline(self), and return a module that takes the same input."
+        )
+    labels = {"num_labels": trained.config.num_labels} if "Classification" in type(trained).__name__ else {}
+    model, facts = _auto_class(trained).from_pretrained(
+        name, output_loading_info=True, ignore_mismatched_sizes=bool(labels), **labels
+    )
+    new = [*facts["missing_keys"], *facts["mismatched_keys"]]
+    if new:
+        log.warning("%s has no %s of its own for this task: it is evaluated untrained there", name, new[0])
+    return model  # type: ignore[no-any-return]
+
+
+def _auto_class(trained: nn.Module) -> Any:
+    """The class that chooses among models for the task; the trained one's own if it is listed nowhere."""
+    from transformers.models.auto import modeling_auto
+
+    for name, auto in vars(modeling_auto).items():
+        # From model types to class names; asking for the classes would import every one of them.
+        listed = getattr(getattr(auto, "_model_mapping", None), "_model_mapping", {})
+        if name.startswith("AutoModel") and type(trained).__name__ in listed.values():
+            return auto
+    return type(trained)

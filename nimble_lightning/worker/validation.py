@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,13 +11,22 @@ from typing_extensions import override
 
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.ops.signals import asked
+from nimble_lightning.ops.similar_names import require
 from nimble_lightning.runs.heartbeat import Heart, Phase
 from nimble_lightning.runs.job import Job
 from nimble_lightning.validators.evaluated_run import Run
 from nimble_lightning.validators.from_config import made_validator
-from nimble_lightning.validators.known_metrics import KnownMetrics
 from nimble_lightning.validators.verdict import Verdict, as_verdict
 from nimble_lightning.worker.lightning_objects import Parts
+
+# What every run's final figures have, besides those of its evaluation.
+_OWN = (
+    "global_step",
+    "train_loss",
+    "train_runtime",
+    "train_steps_per_second",
+    "train_samples_per_second",
+)
 
 
 class Patience(L.Callback):
@@ -75,3 +84,31 @@ class Judge:
             self._heart.beat(trainer.global_step, Phase.ENDING)
         answer = self.validator.judge(self._run.ended(trainer, metrics))
         return as_verdict(answer, name)
+
+
+class KnownMetrics(L.Callback):
+    """Refuses names after the first validation, the one before training included.
+
+    Args:
+        names: The metrics that will be asked for at the end.
+        tested: Whether there will be a test, whose metrics nobody knows before it.
+    """
+
+    def __init__(self, names: Collection[str], *, tested: bool) -> None:
+        self._names = [name for name in names if not (tested and name.startswith("test"))]
+        self._checked = False
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.enable_validation:
+            self._check(())
+
+    @override
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not self._checked:
+            # What was logged in training is no final figure.
+            self._check([name for name in trainer.callback_metrics if not name.startswith("train_")])
+
+    def _check(self, evaluated: Collection[str]) -> None:
+        self._checked = True
+        require("metric", self._names, [*evaluated, *_OWN])

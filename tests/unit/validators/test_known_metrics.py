@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.validators.known_metrics import KnownMetrics
+from nimble_lightning.worker.validation import KnownMetrics
 
 
 def trainer(*names: str, validates: bool = True) -> Any:
