@@ -22,7 +22,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nimble_lightning.adapters.global_step import trainable
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops.norms import clip_norm, clip_value, total_norm
+from nimble_lightning.ops.sharded_tensors import clip_norm, clip_value, total_norm
 from nimble_lightning.settings import Clip
 
 _DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)

@@ -22,7 +22,7 @@ from nimble_lightning.callbacks._output_folder import tell
 from nimble_lightning.callbacks._weights_snapshot import Snapshot
 from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications.events import EventKind
-from nimble_lightning.ops import norms
+from nimble_lightning.ops import sharded_tensors
 from nimble_lightning.ops.sharded_tensors import held
 from nimble_lightning.ranks import everyones
 
@@ -259,13 +259,13 @@ def _spoilt(what: str, trainer: L.Trainer) -> str:
 
 def statistics(module: nn.Module) -> list[Tensor]:
     """What normalizing layers remember of the batches they saw."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-    return [buffer for norm in norms for buffer in norm.buffers(recurse=False)]
+    sharded_tensors = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    return [buffer for norm in sharded_tensors for buffer in norm.buffers(recurse=False)]
 
 
 def total_norm(gradients: list[Tensor], trainer: L.Trainer) -> Tensor:
     """The norm of all gradients, the same on every rank; it stays on the device."""
-    norm = norms.total_norm(gradients)
+    norm = sharded_tensors.total_norm(gradients)
     if isinstance(trainer.strategy, FSDPStrategy):
         norm = norm.square()
         dist.all_reduce(norm)

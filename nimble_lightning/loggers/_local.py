@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import time
 from abc import abstractmethod
 from argparse import Namespace
@@ -9,12 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch.loggers.logger import Logger
 from lightning_utilities.core.rank_zero import rank_zero_only
+from torch import Tensor
 from typing_extensions import override
-
-from nimble_lightning.loggers._append import AppendOnly
-from nimble_lightning.loggers._values import to_floats
 
 
 class LocalLogger(Logger):
@@ -90,3 +91,43 @@ class LocalLogger(Logger):
     @abstractmethod
     def _write(self, step: int | None, epoch: int | None, now: float, values: dict[str, float]) -> None:
         """Append a row."""
+
+
+class AppendOnly:
+    """Each line is one write to the end of the file: after a kill only the last one can be torn."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._mend()
+
+    def write(self, line: str) -> None:
+        """Append a line, given without its newline."""
+        os.write(self._fd, f"{line}\n".encode())
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._fd)
+
+    def _mend(self) -> None:
+        # A line torn by a full disk or a power cut must not swallow the next one.
+        size = os.fstat(self._fd).st_size
+        if size and os.pread(self._fd, 1, size - 1) != b"\n":
+            os.write(self._fd, b"\n")
+
+
+def to_floats(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Numbers and one-element tensors as floats, waiting for the device once, however many there are."""
+    on_device = [name for name, value in metrics.items() if isinstance(value, Tensor) and not value.is_cpu]
+    fetched: dict[str, float] = {}
+    if on_device:
+        stacked = torch.stack([metrics[name].detach().reshape(()).float() for name in on_device])
+        fetched = dict(zip(on_device, stacked.tolist(), strict=True))
+    return {name: fetched[name] if name in fetched else float(value) for name, value in metrics.items()}
+
+
+def plain(value: float) -> float | int | str:
+    """The value as JSON has it: whole numbers short, and NaN and infinities, which JSON lacks, as words."""
+    if not math.isfinite(value):
+        return str(value)
+    return int(value) if value.is_integer() and abs(value) < 1e15 else value

@@ -11,8 +11,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from nimble_lightning.loggers._append import AppendOnly
-from nimble_lightning.loggers._local import LocalLogger
+from nimble_lightning.loggers._local import AppendOnly, LocalLogger
 from nimble_lightning.run_folder import METRICS_CSV
 
 _FIXED = ["step", "epoch", "time", "attempt"]

@@ -8,8 +8,7 @@ from typing import Any
 
 from typing_extensions import override
 
-from nimble_lightning.loggers._local import LocalLogger
-from nimble_lightning.loggers._values import plain
+from nimble_lightning.loggers._local import LocalLogger, plain
 from nimble_lightning.loggers.history import lines
 from nimble_lightning.run_folder import METRICS_JSONL
 

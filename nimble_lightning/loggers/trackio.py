@@ -13,7 +13,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.loggers._values import to_floats
+from nimble_lightning.loggers._local import to_floats
 
 
 class TrackioLogger(Logger):

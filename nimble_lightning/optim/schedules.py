@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+from typing_extensions import override
 
 from nimble_lightning.errors import RequestError
-from nimble_lightning.optim.plateau import WarmupPlateau
-from nimble_lightning.optim.warmup import ramp, steps_of
 
 Amount = int | float
 """Steps as a whole number, or a share of the run as a fraction below 1."""
@@ -94,7 +94,7 @@ def plateau(
         raise RequestError(f"schedule.mode={mode!r} is unknown. Type schedule.mode=min or schedule.mode=max.")
     rise = steps_of("warmup", warmup, total_steps)
     floor = [_ratio("min_ratio", min_ratio) * float(group["lr"]) for group in optimizer.param_groups]
-    return WarmupPlateau(
+    return _WarmupPlateau(
         optimizer, rise, mode=mode, factor=factor, patience=patience, threshold=threshold, min_lr=floor
     )
 
@@ -139,3 +139,63 @@ def _ratio(name: str, value: float) -> float:
     if not 0 <= value <= 1:
         raise RequestError(f"schedule.{name}={value!r}: expected a share of the peak rate between 0 and 1.")
     return value
+
+
+def ramp(step: int, warmup: int) -> float:
+    """Rise in a straight line to 1 at step `warmup`; the first step is above zero, or it would be wasted."""
+    return (step + 1) / (warmup + 1) if step < warmup else 1.0
+
+
+def steps_of(name: str, amount: int | float, total_steps: int | None) -> int:
+    """Read `amount` as steps (a whole number) or as a share of the run (a fraction below 1)."""
+    if isinstance(amount, int) and not isinstance(amount, bool) and amount >= 0:
+        return amount
+    if not isinstance(amount, float) or not 0 <= amount < 1:
+        raise RequestError(
+            f"schedule.{name}={amount!r} is neither a number of steps nor a fraction below 1 of the run. "
+            f"Type for example schedule.{name}=500 or schedule.{name}=0.05."
+        )
+    if total_steps is None and amount:
+        raise RequestError(
+            f"schedule.{name}={amount!r} is a share of the run, and this run has no known end. "
+            f"Type lightning.max_steps=N, or schedule.{name} as a number of steps."
+        )
+    return round(amount * (total_steps or 0))
+
+
+class _WarmupPlateau(ReduceLROnPlateau):
+    """`ReduceLROnPlateau` that raises the rate over the first steps.
+
+    It is stepped on evaluations only, so it counts training steps by listening to the optimizer.
+    Evaluations during the warm-up are not judged: the rate is not yet the one that could be too high.
+
+    Args:
+        optimizer: Whose rate it sets.
+        warmup: Steps until the peak, which is the optimizer's rate when this is made; 0 starts there.
+        **plateau: As in `ReduceLROnPlateau`.
+    """
+
+    def __init__(self, optimizer: Optimizer, warmup: int, **plateau: Any) -> None:
+        super().__init__(optimizer, **plateau)
+        self.warmup = warmup
+        self.steps = 0
+        self.peaks = [float(group["lr"]) for group in optimizer.param_groups]
+        if warmup:
+            self._apply()
+            optimizer.register_step_post_hook(self._after_step)
+
+    @override
+    def step(self, metrics: Any, epoch: Any = None) -> None:  # type: ignore[override]
+        if self.steps >= self.warmup:
+            super().step(metrics, epoch)
+
+    def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        if self.steps < self.warmup:
+            self.steps += 1
+            self._apply()
+
+    def _apply(self) -> None:
+        share = ramp(self.steps, self.warmup)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * share
+        self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

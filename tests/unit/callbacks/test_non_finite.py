@@ -19,7 +19,7 @@ from nimble_lightning.callbacks import BestCheckpoint, NonFinite
 from nimble_lightning.callbacks._delayed_scalar import DelayedScalar
 from nimble_lightning.callbacks.non_finite import Losses, total_norm
 from nimble_lightning.errors import RequestError
-from nimble_lightning.ops import norms
+from nimble_lightning.ops import sharded_tensors
 
 BATCHES = 40
 
@@ -217,7 +217,7 @@ def test_the_norm_is_that_of_all_gradients_together() -> None:
 def test_stop_costs_no_step_a_hook_and_no_number_but_one_in_many(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[float] = []
     monkeypatch.setattr(DelayedScalar, "put", lambda self, value: read.append(float(value)))
-    monkeypatch.setattr(norms, "total_norm", None)
+    monkeypatch.setattr(sharded_tensors, "total_norm", None)
     guard = NonFinite()
     fit(Model({}), guard, log_every_n_steps=10)
     assert len(read) == BATCHES / 10

@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.optim import schedules
-from nimble_lightning.optim.warmup import steps_of
+from nimble_lightning.optim.schedules import steps_of
 
 PEAK = 2.0
 
