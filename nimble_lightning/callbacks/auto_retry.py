@@ -17,9 +17,8 @@ import torch.distributed as dist
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
-from nimble_lightning.callbacks._atomic_checkpoints import AtomicCheckpoints
 from nimble_lightning.callbacks._batch_start import vote_alone, vote_with_others
-from nimble_lightning.callbacks._under_retry import UnderRetry
+from nimble_lightning.callbacks._under_retry import AtomicCheckpoints, UnderRetry
 from nimble_lightning.checkpoint import prune
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
