@@ -23,7 +23,7 @@ from nimble_lightning.replay.segment_callback import CHECKPOINT, FACTS
 from nimble_lightning.run_folder import STEPS, STRETCHES
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.result import Result
-from nimble_lightning.worker.redirected_output import printed_to
+from nimble_lightning.worker.output import printed_to
 
 # Where commits are kept that can be continued from to the bit.
 _PLACES = (STEPS, STRETCHES)

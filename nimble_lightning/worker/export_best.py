@@ -21,11 +21,13 @@ from nimble_lightning.errors import CheckpointError, ExportError, NimbleError
 from nimble_lightning.export.compare_weights import fingerprint, is_sharded, sizes
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.formats import ExportFormat
+from nimble_lightning.export.metadata import sha256
 from nimble_lightning.export.write_exports import judge_together, save_weights
+from nimble_lightning.ops.secrets import redacted
 from nimble_lightning.runs.completion.export_formats import folder_for
 from nimble_lightning.runs.heartbeat import Heart, Phase
 from nimble_lightning.runs.job import Job
-from nimble_lightning.worker.export_facts import facts_of
+from nimble_lightning.runs.record import versions
 from nimble_lightning.worker.lightning_objects import Parts
 
 log = logging.getLogger(__name__)
@@ -113,3 +115,31 @@ def owner_of_returned(user: Any, returned: Any) -> Any:
     if isinstance(returned, L.LightningModule | nn.Module) or not hasattr(returned, "processing_class"):
         return user
     return SimpleNamespace(model=returned.model, tokenizer=returned.processing_class)
+
+
+def facts_of(
+    job: Job, model: ExportedModel, checkpoint: str | Path | None, step: int | None
+) -> dict[str, Any]:
+    """Facts without secrets: references in the parameters stay references, paths are names of files."""
+    facts = {
+        "run": {
+            "id": job.run_id,
+            "name": job.name,
+            "checkpoint": Path(checkpoint).name if checkpoint else None,
+            "step": step,
+        },
+        "model": {"name": model.name, "class": model.class_name, **_trainer(job.trainer)},
+        "params": job.unresolved().get("params") or {},
+        "seed": job.settings.seed,
+        "versions": versions(),
+    }
+    plain: dict[str, Any] = redacted(facts)
+    return plain
+
+
+def _trainer(spec: str) -> dict[str, Any]:
+    place, _, name = spec.rpartition(":")
+    path = Path(place or spec)
+    if path.suffix != ".py" or not path.is_file():
+        return {"trainer": spec}
+    return {"trainer": f"{path.name}:{name}" if place else path.name, "trainer_sha256": sha256(path)}

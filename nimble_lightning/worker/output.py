@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 from nimble_lightning.ops.secrets import Redacted
@@ -140,3 +142,22 @@ def _levels(level: str) -> Iterator[None]:
         for logger, was, handlers, propagate in before:
             logger.setLevel(was)
             logger.handlers, logger.propagate = handlers, propagate
+
+
+@contextmanager
+def printed_to(path: Path) -> Iterator[None]:
+    """What this process and those it starts print goes to a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with open(path, "ab") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, original in enumerate(kept, start=1):
+            os.dup2(original, number)
+            os.close(original)

@@ -17,7 +17,7 @@ from nimble_lightning.runs import device_count
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.result import Result
 from nimble_lightning.settings import DataSettings, Processes, read
-from nimble_lightning.worker.redirected_output import printed_to
+from nimble_lightning.worker.output import printed_to
 
 STEPS = 6
 # In the middle of an epoch, one step after a commit: that step has to be done again.

@@ -52,7 +52,7 @@ def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
     from nimble_lightning.commands.export.rebuild import build_model, built, load_best, sample_calls
     from nimble_lightning.export.write_exports import export as make
     from nimble_lightning.export.write_exports import judge_together
-    from nimble_lightning.worker.export_facts import facts_of
+    from nimble_lightning.worker.export_best import facts_of
 
     job, rebuilt = run.job, built(run)
     checkpoint, step = load_best(rebuilt)

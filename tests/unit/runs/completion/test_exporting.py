@@ -15,8 +15,7 @@ from nimble_lightning.export.exportable_models import ExportedModel
 from nimble_lightning.runs.completion import export_formats, exports, hub_exports
 from nimble_lightning.runs.heartbeat import Heart, Phase, read
 from nimble_lightning.runs.job import Job
-from nimble_lightning.worker.export_best import AtEnd, owner_of_returned
-from nimble_lightning.worker.export_facts import facts_of
+from nimble_lightning.worker.export_best import AtEnd, facts_of, owner_of_returned
 
 
 def job(folder: Path, **settings: object) -> Job:
