@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,13 +19,15 @@ from typing_extensions import override
 from nimble_lightning.checkpoint import fault_points
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
-from nimble_lightning.testing.fault_actions import strike
-from nimble_lightning.testing.fault_plan import IN_STEP, Fault, Occasion, parse
+from nimble_lightning.testing.fault_plan import DISK, IN_STEP, Fault, Occasion, exception, parse
 
 PLAN = "NIMBLE_FAULTS"
 ATTEMPT = "NIMBLE_ATTEMPT"
 
 log = logging.getLogger(__name__)
+
+
+_SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "stop": signal.SIGSTOP}
 
 
 class Faults(L.Callback):
@@ -92,7 +98,7 @@ class Faults(L.Callback):
 
     def _strike(self, fault: Fault, trainer: L.Trainer, place: str = "") -> None:
         self._left[fault] -= 1
-        strike(fault, f"at step {trainer.global_step}{place}")
+        _strike(fault, f"at step {trainer.global_step}{place}")
 
 
 def attempt_of(folder: str | Path) -> int:
@@ -107,3 +113,45 @@ def spoil(loss: Tensor) -> None:
     loss.register_hook(lambda gradient: gradient * float("nan"))
     # Past autograd's version counter, which would refuse the backward pass.
     loss.data.fill_(float("nan"))
+
+
+def _strike(fault: Fault, where: str) -> None:
+    """Carry out a fault. Returns only from `term`, and from `stop` once somebody continues the process.
+
+    Args:
+        fault: Anything but `nan`, which needs a loss to spoil.
+        where: Ends up in the text of exceptions.
+    """
+    if fault.kind in _SIGNALS:
+        os.kill(os.getpid(), _SIGNALS[fault.kind])
+    elif fault.kind == "hang":
+        _deadlock()
+    elif fault.kind == "spin":
+        spin()
+    else:
+        raise error_of(fault, where)
+
+
+def error_of(fault: Fault, where: str) -> Exception:
+    """The exception a fault raises, in the words of whoever would raise it in earnest."""
+    if fault.kind in DISK:
+        number = getattr(errno, fault.kind.upper())
+        return OSError(number, os.strerror(number))
+    if fault.kind == "oom":
+        import torch
+
+        return torch.OutOfMemoryError(f"CUDA out of memory. Rehearsed {where}.")
+    kind = exception(fault.error) or RuntimeError
+    return kind(f"rehearsed {where}")
+
+
+def _deadlock() -> None:
+    """Wait for a lock that nobody will release. Python's signal handlers still run."""
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()
+
+
+def spin() -> None:
+    """Count nothing for ever, inside C and holding the interpreter: no other thread, no handler runs."""
+    sum(itertools.repeat(0))

@@ -98,7 +98,7 @@ def require(name: str) -> None:
     given = models.resolve(name)
     place = Path(given).expanduser()
     if not place.exists():
-        _require_on_hub(given, models)
+        require_on_hub(given, models)
     elif not is_model_folder(place):
         reference_weights.require(place)
 
@@ -110,7 +110,7 @@ def load(name: str, run: Run) -> Mapping[str, nn.Module]:
     if place.exists() and not is_model_folder(place):
         return reference_weights.load(place, run)
     main = run.main
-    return {main: _load_from_hub(given, run.modules[main])}
+    return {main: load_from_hub(given, run.modules[main])}
 
 
 def _has_baseline(run: Run) -> bool:
@@ -139,7 +139,7 @@ def is_model_folder(place: Path) -> bool:
     return (place / "config.json").is_file()
 
 
-def _require_on_hub(name: str, known: Collection[str]) -> None:
+def require_on_hub(name: str, known: Collection[str]) -> None:
     """Refuse what is on no Hub that can be reached, nor in the cache."""
     if not _ID.fullmatch(name):
         raise RequestError(f"The reference {name} does not exist. Give a run folder, weights, or a Hub id.")
@@ -154,7 +154,7 @@ def _require_on_hub(name: str, known: Collection[str]) -> None:
         ) from None
 
 
-def _load_from_hub(name: str, trained: nn.Module) -> nn.Module:
+def load_from_hub(name: str, trained: nn.Module) -> nn.Module:
     """A model for the same task as the trained one; code from the Hub is never run.
 
     A head that the reference does not have starts untrained, and that is said.

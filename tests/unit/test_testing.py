@@ -111,7 +111,7 @@ def test_chance_is_seeded_alike_on_all_ranks_and_as_likely_as_asked() -> None:
 RUN = """
 import sys
 import torch
-from nimble_lightning.testing.fault_actions import strike
+from nimble_lightning.testing.faults import strike
 from nimble_lightning.testing import parse
 torch.set_num_threads(1)
 for fault in parse(sys.argv[1]):
@@ -159,7 +159,7 @@ def test_every_kind_is_carried_out_by_one_test_here() -> None:
 
 @pytest.mark.parametrize("kind", DISK)
 def test_an_error_of_the_disk_carries_its_number(kind: str) -> None:
-    from nimble_lightning.testing.fault_actions import error_of
+    from nimble_lightning.testing.faults import error_of
 
     error = error_of(Fault(kind, save="half"), "here")
     assert isinstance(error, OSError)

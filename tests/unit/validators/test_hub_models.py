@@ -32,7 +32,7 @@ def test_a_folder_gives_a_model_for_the_same_task_with_its_own_weights() -> None
     place = saved(reference, "reference")
     assert references.is_model_folder(Path(place))
     trained = BertForSequenceClassification(BertConfig(**{**SMALL, "hidden_size": 4}, num_labels=3))
-    loaded = references._load_from_hub(place, trained)
+    loaded = references.load_from_hub(place, trained)
     assert isinstance(loaded, BertForSequenceClassification)
     assert torch.equal(loaded.classifier.weight, reference.classifier.weight)
 
@@ -42,7 +42,7 @@ def test_another_kind_of_model_for_the_same_task_is_a_reference_too() -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     trained = LlamaForCausalLM(LlamaConfig(**SMALL))
-    assert isinstance(references._load_from_hub(place, trained), GPT2LMHeadModel)
+    assert isinstance(references.load_from_hub(place, trained), GPT2LMHeadModel)
 
 
 def test_a_head_that_the_reference_does_not_have_is_said_to_be_untrained(
@@ -51,7 +51,7 @@ def test_a_head_that_the_reference_does_not_have_is_said_to_be_untrained(
     place = saved(BertModel(BertConfig(**SMALL)), "headless")
     trained = BertForSequenceClassification(BertConfig(**SMALL, num_labels=5))
     with caplog.at_level(logging.WARNING, logger="nimble_lightning"):
-        loaded = references._load_from_hub(place, trained)
+        loaded = references.load_from_hub(place, trained)
     assert loaded.classifier.out_features == 5
     assert "evaluated untrained" in caplog.text
 
@@ -59,11 +59,11 @@ def test_a_head_that_the_reference_does_not_have_is_said_to_be_untrained(
 def test_a_plain_module_cannot_be_replaced_by_a_model_of_the_hub() -> None:
     place = saved(BertModel(BertConfig(**SMALL)), "headless")
     with pytest.raises(RequestError, match=r"baseline\(self\)"):
-        references._load_from_hub(place, torch.nn.Linear(1, 1))
+        references.load_from_hub(place, torch.nn.Linear(1, 1))
 
 
 def test_what_is_nowhere_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(RequestError, match="did you mean bert-tiny"):
-        references._require_on_hub("bert-tinny", ["bert-tiny", "gpt2"])
+        references.require_on_hub("bert-tinny", ["bert-tiny", "gpt2"])
     with pytest.raises(RequestError, match="does not exist"):
-        references._require_on_hub("../no/such/folder", [])
+        references.require_on_hub("../no/such/folder", [])
