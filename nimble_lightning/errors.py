@@ -4,6 +4,7 @@ NimbleError
  ├── RequestError       what was asked for cannot be done; nothing was started (exit code 2)
  ├── TrainerError       the user's trainer broke its contract while running (exit code 1, never retried)
  ├── CheckpointError    a checkpoint is not whole, was altered, or belongs to another run
+ ├── ExportError        a model cannot be exported, or its export is not the model
  └── RunError           a run that a script started has failed, or was stopped
 
 Each message says what happened, what was expected and what to type next, in one or two lines.

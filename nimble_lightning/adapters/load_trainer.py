@@ -1,4 +1,4 @@
-"""From `trainer=` to an object: a trainer, a LightningModule or a function that returns module and data."""
+"""From `trainer=` to an object: a trainer, a LightningModule or a function; and its file as a module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From gradients to new weights: backward, unscale, clip, step."""
+"""From gradients to new weights: backward, unscale, clip, step, with Lightning's hooks between them."""
 
 from __future__ import annotations
 

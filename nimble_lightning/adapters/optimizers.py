@@ -1,4 +1,4 @@
-"""The trainer's optimizer and schedule: its own, or the configured ones."""
+"""The trainer's optimizer and schedule: its own, or the configured ones, and when the rate moves."""
 
 from __future__ import annotations
 

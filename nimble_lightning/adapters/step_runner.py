@@ -142,7 +142,9 @@ def meets_in_forward(module: nn.Module) -> bool:
 
 
 class _TrainerArguments:
-    """Takes the arguments out of the Trainer before it looks at them, and puts them back after the fit.
+    """Takes clipping and accumulation out of the Trainer before it looks, and puts them back after the fit.
+
+    The Trainer itself refuses them under manual optimization: they are done here.
 
     Args:
         clip: What applies when the Trainer asks for nothing.

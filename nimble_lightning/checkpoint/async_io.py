@@ -1,4 +1,4 @@
-"""Saving while training goes on."""
+"""Saving while training goes on: from a copy on the CPU that training can no longer change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where in a run a checkpoint stands, read from the checkpoint itself."""
+"""Where in a run a checkpoint stands, read from the checkpoint itself, and the manifest that says so."""
 
 from __future__ import annotations
 

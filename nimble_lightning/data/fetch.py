@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from nimble_lightning.data.collate import collate_columns
 from nimble_lightning.data.loader import Options, Position
 from nimble_lightning.data.random_generators import Generators
 from nimble_lightning.data.rng import seeded
@@ -157,3 +157,35 @@ def shut_down(running: Iterator[Any] | None) -> None:
 def as_it_is(batch: Any) -> Any:
     """Leaves a batch alone; a function with a name, since workers may have to be sent it."""
     return batch
+
+
+def collate_rows(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of samples that are dicts with the same keys."""
+    return collate_columns({name: [row[name] for row in rows] for name in rows[0]})
+
+
+def collate_columns(columns: dict[str, Any]) -> dict[str, Any]:
+    """A batch of columns, each a list with one value a sample or a tensor already."""
+    return {name: _stack(values) for name, values in columns.items()}
+
+
+def _stack(values: Any) -> Any:
+    if isinstance(values, np.ndarray):
+        return torch.from_numpy(values) if values.dtype.kind in "biufc" else values
+    if not isinstance(values, list):
+        return values
+    if all(isinstance(value, torch.Tensor) for value in values):
+        alike = len({(value.shape, value.dtype) for value in values}) == 1
+        return torch.stack(values) if alike else values
+    if all(isinstance(value, np.ndarray) and value.dtype.kind in "biufc" for value in values):
+        return torch.from_numpy(np.stack(values)) if len({value.shape for value in values}) == 1 else values
+    return _stacked(values)
+
+
+def _stacked(values: list[Any]) -> Any:
+    try:
+        stacked = torch.tensor(values)
+    except (TypeError, ValueError, RuntimeError):
+        # What torch says of texts, ragged lists and None; looking for them first takes longer than the rest.
+        return values
+    return stacked if stacked.numel() else values

@@ -1,4 +1,4 @@
-"""Datasets that are read by index, Hugging Face's among them."""
+"""Loaders over a known number of samples, and datasets read by index, Hugging Face's among them."""
 
 from __future__ import annotations
 

@@ -9,8 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 from torch.utils.data._utils import worker
 
-from nimble_lightning.data.collate import collate_rows
-from nimble_lightning.data.fetch import as_it_is, shut_down
+from nimble_lightning.data.fetch import as_it_is, collate_rows, shut_down
 from nimble_lightning.data.loader import Loader, Options, Position
 from nimble_lightning.data.random_generators import Generators
 from nimble_lightning.data.rng import seeded

@@ -1,4 +1,4 @@
-"""What the loggers that write one file into the run's folder have in common."""
+"""What loggers have in common: figures as plain numbers, and one file in the run's folder that only grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors of which a process may hold a part only."""
+"""Tensors of which a process may hold a part only: their norms, and clipping by them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ T = TypeVar("T")
 def held(tensor: Tensor) -> Tensor:
     """What of it is here."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def has_cut_layers(module: nn.Module) -> bool:
+    """Whether parameters of a module are already sharded over a device mesh."""
+    return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
 def summed(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A step cannot be faster than this, however well everything overlaps."""
+"""A step cannot be faster than this, however well everything overlaps: what is computed, sent and updated."""
 
 from __future__ import annotations
 

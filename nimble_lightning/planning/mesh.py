@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.planning.machine import Machine
@@ -46,8 +44,3 @@ def mesh_for(strategy: Any, machine: Machine) -> DeviceMesh | None:
             f"lightning.strategy.data_parallel_size={needed}"
         )
     return init_device_mesh("cpu", (samples, layers), mesh_dim_names=("data_parallel", "tensor_parallel"))
-
-
-def has_cut_layers(module: nn.Module) -> bool:
-    """Whether parameters of a module are already sharded over a device mesh."""
-    return any(isinstance(parameter, DTensor) for parameter in module.parameters())

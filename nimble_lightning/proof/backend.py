@@ -1,4 +1,4 @@
-"""What every way to sign a run has in common."""
+"""What every way to sign a run has in common, and `signature=ed25519`: a DSSE envelope, signed with a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`best/`: the weights that were just evaluated, as safetensors, when a run ends."""
+"""`best/`: the weights that were just evaluated, as safetensors, at the end, and how to make them again."""
 
 from __future__ import annotations
 

@@ -9,9 +9,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import FullyShardedDataParallel as FSDP1
 
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.ops.run_files import write_json
+from nimble_lightning.ops.sharded_tensors import has_cut_layers
 from nimble_lightning.ops.untrusted_text import printable
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.result import NOT_SHOWN
@@ -110,3 +113,17 @@ def _is_captioned(value: Any) -> bool:
 def _is_several(value: Any) -> bool:
     """A tuple of results, as opposed to one that is a result: caption and thing, or sound and rate."""
     return isinstance(value, tuple) and not _is_captioned(value) and not show_files.is_sound(value)
+
+
+def gather(module: nn.Module) -> bool:
+    """Give every rank all of the weights; every rank must call this.
+
+    Returns:
+        Whether one rank can use the model by itself now. Where its layers are cut in themselves, as by tensor
+        parallelism, they cannot be used but by all ranks together.
+    """
+    for part in module.modules():
+        if isinstance(part, FSDPModule):
+            part.set_reshard_after_forward(False, recurse=False)
+            part.unshard()
+    return not has_cut_layers(module) and not any(isinstance(part, FSDP1) for part in module.modules())

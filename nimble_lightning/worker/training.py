@@ -30,11 +30,11 @@ from nimble_lightning.runs.secret_references import mask_hyper_parameters
 from nimble_lightning.worker import custom_loop, provenance, show
 from nimble_lightning.worker.best_step import Judged, chosen_at_end, stopped_early
 from nimble_lightning.worker.export_best import AtEnd, owner_of, owner_of_returned
-from nimble_lightning.worker.gather_model import gather
 from nimble_lightning.worker.heartbeat_callback import HeartbeatCallback
 from nimble_lightning.worker.lightning_objects import Parts, build_parts, build_trainer, data_of
 from nimble_lightning.worker.search_trial import Pruning, trial_of
 from nimble_lightning.worker.seeds import Seeding, seed_all
+from nimble_lightning.worker.show import gather
 from nimble_lightning.worker.throughput import Meter
 from nimble_lightning.worker.validation import Judge
 

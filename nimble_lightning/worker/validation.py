@@ -1,4 +1,4 @@
-"""The verdict of a run, made while its model is still in memory."""
+"""The verdict of a run, made while its model is in memory; unknown metrics are refused at once."""
 
 from __future__ import annotations
 

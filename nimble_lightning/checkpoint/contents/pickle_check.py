@@ -1,4 +1,4 @@
-"""What torch unpickles from a sharded checkpoint, looked at beforehand.
+"""What torch unpickles from a sharded checkpoint, looked at beforehand; what DeepSpeed unpickles, limited.
 
 Torch reads tensors of such folders safely, but their index, and values that are no tensors, as whoever wrote
 them wants. Digests keep out damage; this keeps out code, also from one who wrote a manifest to go with it.

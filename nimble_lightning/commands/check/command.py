@@ -10,13 +10,15 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from nimble_lightning.commands.check.custom_loop_check import examine_whole, limited
-from nimble_lightning.commands.check.findings import MethodFindings, Pair, examine
+from nimble_lightning.commands.check.findings import METHODS, RESUME, MethodFindings, Pair, examine
 from nimble_lightning.commands.check.lines import Lines
-from nimble_lightning.commands.check.table import notes, render
-from nimble_lightning.commands.check.trial import Trial, Trials
+from nimble_lightning.commands.check.trial import STEPS, Trial, Trials
 from nimble_lightning.ops.exit_codes import ExitCode
 
 _NO_VERDICT = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.REFUSED)
+
+
+_WORDS = {None: "-", "": "ok"}
 
 
 class _NoVerdict(Exception):
@@ -42,7 +44,7 @@ def check(config: DictConfig, trainer: str) -> int:
         except _NoVerdict as reason:
             print(reason, file=sys.stderr)
             return reason.exit_code
-    print(render(verdicts, remarks))
+    print(_render(verdicts, remarks))
     print(f"checked in {time.monotonic() - began:.1f} s")
     return ExitCode.FINISHED if all(v.passed for v in verdicts) else ExitCode.FAILED
 
@@ -52,7 +54,7 @@ def _steps(trials: Trials, lines: Lines) -> tuple[list[MethodFindings], dict[str
     # What fails on one process would only fail again.
     two = _pair(trials, 2) if one.straight.result.status == "finished" else None
     verdicts = [examine(one, lines), examine(two, lines, one) if two else MethodFindings()]
-    return verdicts, notes(one, trials.samples)
+    return verdicts, _notes(one, trials.samples)
 
 
 def _whole(trials: Trials) -> tuple[list[MethodFindings], dict[str, str]]:
@@ -73,3 +75,42 @@ def _pair(trials: Trials, processes: int) -> Pair:
         if trial is not None and trial.result.exit_code in _NO_VERDICT:
             raise _NoVerdict(trial)
     return pair
+
+
+def _render(verdicts: list[MethodFindings], remarks: dict[str, str]) -> str:
+    """One row a method, one column for each number of processes."""
+    rows = [["", "1 process", "2 processes", ""]]
+    for method in (*METHODS, RESUME):
+        cells = [_WORDS.get(verdict.wrong[method], "FAILED") for verdict in verdicts]
+        rows.append([method, *cells, remarks.get(method, "") if "ok" in cells else ""])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
+    return "\n".join([*lines, *_wrong(verdicts)])
+
+
+def _notes(one: Pair, samples: int) -> dict[str, str]:
+    """What a passed method came to on one process."""
+    found = {RESUME: "the same bits as undisturbed"}
+    trial = one.straight
+    for start in trial.noted("start")[:1]:
+        found["pre_process"] = f"{start['seconds']:.1f} s, the same weights each time"
+        several = f" of {samples} samples" if start["comparable"] else ""
+        for evaluated in trial.noted("evaluated")[:1]:
+            found["evaluate"] = f"{', '.join(evaluated['metrics'])}{several}"
+    if losses := [note["loss"] for note in trial.noted("trained")]:
+        found["train"] = f"loss {losses[0]:.4g} -> {losses[-1]:.4g} in {STEPS} steps"
+    if trial.shown:
+        found["predict_and_show"] = f"{len(trial.shown)} shown"
+    return found
+
+
+def _wrong(verdicts: list[MethodFindings]) -> list[str]:
+    """Each sentence once, with the numbers of processes it holds for."""
+    said: dict[str, list[str]] = {}
+    for verdict, processes in zip(verdicts, ("1 process", "2 processes"), strict=True):
+        for wrong in verdict.wrong.values():
+            if wrong:
+                said.setdefault(wrong, []).append(processes)
+    return [f"FAILED on {' and '.join(where)}: {sentence}" for sentence, where in said.items()]

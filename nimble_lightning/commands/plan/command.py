@@ -1,4 +1,4 @@
-"""The command: from a composed configuration to a printed answer."""
+"""The command: from a composed configuration and the machine asked for to a printed answer."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from nimble_lightning.data.collate import collate_columns, collate_rows
+from nimble_lightning.data.fetch import collate_columns, collate_rows
 
 
 def test_numbers_become_tensors_and_nothing_else_does() -> None:

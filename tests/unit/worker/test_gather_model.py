@@ -14,7 +14,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
-from nimble_lightning.worker.gather_model import gather
+from nimble_lightning.worker.show import gather
 
 
 @pytest.fixture
