@@ -24,7 +24,7 @@ from nimble_lightning.settings import Processes
 _DEVICE, _NETWORK, _A_NODE = "H100", "IB-NDR", 8
 
 
-def plan(config: DictConfig, trainer: str, asked: _MachineRequest) -> int:
+def plan(config: DictConfig, trainer: str, asked: MachineRequest) -> int:
     """Plan a run and print what came of it; returns the exit code: 0 if something fits.
 
     Args:
@@ -77,7 +77,7 @@ def _candidate(one: Candidate) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _MachineRequest:
+class MachineRequest:
     """The options of the command."""
 
     device: str = ""
@@ -85,7 +85,7 @@ class _MachineRequest:
     json: bool = False
 
 
-def _machine_for(processes: Processes, asked: _MachineRequest) -> Machine:
+def _machine_for(processes: Processes, asked: MachineRequest) -> Machine:
     """What `lightning.devices` and `.num_nodes` come to, on the device that was asked for or is here."""
     here = torch.cuda.is_available()
     device = asked.device or (torch.cuda.get_device_name(0) if here else _DEVICE)

@@ -12,10 +12,9 @@ def main(words: list[str]) -> int:
     """Plan a run; returns the exit code: 0 if something fits."""
     asked = _parser().read(words)
     config, trainer = one_run("plan", asked.words)
-    where = import_module("nimble_lightning.commands.plan.command")
     command = import_module("nimble_lightning.commands.plan.command")
     options = {name: value for name, value in vars(asked).items() if name != "words" and value}
-    return int(command.plan(config, trainer, where.MachineRequest(**options)))
+    return int(command.plan(config, trainer, command.MachineRequest(**options)))
 
 
 def _parser() -> Parser:
