@@ -19,8 +19,8 @@ from nimble_lightning.adapters import optimizers
 from nimble_lightning.adapters.evaluation import Means, parts_of, plain, same_on_all_ranks
 from nimble_lightning.adapters.fast_paths import ThinModule, signature_known
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
-from nimble_lightning.adapters.running_means import RunningMeans
 from nimble_lightning.adapters.step_runner import StepRunner
+from nimble_lightning.adapters.training_log import RunningMeans
 from nimble_lightning.adapters.training_mode import set_training_mode
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError

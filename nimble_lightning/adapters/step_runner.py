@@ -17,9 +17,8 @@ from nimble_lightning.adapters.global_step import Backward, GlobalStep, PieceLos
 from nimble_lightning.adapters.losses import LabelCount
 from nimble_lightning.adapters.optimizer_step import LightningHooks, OptimizerStep
 from nimble_lightning.adapters.optimizers import Plateau, Scheduling
-from nimble_lightning.adapters.running_means import RunningMeans
 from nimble_lightning.adapters.stop_iteration import Watched
-from nimble_lightning.adapters.training_log import TrainingLog
+from nimble_lightning.adapters.training_log import RunningMeans, TrainingLog
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.settings import Clip, RunSettings
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from nimble_lightning.adapters.running_means import RunningMeans
+from nimble_lightning.adapters.training_log import RunningMeans
 
 CPU = torch.device("cpu")
 
