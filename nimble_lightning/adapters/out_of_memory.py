@@ -6,14 +6,14 @@ import gc
 
 import torch
 
-from nimble_lightning.ops.out_of_memory import is_said_by
+from nimble_lightning.ops.failures import says_out_of_memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """By torch's own type first; other libraries say it only in words."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and is_said_by(" ".join(map(str, error.args)))
+    return isinstance(error, RuntimeError) and says_out_of_memory(" ".join(map(str, error.args)))
 
 
 def in_words(error: BaseException) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from nimble_lightning.ops import out_of_memory
+from nimble_lightning.ops import failures
 from nimble_lightning.ops.end_causes import Cause
 
 
@@ -23,11 +23,11 @@ class Rule(NamedTuple):
 _RULES = (
     Rule(Cause.CONFIG, frozenset({"RequestError", "HydraException", "OmegaConfBaseException"})),
     Rule(Cause.PREEMPTED, frozenset({"SIGTERMException"})),
-    Rule(Cause.DEVICE_MEMORY, frozenset({"OutOfMemoryError"}), out_of_memory.DEVICE),
+    Rule(Cause.DEVICE_MEMORY, frozenset({"OutOfMemoryError"}), failures.OUT_OF_DEVICE_MEMORY),
     Rule(
         Cause.HOST_MEMORY,
         frozenset({"MemoryError"}),
-        (*out_of_memory.HOST, "unable to mmap", "shared memory", "bus error"),
+        (*failures.OUT_OF_HOST_MEMORY, "unable to mmap", "shared memory", "bus error"),
     ),
     Rule(Cause.NAN, frozenset({"FloatingPointError"}), ("returned nan values",)),
     # Asked for what is not there, or not for everybody: the network did its part. The forms are those of
