@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nimble_lightning.checkpoint.hash_file import hash_plain
+from nimble_lightning.export import metadata
 from nimble_lightning.ops import plain_files
 
 ABOUT = "export.json"
@@ -66,3 +67,21 @@ def _same(folder: Path, name: str, entry: Any) -> bool:
             return bool(size == entry["bytes"] and hash_plain(file.fileno()) == entry["sha256"])
     except (OSError, KeyError, TypeError):
         return False
+
+
+def folder_for(out: Path, name: str, count: int) -> Path:
+    """The folder of one model of several; a model alone has the whole."""
+    return out if count == 1 else out / name
+
+
+def exported_in(folder: Path) -> list[Path]:
+    """The folders below in which a model was exported."""
+    return [
+        path.parent for path in sorted([*folder.glob(metadata.ABOUT), *folder.glob(f"*/{metadata.ABOUT}")])
+    ]
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether there are exports, and all of their files are what they were when they were checked."""
+    found = exported_in(folder)
+    return bool(found) and not any(metadata.altered(one) for one in found)

@@ -21,10 +21,9 @@ from nimble_lightning.errors import CheckpointError, ExportError, NimbleError
 from nimble_lightning.export.compare_weights import fingerprint, is_sharded, sizes
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.formats import ExportFormat
-from nimble_lightning.export.metadata import sha256
+from nimble_lightning.export.metadata import folder_for, sha256
 from nimble_lightning.export.write_exports import judge_together, save_weights
 from nimble_lightning.ops.secrets import redacted
-from nimble_lightning.runs.completion.export_formats import folder_for
 from nimble_lightning.runs.heartbeat import Heart, Phase
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.record import versions

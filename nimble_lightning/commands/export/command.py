@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.export import metadata
 from nimble_lightning.export.formats import ExportFormat
-from nimble_lightning.runs.completion import export_formats, hub_exports
+from nimble_lightning.runs.completion import hub_exports
 from nimble_lightning.runs.job import Job
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     to_the_hub = _HUB in asked.to
     if to_the_hub and not asked.repo:
         raise RequestError("--to hub needs --repo OWNER/NAME.")
-    if formats or (to_the_hub and not export_formats.is_whole(job.folder.exported)):
+    if formats or (to_the_hub and not metadata.is_whole(job.folder.exported)):
         # Brings Lightning with it.
         from nimble_lightning.runs.trust import TrustTerms, vouched
 
@@ -65,7 +66,7 @@ def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
         "whole": run.whole,
     }
     for model in rebuilt.models:
-        folder = export_formats.folder_for(out, model.name, len(rebuilt.models))
+        folder = metadata.folder_for(out, model.name, len(rebuilt.models))
         facts = facts_of(job, model, checkpoint, step)
         for name, check in make(model, formats, folder, calls[model.name], facts, builder).items():
             print(

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from nimble_lightning.errors import NimbleError
+from nimble_lightning.export import metadata
 from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.model_card import CARD
 from nimble_lightning.export.upload_queue import Push, Pusher
 from nimble_lightning.ops.run_files import write_text
-from nimble_lightning.runs.completion import export_formats, hub_exports
+from nimble_lightning.runs.completion import hub_exports
 from nimble_lightning.runs.job import Job
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def finish(job: Job) -> None:
     if formats:
         _export(job, formats)
     out = job.folder.exported
-    if export_formats.exported_in(out):
+    if metadata.exported_in(out):
         try:
             write_text(out / CARD, hub_exports.card_for(job, out))
         except (NimbleError, OSError, TypeError, ValueError) as error:

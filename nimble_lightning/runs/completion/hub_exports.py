@@ -14,7 +14,6 @@ from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.ops.secrets import redact
 from nimble_lightning.proof.statement import LARGEST
 from nimble_lightning.run_folder import STATEMENT
-from nimble_lightning.runs.completion import export_formats
 from nimble_lightning.runs.job import Job
 
 
@@ -24,7 +23,7 @@ def push(job: Job, folder: Path, repo: str, private: bool | None = None, *, bars
     Raises:
         ExportError: A file is not what it was when it was checked, or the Hub could not be reached.
     """
-    if not export_formats.is_whole(folder):
+    if not metadata.is_whole(folder):
         raise ExportError(f"{folder} holds no exports, or they were altered since they were checked.")
     statements = sorted(job.folder.path.glob(f"{STATEMENT}*"))
     for path in (folder, *folder.rglob("*"), *statements):
@@ -39,7 +38,7 @@ def push(job: Job, folder: Path, repo: str, private: bool | None = None, *, bars
 
 def card_for(job: Job, folder: Path) -> str:
     """The model card of a run's exports, from the files of the run."""
-    found = [metadata.read(one) for one in export_formats.exported_in(folder)]
+    found = [metadata.read(one) for one in metadata.exported_in(folder)]
     if not found:
         raise ExportError(f"{folder} holds no exports.")
     config = json.loads(json.dumps(job.unresolved(), default=str))

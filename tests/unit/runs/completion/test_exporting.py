@@ -12,7 +12,7 @@ from torch import nn
 from nimble_lightning.errors import ExportError
 from nimble_lightning.export import metadata
 from nimble_lightning.export.exportable_models import ExportedModel
-from nimble_lightning.runs.completion import export_formats, exports, hub_exports
+from nimble_lightning.runs.completion import exports, hub_exports
 from nimble_lightning.runs.heartbeat import Heart, Phase, read
 from nimble_lightning.runs.job import Job
 from nimble_lightning.worker.export_best import AtEnd, facts_of, owner_of_returned
@@ -27,16 +27,16 @@ def job(folder: Path, **settings: object) -> Job:
 
 
 def test_exports_are_whole_until_a_file_changes(tmp_path: Path) -> None:
-    assert not export_formats.is_whole(tmp_path)
+    assert not metadata.is_whole(tmp_path)
     for name in ("a", "b"):
-        folder = export_formats.folder_for(tmp_path, name, 2)
+        folder = metadata.folder_for(tmp_path, name, 2)
         folder.mkdir()
         (folder / "weights").write_text(name)
         metadata.write(folder, {}, [folder / "weights"], {})
-    assert export_formats.exported_in(tmp_path) == [tmp_path / "a", tmp_path / "b"]
-    assert export_formats.is_whole(tmp_path)
+    assert metadata.exported_in(tmp_path) == [tmp_path / "a", tmp_path / "b"]
+    assert metadata.is_whole(tmp_path)
     (tmp_path / "b/weights").write_text("c")
-    assert not export_formats.is_whole(tmp_path)
+    assert not metadata.is_whole(tmp_path)
 
 
 def test_facts_hold_references_names_of_files_and_no_secrets(
@@ -103,7 +103,7 @@ def test_a_finished_run_has_a_card_and_one_without_exports_has_none(tmp_path: Pa
     assert (mine.folder.exported / "README.md").read_text() == hub_exports.card_for(
         mine, mine.folder.exported
     )
-    assert export_formats.is_whole(mine.folder.exported)
+    assert metadata.is_whole(mine.folder.exported)
 
 
 def test_an_export_of_other_formats_that_fails_is_a_warning_with_the_command(
