@@ -6,7 +6,8 @@ Nothing of the folder is unpickled or run, and nothing in the statement believed
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,12 @@ from nimble_lightning.ops import plain_files
 from nimble_lightning.proof import commit_chain, oms
 from nimble_lightning.proof.digests import digests_of
 from nimble_lightning.proof.envelope import is_envelope, unseal
-from nimble_lightning.proof.file_differences import explain
 from nimble_lightning.proof.inventory import survey
 from nimble_lightning.proof.keys import public_key
 from nimble_lightning.proof.predicate import run_of
 from nimble_lightning.proof.statement import LARGEST, Statement, load_json
-from nimble_lightning.proof.verification_report import Report
-from nimble_lightning.run_folder import BUNDLE, STATEMENT, STEPS
+from nimble_lightning.proof.verification_report import Problem, Report
+from nimble_lightning.run_folder import BUNDLE, CHECKPOINTS, STATEMENT, STEPS
 
 # Base64 takes four bytes for three.
 _LARGEST_FILE = LARGEST * 4 // 3 + (1 << 20)
@@ -100,7 +100,7 @@ def _check_files(folder: Path, statement: Statement, report: Report) -> None:
             report.files, report.bytes = report.files + 1, report.bytes + record.size
     odd = dict.fromkeys(found.odd, OSError("it is no plain file"))
     strangers = sorted(there - subjects.keys())
-    for problem in explain(subjects, {**present, **odd}, strangers):
+    for problem in _file_problems(subjects, {**present, **odd}, strangers):
         if problem.file not in odd:
             report.problems.append(problem)
 
@@ -163,3 +163,62 @@ def _read(path: Path) -> bytes:
         ) from None
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read: {error.strerror}") from None
+
+
+def _file_problems(
+    claimed: Mapping[str, FileRecord], present: Mapping[str, FileRecord | OSError], strangers: list[str]
+) -> list[Problem]:
+    """Each file that is not as claimed: missing, added, altered, cut, renamed, swapped or rolled back.
+
+    Args:
+        claimed: By the statement.
+        present: What was read; an error where that failed. The strangers are among them.
+        strangers: Files that the statement does not name.
+    """
+    found = []
+    owners: dict[str, list[str]] = defaultdict(list)
+    for name, record in claimed.items():
+        if record.size:
+            owners[record.sha256].append(name)
+    added = {r.sha256: name for name in strangers if isinstance(r := present.get(name), FileRecord)}
+    for name, record in claimed.items():
+        now = present.get(name)
+        if now is None:
+            found.append(_missing(name, record, added))
+        elif isinstance(now, OSError):
+            found.append(Problem("altered", name, f"cannot be read: {now.strerror or now}"))
+        elif now != record:
+            found.append(_changed(name, record, now, present, owners.get(now.sha256, [])))
+    moved = {problem.text.rpartition(" ")[2] for problem in found if problem.kind == "renamed"}
+    for name in strangers:
+        if name not in moved:
+            found.append(Problem("extra", name, "is not in the statement: it was added after the signature"))
+    return found
+
+
+def _missing(name: str, record: FileRecord, added: Mapping[str, str]) -> Problem:
+    if record.size and record.sha256 in added:
+        return Problem("renamed", name, f"was renamed to {added[record.sha256]}")
+    return Problem("missing", name, "is missing")
+
+
+def _changed(
+    name: str,
+    record: FileRecord,
+    now: FileRecord,
+    present: Mapping[str, FileRecord | OSError],
+    owners: Sequence[str],
+) -> Problem:
+    """What became of a file that now holds what `owners` should hold, if anything does."""
+    for other in owners:
+        if present.get(other) == record:
+            return Problem("swapped", name, f"was swapped with {other}")
+    for other in owners:
+        if other.startswith(f"{CHECKPOINTS}/"):
+            text = f"holds the content of {other}: it was replaced or rolled back"
+            return Problem("rolled_back", name, text)
+    if owners:
+        return Problem("altered", name, f"holds the content of {owners[0]}")
+    if now.size != record.size:
+        return Problem("size", name, f"has {now.size} bytes, the statement says {record.size}")
+    return Problem("altered", name, "has the right size, but its content was altered (sha256)")
