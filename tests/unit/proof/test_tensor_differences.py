@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from nimble_lightning.proof.optimizer_settings import changed, snapshot
 from nimble_lightning.proof.tensor_differences import first_difference, largest_difference
+from nimble_lightning.replay.segment_callback import changed, snapshot
 
 STATE: dict[str, Any] = {
     "state_dict": {"w": torch.tensor([1.0, float("nan"), -0.0]), "n": torch.tensor([3])},
