@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
+from omegaconf import DictConfig
+
+from nimble_lightning.cli.arguments import parse, quote
+from nimble_lightning.cli.make_job import complete
+from nimble_lightning.cli.request_plan import make_plan
 from nimble_lightning.errors import RequestError
 
 
@@ -67,3 +72,21 @@ class _Format(argparse.HelpFormatter):
             super().format_help(),
             flags=re.MULTILINE,
         )
+
+
+def one_run(command: str, words: list[str]) -> tuple[DictConfig, str]:
+    """The checked configuration, and where the trainer is.
+
+    Args:
+        command: For the error, where there is no file.
+        words: `FILE [key=value ...]`, or `trainer=FILE` among the others.
+    """
+    named = [f"trainer={quote(words[0])}", *words[1:]] if words and "=" not in words[0] else list(words)
+    if not any(word.startswith("trainer=") for word in named):
+        raise RequestError(f"{command} needs a file: nimble-cli {command} my_trainer.py")
+    asked = make_plan(parse(named))
+    source = asked.sources[0]
+    complete(asked.config, source)
+    if source.data is not None:
+        asked.config.datamodule = source.data.reference
+    return asked.config, source.trainer.reference

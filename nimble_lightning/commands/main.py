@@ -14,9 +14,8 @@ from nimble_lightning.cli import app
 from nimble_lightning.cli.compose import PACKAGE
 from nimble_lightning.cli.schema.source_code import locate
 from nimble_lightning.cli.suggestions import nearest
-from nimble_lightning.commands.argument_parser import Parser
+from nimble_lightning.commands.argument_parser import Parser, one_run
 from nimble_lightning.commands.hide_addresses import conceal
-from nimble_lightning.commands.one_run import one_run
 from nimble_lightning.commands.train_flags import FLAGS, Flag, take, translate
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.export.formats import ExportFormat

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from nimble_lightning.commands.argument_parser import Parser
-from nimble_lightning.commands.one_run import one_run
+from nimble_lightning.commands.argument_parser import Parser, one_run
 
 
 def main(words: list[str]) -> int:

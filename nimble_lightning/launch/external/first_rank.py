@@ -6,6 +6,7 @@ What happens when a rank ends before its time is up to whoever started it.
 from __future__ import annotations
 
 import signal
+import time
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,6 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.external.detect import Ranks, starts_before, starts_left
 from nimble_lightning.launch.external.messages import LEAVE_SECONDS, RankMessages
 from nimble_lightning.launch.external.other_ranks import asked_of, placed, train_here
-from nimble_lightning.launch.external.unwatched_end import why_ended
 from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.end_causes import Cause
@@ -21,11 +21,18 @@ from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.signals import heard, obeyed
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs import lifecycle
+from nimble_lightning.runs.causes import is_consequence
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.lifecycle import Lifecycle
-from nimble_lightning.runs.outcome import Outcome
+from nimble_lightning.runs.lost_attempt import beats_of
+from nimble_lightning.runs.outcome import Evidence, Outcome, errors_of, judge
+from nimble_lightning.runs.process_tree import alive
 from nimble_lightning.runs.result import Result
 from nimble_lightning.worker import config_agreement
+
+# A rank that failed writes it down a moment after the others have lost it.
+_WORD_SECONDS = 1.5
+_LOOK_SECONDS = 0.05
 
 
 def lead(job: Job, meeting: RankMessages) -> Result:
@@ -104,3 +111,20 @@ def _clear_away(folder: RunFolder, attempt: int) -> None:
     """What ranks need of each other while they go on."""
     for file in (*folder.heartbeats(), *folder.path.glob(f"{folder.prepared(attempt, 0).stem}.*")):
         file.unlink(missing_ok=True)
+
+
+def why_ended(error: BaseException, folder: RunFolder, attempt: int, ranks: Ranks) -> Outcome:
+    """Seen from the first rank, which ended by an error that may be no more than a consequence."""
+    names = [kind.__name__ for kind in type(error).__mro__]
+    until = time.monotonic() + (_WORD_SECONDS if is_consequence(names, str(error)) else 0.0)
+    while (outcome := judge(_evidence(folder, attempt, ranks))).rank == 0 and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+    return outcome
+
+
+def _evidence(folder: RunFolder, attempt: int, ranks: Ranks) -> Evidence:
+    # Of processes on other machines nobody here can say whether they are gone.
+    beats = {rank: beat for rank, beat in beats_of(folder, attempt).items() if rank < ranks.local_size}
+    dead = {rank: beat for rank, beat in beats.items() if not alive(beat.pid)}
+    now = time.time()
+    return Evidence(errors=errors_of(folder, attempt), beats=dead, gone={rank: now for rank in dead})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.launch.multinode.shared_secret import SignedStore
-from nimble_lightning.launch.multinode.timeouts import within
 
 BEAT_SECONDS = 0.5
 # A machine that was silent for so long is gone, and so are its workers for the others.
 SILENT_SECONDS = 10.0
 LOOK_SECONDS = 0.05
+
+
+_T = TypeVar("T")
 
 
 class OutOfTouch(NimbleError):
@@ -79,3 +83,41 @@ class SupervisorChannel:
             return within(SILENT_SECONDS, ask)
         except (RuntimeError, TimeoutError) as error:
             raise OutOfTouch(f"the node that led is gone: {str(error).partition(chr(10))[0]}") from None
+
+
+class TimedQuestion:
+    """Something that is asked in a thread of its own, which nobody has to wait for."""
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+        threading.Thread(target=self._run, name="question", daemon=True).start()
+
+    def answer(self, seconds: float) -> Any:
+        """What it came to, or the error it ended with.
+
+        Raises:
+            TimeoutError: There is none within that time; it can be asked for again.
+        """
+        try:
+            value, error = self._answers.get(timeout=seconds)
+        except queue.Empty:
+            raise TimeoutError("no answer") from None
+        if error is not None:
+            raise error
+        return value
+
+    def _run(self) -> None:
+        try:
+            self._answers.put((self._ask(), None))
+        except BaseException as error:  # raised again where somebody asks for the answer
+            self._answers.put((None, error))
+
+
+def within(seconds: float, ask: Callable[[], _T]) -> _T:
+    """The answer to a question that may block for ever.
+
+    Raises:
+        TimeoutError: There was none in time.
+    """
+    return TimedQuestion(ask).answer(seconds)  # type: ignore[no-any-return]

@@ -11,8 +11,8 @@ from nimble_lightning.launch.multinode import network
 from nimble_lightning.launch.multinode.assembly import Assembled, Assembly
 from nimble_lightning.launch.multinode.follower import Follower
 from nimble_lightning.launch.multinode.leader import Leader
+from nimble_lightning.launch.multinode.messages import TimedQuestion
 from nimble_lightning.launch.multinode.rendezvous_parameters import RendezvousParameters
-from nimble_lightning.launch.multinode.timeouts import TimedQuestion
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.runs import device_count, signature
 from nimble_lightning.runs.job import Job

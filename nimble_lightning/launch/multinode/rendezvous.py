@@ -18,9 +18,9 @@ from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
 )
 
 from nimble_lightning.launch.multinode import network
+from nimble_lightning.launch.multinode.messages import within
 from nimble_lightning.launch.multinode.rendezvous_parameters import RendezvousParameters
 from nimble_lightning.launch.multinode.shared_secret import SharedSecret, SignedBackend, SignedStore
-from nimble_lightning.launch.multinode.timeouts import within
 from nimble_lightning.supervision.worker_store import connected, open_store
 
 # A machine that has given no sign for so many of these intervals takes part no more.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nimble_lightning.launch.external.detect import TORCHRUN, Ranks
-from nimble_lightning.launch.external.unwatched_end import why_ended
+from nimble_lightning.launch.external.first_rank import why_ended
 from nimble_lightning.ops.failures import facts_of
 from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.run_folder import RunFolder

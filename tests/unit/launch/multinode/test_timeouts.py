@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from nimble_lightning.launch.multinode.timeouts import TimedQuestion, within
+from nimble_lightning.launch.multinode.messages import TimedQuestion, within
 
 
 def test_an_answer_in_time_is_given() -> None:
