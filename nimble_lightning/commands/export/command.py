@@ -11,7 +11,7 @@ from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.export import metadata
 from nimble_lightning.export.formats import ExportFormat
-from nimble_lightning.runs.completion import hub_exports
+from nimble_lightning.runs.completion import exports
 from nimble_lightning.runs.job import Job
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     else:
         source = job.folder.exported
     if to_the_hub:
-        print(hub_exports.push(job, source, asked.repo, bars=sys.stderr.isatty()))
+        print(exports.push_to_hub(job, source, asked.repo, bars=sys.stderr.isatty()))
     return 0
 
 

@@ -12,7 +12,7 @@ from torch import nn
 from nimble_lightning.errors import ExportError
 from nimble_lightning.export import metadata
 from nimble_lightning.export.exportable_models import ExportedModel
-from nimble_lightning.runs.completion import exports, hub_exports
+from nimble_lightning.runs.completion import exports
 from nimble_lightning.runs.heartbeat import Heart, Phase, read
 from nimble_lightning.runs.job import Job
 from nimble_lightning.worker.export_best import AtEnd, facts_of, owner_of_returned
@@ -100,9 +100,7 @@ def test_a_finished_run_has_a_card_and_one_without_exports_has_none(tmp_path: Pa
     assert not mine.folder.exported.exists()
     AtEnd(mine, 0).export(SimpleNamespace(model=nn.Linear(2, 2)), None, None)
     exports.finish(mine)
-    assert (mine.folder.exported / "README.md").read_text() == hub_exports.card_for(
-        mine, mine.folder.exported
-    )
+    assert (mine.folder.exported / "README.md").read_text() == exports.card_for(mine, mine.folder.exported)
     assert metadata.is_whole(mine.folder.exported)
 
 
@@ -117,15 +115,15 @@ def test_an_export_of_other_formats_that_fails_is_a_warning_with_the_command(
 
 
 def test_nothing_that_a_link_leads_to_is_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_exports, "push_folder", lambda *words, **more: "pushed")
+    monkeypatch.setattr(exports, "push_folder", lambda *words, **more: "pushed")
     mine, private = job(tmp_path), tmp_path / "private"
     private.write_text("private")
     mine.folder.exported.mkdir()
     (mine.folder.exported / "weights").write_text("weights")
     metadata.write(mine.folder.exported, {}, [mine.folder.exported / "weights"], {})
-    assert hub_exports.push(mine, mine.folder.exported, "me/mine") == "pushed"
+    assert exports.push_to_hub(mine, mine.folder.exported, "me/mine") == "pushed"
     for link in (mine.folder.exported / "more.txt", mine.folder.path / "statement.json.sig"):
         link.symlink_to(private)
         with pytest.raises(ExportError, match=rf"{link.name} is a link"):
-            hub_exports.push(mine, mine.folder.exported, "me/mine")
+            exports.push_to_hub(mine, mine.folder.exported, "me/mine")
         link.unlink()
