@@ -15,12 +15,12 @@ from typing_extensions import override
 
 from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
-from nimble_lightning.checkpoint.contents.safety import check_step, refuse_code, refuse_unsafe
+from nimble_lightning.checkpoint.contents.pickle_check import refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.file_names import retired_path
 from nimble_lightning.checkpoint.hash_file import HashingFile
 from nimble_lightning.checkpoint.integrity import manifests_of, open_verified
 from nimble_lightning.checkpoint.manifest import Manifest
-from nimble_lightning.checkpoint.position import RunFacts, describe
+from nimble_lightning.checkpoint.position import RunFacts, check_step, describe
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops.plain_files import open_plain

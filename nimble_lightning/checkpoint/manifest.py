@@ -123,7 +123,7 @@ def _is_versions(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_text, value.values()))
 
 
-def _is_inside(path: str) -> bool:
+def is_inside(path: str) -> bool:
     """Whether a path stays inside the folder it is relative to, and is spelt in the one normal way."""
     pure = PurePosixPath(path)
     escapes = pure.is_absolute() or ".." in pure.parts or "\0" in path
@@ -131,12 +131,12 @@ def _is_inside(path: str) -> bool:
 
 
 def _is_name(value: object) -> bool:
-    return isinstance(value, str) and _is_inside(value) and "/" not in value
+    return isinstance(value, str) and is_inside(value) and "/" not in value
 
 
 def _is_files(value: object) -> bool:
     records = value.items() if isinstance(value, dict) else ()
-    return bool(records) and all(_is_inside(name) and _is_record(record) for name, record in records)
+    return bool(records) and all(is_inside(name) and _is_record(record) for name, record in records)
 
 
 def _is_record(value: object) -> bool:

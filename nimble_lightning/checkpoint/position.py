@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
+from nimble_lightning.errors import CheckpointError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +74,11 @@ def _versions() -> dict[str, str]:
         "lightning": version("lightning"),
         "nimble_lightning": version("nimble-lightning"),
     }
+
+
+def check_step(checkpoint: Mapping[str, Any], manifest: Manifest, path: Path) -> None:
+    """Raise if a checkpoint is of another step than its manifest says."""
+    step = RunFacts.of(checkpoint).step
+    if step != manifest.step:
+        text = f"Checkpoint {path} holds step {step}, its manifest says {manifest.step}; take an earlier one."
+        raise CheckpointError(text)

@@ -6,10 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
-from nimble_lightning.checkpoint.manifest import FileRecord
+from nimble_lightning.checkpoint.manifest import FileRecord, is_inside
 from nimble_lightning.errors import CheckpointError
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -71,13 +70,6 @@ def load_json(data: bytes, what: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{what} is not a JSON object")
     return content
-
-
-def is_inside(path: str) -> bool:
-    """Whether a path stays in the folder it is relative to, and is spelt in the one normal way."""
-    pure = PurePosixPath(path)
-    escapes = pure.is_absolute() or ".." in pure.parts or "\0" in path
-    return bool(pure.parts) and not escapes and str(pure) == path
 
 
 def _subjects(entries: Any) -> dict[str, FileRecord]:

@@ -17,7 +17,7 @@ SILENT_SECONDS = 10.0
 LOOK_SECONDS = 0.05
 
 
-_T = TypeVar("T")
+T = TypeVar("T")
 
 
 class OutOfTouch(NimbleError):
@@ -114,7 +114,7 @@ class TimedQuestion:
             self._answers.put((None, error))
 
 
-def within(seconds: float, ask: Callable[[], _T]) -> _T:
+def within(seconds: float, ask: Callable[[], T]) -> T:
     """The answer to a question that may block for ever.
 
     Raises:

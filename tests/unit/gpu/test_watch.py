@@ -70,7 +70,7 @@ def test_a_full_disk_is_said_once_and_used_again_when_there_is_room(
     file = tmp_path / "gpu.jsonl"
     watching = watch(FakeNVML(FakeGPU()), file)
     room = 10
-    write = watch.os.write
+    write = watching_module.os.write
     monkeypatch.setattr(watching_module.os, "write", lambda fd, data: write(fd, data[:room]))
     with caplog.at_level(logging.WARNING):
         for _ in range(3):

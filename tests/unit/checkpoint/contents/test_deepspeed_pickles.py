@@ -20,7 +20,7 @@ class Evil:
 
 @pytest.fixture(autouse=True)
 def without_deepspeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pickle_check, "_KNOWN", ())
+    monkeypatch.setattr(pickle_check, "_DEEPSPEED_KNOWN", ())
 
 
 def test_a_load_that_asks_for_code_gets_none() -> None:
