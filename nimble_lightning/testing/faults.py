@@ -69,7 +69,7 @@ class Faults(L.Callback):
     ) -> None:
         for fault in self._due(trainer):
             if fault.kind not in IN_STEP:
-                self._strike(fault, trainer)
+                self.strike(fault, trainer)
 
     @override
     def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
@@ -78,7 +78,7 @@ class Faults(L.Callback):
                 self._left[fault] -= 1
                 spoil(loss)
             elif fault.kind == "oom":
-                self._strike(fault, trainer)
+                self.strike(fault, trainer)
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -90,15 +90,15 @@ class Faults(L.Callback):
         if self._before is not None:
             self._before(stage)
         for fault in self._due(trainer, stage):
-            self._strike(fault, trainer, f" while saving ({stage})")
+            self.strike(fault, trainer, f" while saving ({stage})")
 
     def _due(self, trainer: L.Trainer, stage: str | None = None) -> list[Fault]:
         now = Occasion(self._attempt, trainer.global_rank, trainer.global_step, stage)
         return [fault for fault, left in self._left.items() if left and fault.strikes(now, self.seed)]
 
-    def _strike(self, fault: Fault, trainer: L.Trainer, place: str = "") -> None:
+    def strike(self, fault: Fault, trainer: L.Trainer, place: str = "") -> None:
         self._left[fault] -= 1
-        _strike(fault, f"at step {trainer.global_step}{place}")
+        strike(fault, f"at step {trainer.global_step}{place}")
 
 
 def attempt_of(folder: str | Path) -> int:
@@ -115,7 +115,7 @@ def spoil(loss: Tensor) -> None:
     loss.data.fill_(float("nan"))
 
 
-def _strike(fault: Fault, where: str) -> None:
+def strike(fault: Fault, where: str) -> None:
     """Carry out a fault. Returns only from `term`, and from `stop` once somebody continues the process.
 
     Args:
