@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
-from nimble_lightning.callbacks._delayed_scalar import DelayedScalar
+from nimble_lightning.callbacks._kept_values import DelayedScalar, Snapshot
 from nimble_lightning.callbacks._output_folder import tell
-from nimble_lightning.callbacks._weights_snapshot import Snapshot
 from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops import sharded_tensors

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 import nimble_lightning as nl
 from nimble_lightning.callbacks import BestCheckpoint, NonFinite
-from nimble_lightning.callbacks._delayed_scalar import DelayedScalar
+from nimble_lightning.callbacks._kept_values import DelayedScalar
 from nimble_lightning.callbacks.non_finite import Losses, total_norm
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import sharded_tensors
