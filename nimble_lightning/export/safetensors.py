@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from torch import Tensor, nn
 from nimble_lightning.errors import ExportError
 from nimble_lightning.export.compare_weights import first_difference
 from nimble_lightning.export.exportable_models import ExportedModel, is_hugging_face
-from nimble_lightning.export.silence import no_bars
 
 WEIGHTS = "model.safetensors"
 
@@ -28,7 +29,7 @@ def save(model: ExportedModel, folder: Path, state: Mapping[str, Tensor] | None 
         folder: Where to.
         state: Other weights of the same model, from a checkpoint.
     """
-    with no_bars():
+    with _no_bars():
         if is_hugging_face(model.module):
             more = {} if state is None else {"state_dict": dict(state)}
             model.module.save_pretrained(folder, **more)  # type: ignore[operator]
@@ -88,7 +89,7 @@ def load_into(module: nn.Module, path: Path) -> None:
 
 def from_pretrained(kind: Any, folder: Path) -> nn.Module:
     """What `from_pretrained` makes of a folder, without asking the network."""
-    with no_bars():
+    with _no_bars():
         model: nn.Module = kind.from_pretrained(folder, local_files_only=True)
         return model
 
@@ -100,3 +101,17 @@ def class_called(name: str) -> Any:
         return getattr(import_module(module), qualname)
     except (ImportError, AttributeError, ValueError) as error:
         raise LookupError(name) from error
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """No progress bars of transformers, if it is loaded and would show any."""
+    bars = sys.modules.get("transformers.utils.logging")
+    if bars is None or not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()

@@ -1,8 +1,12 @@
-"""Models as a graph of torch's own: a .pt2 file that needs no code of the user's."""
+"""Models as graphs by torch's own exporters, which need no code of the user's: a .pt2 file, or ONNX."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +15,19 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree
 
-from nimble_lightning.errors import ExportError
+from nimble_lightning.errors import ExportError, RequestError
 from nimble_lightning.export.dynamic_shapes import Shapes
 from nimble_lightning.export.example_inputs import ExampleCall
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.model_outputs import exportable, input_names
-from nimble_lightning.export.silence import quiet
 
 PROGRAM = "model.pt2"
+
+
+ONNX_GRAPH = "model.onnx"
+
+
+_TALKATIVE = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 def program_of(model: nn.Module, call: ExampleCall, shapes: Shapes) -> tuple[ExportedProgram, bool]:
@@ -72,3 +82,54 @@ def _specs(shapes: Shapes) -> Iterator[tuple[Callable[[Tensor], Any], bool]]:
 
 def _spec(shapes: Shapes, dims: dict[str, Any]) -> Callable[[Tensor], Any]:
     return lambda tensor: {d: dims[name] for d, name in shapes.varying(tensor).items() if name in dims}
+
+
+def require_onnx() -> None:
+    """Refuse early where the packages of the extra are not installed."""
+    missing = [name for name in ExportFormat.ONNX.packages if find_spec(name) is None]
+    if missing:
+        raise RequestError(
+            f"ONNX needs {', '.join(missing)}, not installed here. Type: pip install 'nimble-lightning[onnx]'"
+        )
+
+
+def save_onnx(
+    program: ExportedProgram, path: Path, inputs: Sequence[Tensor], shapes: Shapes, outputs: Sequence[str]
+) -> list[str]:
+    """Translate a traced model; returns the names of its inputs, in the order of `inputs`."""
+    require_onnx()
+    try:
+        with quiet():
+            made = torch.onnx.export(program, dynamo=True, verbose=False, output_names=list(outputs))
+        if made is None:
+            raise ExportError("torch.onnx.export returned nothing.")
+        graph = made.model.graph
+        names: dict[Any, str] = {}
+        for given, value in zip(inputs, graph.inputs, strict=True):
+            for dim, name in shapes.varying(given).items():
+                symbol = getattr((value.shape or [])[dim], "value", None)
+                if isinstance(symbol, str):
+                    names[symbol] = name
+        # A dimension of the traced program has a number for a name.
+        made.rename_axes(names)
+        made.save(path)
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ExportError(f"torch.onnx cannot translate the model: {reason}") from error
+    return [str(value.name) for value in graph.inputs]
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No advice about deprecations inside torch. Not for threads: filters of warnings are everybody's."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -13,7 +13,7 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from nimble_lightning.errors import ExportError
-from nimble_lightning.export import checks, metadata, onnx, safetensors, torch_export
+from nimble_lightning.export import checks, metadata, safetensors, torch_export
 from nimble_lightning.export.checks import ExportCheck
 from nimble_lightning.export.compare_weights import is_sharded, untouched
 from nimble_lightning.export.dynamic_shapes import Shapes
@@ -117,10 +117,10 @@ class _Exporting:
         return {"kind": "rebuilt", "path": str(self.folder / safetensors.WEIGHTS), **known}
 
     def _graph(self, program: ExportedProgram) -> dict[str, Any]:
-        path, traced = self.folder / onnx.GRAPH, self.shapes.traced(self.call)
+        path, traced = self.folder / torch_export.ONNX_GRAPH, self.shapes.traced(self.call)
         outputs = output_names(self.module, traced)
         # Of the recorded call: there, no dimension has by chance the size of another.
-        names = onnx.save(program, path, self.call.tensors, self.shapes, outputs)
+        names = torch_export.save_onnx(program, path, self.call.tensors, self.shapes, outputs)
         return {"kind": "onnx", "path": str(path), "input_names": names}
 
     def _check(self, order: Mapping[str, Any], lengths: bool) -> ExportCheck:

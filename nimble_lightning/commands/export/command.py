@@ -47,9 +47,9 @@ def main(words: Sequence[str]) -> int:
 def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
     """Build the run's model again and export it; says what was written."""
     if ExportFormat.ONNX in formats:
-        from nimble_lightning.export import onnx
+        from nimble_lightning.export import torch_export
 
-        onnx.require()
+        torch_export.require_onnx()
     from nimble_lightning.commands.export.rebuild import build_model, built, load_best, sample_calls
     from nimble_lightning.export.write_exports import export as make
     from nimble_lightning.export.write_exports import judge_together

@@ -19,7 +19,7 @@ from nimble_lightning.errors import CheckpointError, ExportError, RequestError
 from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.export.example_inputs import ExampleCall, record
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
-from nimble_lightning.export.silence import quiet
+from nimble_lightning.export.torch_export import quiet
 from nimble_lightning.ops.plain_files import is_inside
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.planning.custom_sharding import sharding_noted
