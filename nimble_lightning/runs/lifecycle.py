@@ -23,7 +23,7 @@ from nimble_lightning.runs.lock import RunLock
 from nimble_lightning.runs.lost_attempt import abandoned, wait_for_orphans
 from nimble_lightning.runs.outcome import Outcome
 from nimble_lightning.runs.record import Record
-from nimble_lightning.runs.request import required_packages, rerun
+from nimble_lightning.runs.request import rerun, setting_blocks
 from nimble_lightning.runs.result import Result
 from nimble_lightning.validators import from_config
 from nimble_lightning.validators.verdict import Verdict
@@ -168,7 +168,7 @@ def run(
         late_verdict: Given once the workers have gone, where there is one.
     """
     from_config.check(job.settings)
-    required_packages.check(job.settings)
+    setting_blocks.check_packages(job.settings)
     device_count.require(job.settings.processes)
     job.folder.create()
     with RunLock(job.folder.lock, anywhere=anywhere):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nimble_lightning.commands.check.custom_loop_check import examine_whole, limited
-from nimble_lightning.commands.check.findings import METHODS, RESUME, MethodFindings, Pair, examine
+from nimble_lightning.commands.check.findings import METHODS, RESUME, MethodFindings, Pair, examine, failure
 from nimble_lightning.commands.check.lines import Lines
 from nimble_lightning.commands.check.trial import STEPS, Trial, Trials
 from nimble_lightning.ops.exit_codes import ExitCode
@@ -19,6 +23,10 @@ _NO_VERDICT = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.REFUSED)
 
 
 _WORDS = {None: "-", "": "ok"}
+
+
+# With the start of the first worker in it.
+_SECONDS = 20.0
 
 
 class _NoVerdict(Exception):
@@ -58,11 +66,11 @@ def _steps(trials: Trials, lines: Lines) -> tuple[list[MethodFindings], dict[str
 
 
 def _whole(trials: Trials) -> tuple[list[MethodFindings], dict[str, str]]:
-    with limited():
+    with _limited():
         trial = trials.run("whole", processes=1, kill=False)
     if trial.result.exit_code in (ExitCode.INTERRUPTED, ExitCode.REFUSED):
         raise _NoVerdict(trial)
-    verdict, remarks = examine_whole(trial)
+    verdict, remarks = _examine_whole(trial)
     return [verdict, MethodFindings()], remarks
 
 
@@ -114,3 +122,38 @@ def _wrong(verdicts: list[MethodFindings]) -> list[str]:
             if wrong:
                 said.setdefault(wrong, []).append(processes)
     return [f"FAILED on {' and '.join(where)}: {sentence}" for sentence, where in said.items()]
+
+
+@contextmanager
+def _limited() -> Iterator[None]:
+    """Ask the run in this block to stop when its time is over, as a scheduler would."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+    signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _examine_whole(trial: Trial) -> tuple[MethodFindings, dict[str, str]]:
+    """What one run of it, or the beginning of one, says; and a remark for each method."""
+    verdict, status = MethodFindings(), trial.result.status
+    stopped = status == "stopped" and trial.result.exit_code == ExitCode.TERMINATED
+    remark = f"no error in {_SECONDS:.0f} s; not waited for" if stopped else "trains by itself, once"
+    if status != "finished" and not stopped:
+        method, sentence = failure(trial)
+        verdict.wrong.update({"pre_process": ""} if method != "pre_process" else {}, **{method: sentence})
+        return verdict, {}
+    verdict.wrong.update(pre_process="", train="")
+    timing = ("global_step", "train_")
+    figures = [name for name in trial.result.metrics if not name.startswith(timing)]
+    if figures:
+        verdict.wrong["evaluate"] = ""
+    if trial.shown is not None:
+        broken = [entry["error"] for entry in trial.shown if "error" in entry]
+        verdict.wrong["predict_and_show"] = broken[0] if broken else ""
+    return verdict, {"train": remark, "evaluate": ", ".join(figures)}

@@ -1,18 +1,31 @@
-"""Callbacks and loggers by name: blocks of settings, each of which says by `_target_` what it is."""
+"""Callbacks and loggers by name: blocks of settings, each with its `_target_`, and the packages some need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.report import shipped_defaults
+from nimble_lightning.settings import RunSettings
 
 # Groups of which several members are on at once.
 GROUPS = ("callbacks", "logger")
+
+
+# Logger -> the extra, and the packages of which one will do.
+_LOGGERS = {
+    "lightning.pytorch.loggers.TensorBoardLogger": ("tensorboard", ("tensorboard", "tensorboardX")),
+    "lightning.pytorch.loggers.WandbLogger": ("wandb", ("wandb",)),
+    "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", ("mlflow",)),
+    "nimble_lightning.loggers.TrackioLogger": ("trackio", ("trackio",)),
+}
+_ONNX = ExportFormat.ONNX.packages
 
 
 def blocks(group: Any) -> list[Any]:
@@ -69,3 +82,24 @@ def no_member(group: str, name: str, known: Iterable[str]) -> str:
         f"There is no {group}.{name}; there are {', '.join(names)}\n"
         f"One of your own says what it is: +{group}.{name}._target_=package.Class"
     )
+
+
+def check_packages(asked: RunSettings) -> None:
+    """Refuse a run that would end for want of a package.
+
+    Raises:
+        RequestError: It says which, and what installs it.
+    """
+    for block in blocks(asked.logger):
+        target = block.get("_target_") if isinstance(block, Mapping) else None
+        extra, packages = _LOGGERS.get(str(target), ("", ()))
+        if extra and not any(map(find_spec, packages)):
+            raise RequestError(_missing(f"logger={extra}", packages[:1], extra))
+    missing = [name for name in _ONNX if find_spec(name) is None]
+    if "onnx" in (asked.export or ()) and missing:
+        raise RequestError(_missing("export=[onnx]", missing, "onnx"))
+
+
+def _missing(setting: str, packages: Iterable[str], extra: str) -> str:
+    names = ", ".join(packages)
+    return f'{setting} needs {names}, not installed here\nType: pip install "nimble-lightning[{extra}]"'
