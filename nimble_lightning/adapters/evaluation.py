@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any, TypeAlias
 
 import lightning as L
@@ -16,21 +13,15 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.data import dim_zero_cat, dim_zero_max, dim_zero_min, dim_zero_sum
 
-from nimble_lightning.adapters.losses import LabelCount, loss_and_count
+from nimble_lightning.adapters.returned_figures import as_tensor, flat, named, say_once
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.metric_values import number
 from nimble_lightning.ranks import everyones, world_size
 
-log = logging.getLogger(__name__)
-
 Kept: TypeAlias = Metric | MetricCollection
 
-# What a model returns besides its loss, where somebody made a plain dict of it.
-_OF_A_MODEL = ("loss", "logits", "labels", "hidden_states", "attentions", "past_key_values")
 # How states of torchmetrics may be put together.
 _MERGED: set[Any] = {dim_zero_sum, dim_zero_max, dim_zero_min, dim_zero_cat}
-# Of the row that a figure is logged in.
-_TAKEN = ("epoch", "step")
 # Adding up in another order changes the last bits of float32; figures of other samples differ by more.
 _ROUNDING = 1e-6
 
@@ -78,7 +69,7 @@ class Means:
         """
         figures = self._reduced(self._agreed_names(data), device)
         for name, metric in self._metrics.items():
-            computed = _flat(name, _computed(metric, group, everywhere=self._repeated))
+            computed = flat(name, _computed(metric, group, everywhere=self._repeated))
             for found, value in computed.items():
                 if found in figures:
                     raise TrainerError(f"two figures are called {found!r}; rename one.")
@@ -105,7 +96,7 @@ class Means:
             ) from error
 
     def _add(self, name: str, value: Any, samples: int, items: float | None, *, counts: bool) -> None:
-        tensor = _as_tensor(name, value)
+        tensor = as_tensor(name, value)
         wide = torch.float32 if tensor.device.type == "mps" else torch.float64
         if tensor.dim() and tensor.shape[0] != samples:
             raise TrainerError(
@@ -157,60 +148,6 @@ class Means:
         }
 
 
-def parts_of(
-    output: Any, batch: Any, samples: int, label_count: LabelCount
-) -> Iterator[tuple[Any, float | None]]:
-    """Take what `evaluate` returned, and how many items its means are over.
-
-    Items are the samples, unless the model computes its own loss: then they are tokens.
-    """
-    if not _is_model_output(output):
-        yield output, None
-        return
-    if output.get("loss") is None:
-        raise TrainerError(
-            f"evaluate returned a {type(output).__name__} without a loss: give the model labels, or return "
-            "metrics by name."
-        )
-    loss, items = loss_and_count(output, batch, samples, None, label_count)
-    yield {"loss": loss}, float(items)
-    models = getattr(type(output), "__dataclass_fields__", _OF_A_MODEL)
-    yield {name: value for name, value in output.items() if name not in models}, None
-
-
-def named(returned: Any) -> dict[str, Any]:
-    """Figures by name; one in a mapping of its own has a name such as `a/b`."""
-    if returned is None:
-        return {}
-    if isinstance(returned, Metric | MetricCollection):
-        return {type(returned).__name__.lower(): returned}
-    if isinstance(returned, Tensor | float | int):
-        _say_once("evaluate returned a figure without a name: it is taken for the loss")
-        return {"loss": returned}
-    if not isinstance(returned, Mapping):
-        raise TrainerError(
-            f"evaluate returned {type(returned).__name__}; expected metrics by name, such as "
-            "{'accuracy': ...}."
-        )
-    found: dict[str, Any] = {}
-    for name, value in returned.items():
-        inner = named(value) if isinstance(value, Mapping) else None
-        found.update({name: value} if inner is None else {f"{name}/{n}": v for n, v in inner.items()})
-    if taken := next((name for name in _TAKEN if name in found), None):
-        raise TrainerError(f"evaluate returned a figure called {taken!r}, as every row has; rename it.")
-    return found
-
-
-def plain(returned: Any) -> dict[str, float]:
-    """What `compute_metrics` returned as numbers by name."""
-    if not isinstance(returned, Mapping):
-        raise TrainerError(
-            f"compute_metrics returned {type(returned).__name__}; expected figures by name, such as "
-            "{'f1': 0.9}."
-        )
-    return {n: v for name, value in named(returned).items() for n, v in _flat(name, value).items()}
-
-
 def same_on_all_ranks(figures: Mapping[str, float]) -> dict[str, float]:
     """The figures, once every rank has shown to have the same. Every rank must call this."""
     everyone = everyones(dict(figures))
@@ -238,7 +175,7 @@ def figures(trainer: L.Trainer, rows: Sequence[Mapping[str, float]]) -> dict[str
     for name, value in found.items():
         if not all(_alike(value, other.get(name)) for other in others):
             # Of a LightningModule, and what the run goes by is the figure of the first rank.
-            _say_once(f"{name} is that of the samples of this rank alone; log it with sync_dist=True")
+            say_once(f"{name} is that of the samples of this rank alone; log it with sync_dist=True")
     return found
 
 
@@ -269,25 +206,6 @@ def _sum_of_mean(mean: Tensor, items: float, wide: torch.dtype) -> Tensor:
         return total
     whole = total.round()
     return torch.where((total - whole).abs() <= torch.finfo(mean.dtype).eps * whole.abs(), whole, total)
-
-
-def _as_tensor(name: str, value: Any) -> Tensor:
-    number_of_python = isinstance(value, int | float | list | tuple)
-    try:
-        tensor = torch.as_tensor(value, dtype=torch.float64 if number_of_python else None).detach()
-    except (TypeError, ValueError, RuntimeError):
-        tensor = None
-    if tensor is None or tensor.is_complex():
-        kind = f"the class {value.__name__}" if inspect.isclass(value) else f"a {type(value).__name__}"
-        kind = "complex numbers" if tensor is not None else kind
-        raise TrainerError(
-            f"The figure {name!r} is {kind}; expected a value per sample, the mean over the batch, or a "
-            "torchmetrics object."
-        )
-    if number_of_python and not tensor.dim() and torch.equal(tensor.float().double(), tensor):
-        # What `float(tensor)` and `tensor.item()` made of a float32.
-        return tensor.float()
-    return tensor
 
 
 def _take_over(metric: Kept, before: Kept) -> None:
@@ -321,23 +239,3 @@ def _stated(metric: Kept, names: Iterable[str]) -> dict[str, bool]:
     owners = dict(metric.items()) if isinstance(metric, MetricCollection) else dict.fromkeys(names, metric)
     found = {name: owners[name].higher_is_better for name in names if name in owners}
     return {name: higher for name, higher in found.items() if higher is not None}
-
-
-def _is_model_output(values: Any) -> bool:
-    if not isinstance(values, Mapping):
-        return False
-    return hasattr(type(values), "__dataclass_fields__") or ("logits" in values and "loss" in values)
-
-
-def _flat(name: str, value: Any) -> dict[str, float]:
-    if isinstance(value, Mapping):
-        return {n: v for key, inner in value.items() for n, v in _flat(str(key), inner).items()}
-    tensor = _as_tensor(name, value)
-    if tensor.numel() == 1:
-        return {name: number(tensor)}
-    return {f"{name}_{i}": number(v) for i, v in enumerate(tensor.flatten())}
-
-
-@cache
-def _say_once(words: str) -> None:
-    log.warning(words)

@@ -16,9 +16,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.adapters import optimizers
-from nimble_lightning.adapters.evaluation import Means, parts_of, plain, same_on_all_ranks
+from nimble_lightning.adapters.evaluation import Means, same_on_all_ranks
 from nimble_lightning.adapters.fast_paths import ThinModule, signature_known
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
+from nimble_lightning.adapters.returned_figures import parts_of, plain
 from nimble_lightning.adapters.step_runner import StepRunner
 from nimble_lightning.adapters.training_log import RunningMeans
 from nimble_lightning.adapters.training_mode import set_training_mode

@@ -348,7 +348,7 @@ def logged_by_itself(rank: int) -> list[str]:
     )
     with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")
-        patch.setattr(evaluation, "_say_once", said.append)
+        patch.setattr(evaluation, "say_once", said.append)
         found = evaluation.figures(trainer, trainer.validate(Own(), verbose=False))
     assert found == {"alone": float(rank), "together": 0.5}
     return said

@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nimble_lightning.adapters import evaluation
-from nimble_lightning.adapters.evaluation import Means, parts_of, same_on_all_ranks
+from nimble_lightning.adapters.evaluation import Means, same_on_all_ranks
 from nimble_lightning.adapters.losses import LabelCount
+from nimble_lightning.adapters.returned_figures import parts_of
 from nimble_lightning.errors import TrainerError
 
 CPU = torch.device("cpu")
