@@ -8,38 +8,24 @@ path. So a list that is still the same list is filled in place, and whoever else
 
 from __future__ import annotations
 
-import hashlib
 import io
-import marshal
 import random
 import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import suppress
-from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nimble_lightning.checkpoint.contents.plain_values import (
-    GENERATORS,
-    KINDS,
-    Kind,
-    Unsavable,
-    ValueReader,
-    ValueWriter,
-)
-from nimble_lightning.ops.object_members import MOST_ITEMS, attributes, is_users, reachable
+from nimble_lightning.checkpoint.contents.fingerprints import digest, token
+from nimble_lightning.checkpoint.contents.plain_values import ValueReader, ValueWriter
+from nimble_lightning.checkpoint.contents.value_kinds import GENERATORS, KINDS, Kind, Unsavable
+from nimble_lightning.ops.object_members import attributes, is_users, reachable
 from nimble_lightning.ops.secrets import known
 
-# Up to so many bytes are compared by value. Of more, tensors tell by their counter of versions whether they
-# were written to, and of arrays a sample is compared.
-SMALL = 1 << 20
-_SAMPLE, _FEW = 1 << 16, 1 << 10
-_SHORT = 64
 _GONE = object()
 # Within one another, where data is read from, they are the data.
 _ROWS = (list, tuple, dict, Tensor, np.ndarray)
@@ -207,20 +193,20 @@ class Attributes:
 
     def _print(self, thing: Any, content: Callable[..., Any]) -> bytes:
         """A fingerprint of a content."""
-        if (cheap := _token(thing)) is not None:
-            return _digest(cheap)
+        if (cheap := token(thing)) is not None:
+            return digest(cheap)
         writer = ValueWriter(self._place)
         try:
-            return _digest([content(writer.write), writer.new])
+            return digest([content(writer.write), writer.new])
         except Unsavable:
-            return _digest([type(thing).__name__, *(id(part) for part in _parts(thing))])
+            return digest([type(thing).__name__, *(id(part) for part in _parts(thing))])
 
     def _print_value(self, value: Any) -> bytes:
         writer = ValueWriter(self._place)
         try:
-            return _digest([writer.write(value), writer.new])
+            return digest([writer.write(value), writer.new])
         except Unsavable:
-            return _digest(["id", id(value)])
+            return digest(["id", id(value)])
 
 
 class _Attempt:
@@ -311,45 +297,3 @@ def _parts(thing: Any) -> list[Any]:
 def _described(thing: Any, refused: str) -> str:
     kind = type(thing).__name__
     return kind if kind == refused else f"{kind} of {refused}"
-
-
-def _token(thing: Any) -> list[Any] | None:
-    """Of something large, what tells a change of it without looking at all of it."""
-    if issubclass(type(thing), Tensor) and thing.nbytes > SMALL and not thing.is_inference():
-        return ["tensor", thing.data_ptr(), thing._version, list(thing.shape)]
-    if issubclass(type(thing), np.ndarray) and thing.nbytes > SMALL:
-        flat = thing.reshape(-1) if thing.flags.c_contiguous else thing.flat
-        return ["array", thing.ctypes.data, list(thing.shape), flat[:: 1 + thing.size // _SAMPLE].tobytes()]
-    if issubclass(type(thing), list | dict | set | deque) and len(thing) > MOST_ITEMS:
-        ids = [id(part) for part in islice(thing, 0, None, 1 + len(thing) // _FEW)]
-        return ["many", len(thing), *ids, id(thing[-1]) if isinstance(thing, list | deque) else 0]
-    return None
-
-
-def _digest(value: Any) -> bytes:
-    """Of what a `ValueWriter` wrote."""
-    with suppress(ValueError):  # a tensor is in it, or a type of torch's
-        # In this version without references: what is equal is written alike.
-        plain = marshal.dumps(value, 2)
-        return plain if len(plain) < _SHORT else hashlib.blake2b(plain, digest_size=16).digest()
-    hashed = hashlib.blake2b(digest_size=16)
-
-    def add(item: Any) -> None:
-        if isinstance(item, Tensor):
-            hashed.update(repr((item.dtype, item.shape)).encode())
-            if (token := _token(item)) is not None:
-                hashed.update(repr(token).encode())
-            else:
-                plain = item.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                hashed.update(plain.numpy().tobytes())
-        elif isinstance(item, dict):
-            add(list(item.items()))
-        elif isinstance(item, list | tuple):
-            hashed.update(f"[{len(item)}".encode())
-            for part in item:
-                add(part)
-        else:
-            hashed.update(repr((type(item).__name__, item)).encode())
-
-    add(value)
-    return hashed.digest()

@@ -15,7 +15,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nimble_lightning.checkpoint.contents.plain_values import Unsavable, ValueReader, ValueWriter
+from nimble_lightning.checkpoint.contents.plain_values import ValueReader, ValueWriter
+from nimble_lightning.checkpoint.contents.value_kinds import Unsavable
 
 
 class Colour(enum.Enum):
