@@ -14,7 +14,7 @@ import nimble_lightning
 PACKAGE = Path(nimble_lightning.__file__).parent
 # Those of the commands that are read before it is known what will be done.
 COMMANDS = (
-    *("__init__", "argument_parser", "hide_addresses", "main", "report", "train_flags", "usage"),
+    *("__init__", "argument_parser", "hide_addresses", "main", "train", "report", "train_flags", "usage"),
     "plan/parse_options",
 )
 FILES = [*sorted(PACKAGE.glob("cli/**/*.py")), *(PACKAGE / f"commands/{name}.py" for name in COMMANDS)]

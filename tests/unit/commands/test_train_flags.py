@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nimble_lightning.commands.main import main, train_arguments
+from nimble_lightning.commands.main import main
+from nimble_lightning.commands.train import train_arguments
 from nimble_lightning.commands.train_flags import FLAGS, take, translate
 from nimble_lightning.errors import RequestError
 
