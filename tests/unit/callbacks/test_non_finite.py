@@ -175,6 +175,15 @@ def test_a_gradient_far_larger_than_usual_counts_only_when_asked(
     assert guard.passed_over == passed_over
 
 
+def test_what_is_usual_is_the_mean_of_what_was_seen() -> None:
+    guard = NonFinite("skip", spike_factor=3.0)
+    norms = [2.0, 4.0] * 15
+    assert [guard._problem(norm) for norm in norms] == [None] * 30
+    assert guard.state_dict()["usual"] == pytest.approx(3.0)
+    assert guard._problem(8.9) is None
+    assert guard._problem(10.0) == "the gradient is 3 times larger than usual"
+
+
 def test_what_is_usual_survives_a_resume(tmp_path: Path) -> None:
     guard = NonFinite("skip", spike_factor=1e3)
     fit(Model({3: float("nan")}), guard, SaveAt(30, tmp_path / "some.ckpt"))

@@ -171,6 +171,9 @@ def test_ready_batches_are_shared_by_rank_and_the_rest_goes_to_all() -> None:
     first, second = ([int(batch[0]) for batch in train(rank)] for rank in over_ranks(Batches, 2))
     assert (first, second) == ([0, 2, 4], [1, 3, 4])
     assert [len(rank) for rank in over_ranks(Batches, 2)] == [3, 3]  # type: ignore[arg-type]
+    three = [[int(batch[0]) for batch in train(rank)] for rank in over_ranks(Batches, 3)]
+    assert three == [[0, 3, 4], [1, 3, 4], [2, 3, 4]]
+    assert [len(rank) for rank in over_ranks(Batches, 3)] == [3, 3, 3]  # type: ignore[arg-type]
 
 
 def test_ready_batches_are_all_shown_to_every_rank_in_evaluation() -> None:

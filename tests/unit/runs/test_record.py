@@ -9,8 +9,10 @@ import pytest
 
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.runs.finished_flag import FinishedFlag
 from nimble_lightning.runs.outcome import Outcome
 from nimble_lightning.runs.record import Record
+from nimble_lightning.validators.verdict import NOT_JUDGED
 
 
 @pytest.fixture
@@ -44,3 +46,21 @@ def test_a_later_command_goes_on_counting_attempts_and_their_time(folder: RunFol
 def test_an_attempt_cut_off_with_its_supervisor_counts_no_time(folder: RunFolder) -> None:
     Record(folder, "some").begin(None, 0)
     assert Record(folder, "some").spent == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        (10, {"global_step": 10, "train_runtime": 60.0, "val_loss": 0.25}),
+        (5, {"global_step": 10, "train_runtime": 0.1, "val_loss": 0.25}),
+    ],
+)
+def test_where_nothing_was_left_to_train_the_training_took_what_it_took(
+    folder: RunFolder, first: int, expected: dict[str, float]
+) -> None:
+    record = Record(folder, "some")
+    record.begin(None, first)
+    record.update(metrics={"global_step": 10, "train_runtime": 60.0, "val_loss": 0.5})
+    evaluated = {"global_step": 10, "train_runtime": 0.1, "val_loss": 0.25}
+    record.finish(FinishedFlag(evaluated), NOT_JUDGED)
+    assert json.loads(folder.run.read_text())["metrics"] == expected

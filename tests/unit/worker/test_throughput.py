@@ -21,3 +21,13 @@ def test_samples_a_second_are_those_of_all_ranks_each_share_once(monkeypatch: py
     metered = throughput.Meter(job, 1)
     metered.load_state_dict({"seconds": 2.0, "samples": 10})
     assert metered.rates(L.Trainer(accelerator="cpu", logger=False))["train_samples_per_second"] == 20.0
+
+
+def test_samples_of_a_checkpoint_are_those_of_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "share_of_data", lambda strategy: (0, 3))
+    job = Job.from_config(OmegaConf.create({"run_id": "a"}), trainer="m:T", folder="run")
+    metered, checkpoint = throughput.Meter(job, 1), dict[str, Any]()
+    metered.load_state_dict({"seconds": 2.0, "samples": 10})
+    trainer = L.Trainer(accelerator="cpu", logger=False)
+    metered.on_save_checkpoint(trainer, L.LightningModule(), checkpoint)
+    assert checkpoint["nimble"]["samples"] == 30

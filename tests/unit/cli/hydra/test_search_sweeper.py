@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from nimble_lightning.cli.hydra.search_sweeper import Search, _together
+from nimble_lightning.cli.hydra.search_sweeper import Search, _swept, _together
 from nimble_lightning.sweeps.outcomes import MemberOutcome
+from nimble_lightning.sweeps.search_space import Space
 
 
 def batches(numbers: list[int], most: int) -> list[list[int]]:
@@ -43,11 +45,33 @@ def test_nobody_is_asked_for_more_before_a_whole_batch_has_been_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reached", "code", "told"), [(0.5, 0, [0.5]), (math.inf, 0, None), (math.nan, 0, None), (0.5, 1, None)]
+    ("reached", "code", "told"),
+    [
+        (0.5, 0, [0.5]),
+        # It has a figure, though not the one that its criteria ask for.
+        (0.5, 3, [0.5]),
+        (math.inf, 0, None),
+        (math.nan, 0, None),
+        (0.5, 1, None),
+    ],
 )
-def test_a_study_is_told_finite_figures_alone(
+def test_a_study_is_told_finite_figures_of_what_is_finished(
     reached: float, code: int, told: list[float] | None, tmp_path: Path
 ) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"metrics": {"cost": reached}}))
     search = Search(objectives={"cost": "minimize"})
     assert search._values(MemberOutcome(0, (), "finished", code, tmp_path)) == told
+
+
+@pytest.mark.parametrize(
+    ("override", "space"),
+    [
+        ("lr=interval(0.001,0.1)", Space(0.001, 0.1)),
+        ("lr=tag(log,interval(0.001,0.1))", Space(0.001, 0.1, log=True)),
+        ("hidden=int(interval(8,64))", Space(8, 64, whole=True)),
+        ("hidden=tag(log,int,interval(8.0,64.0))", Space(8.0, 64.0, log=True, whole=True)),
+        ("kind=near,far", Space(choices=("near", "far"))),
+    ],
+)
+def test_where_to_search_is_as_the_command_line_says(override: str, space: Space) -> None:
+    assert _swept(OverridesParser.create().parse_override(override)) == space
