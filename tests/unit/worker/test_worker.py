@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.failures import DISK_FULL
 from nimble_lightning.ops.run_files import write_text
+from nimble_lightning.ops.signals import asked
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.job import Job
 from nimble_lightning.settings import LogSettings
@@ -47,6 +48,12 @@ CASES = {
     "long": (long, ["Traceback (your code", "in long", "RuntimeError: one\ntwo"], "RuntimeError: one\ntwo"),
     "ours": (of_ours, [], "train returned None\nReturn the loss"),
 }
+
+
+@pytest.fixture(autouse=True)
+def nobody_asks_for_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a fit in this process was asked for before."""
+    monkeypatch.setattr(asked, "stop", False)
 
 
 @pytest.mark.parametrize("case", CASES)
