@@ -137,3 +137,9 @@ def close_to_others(path: Path) -> None:
         found = path.lstat()
         if not stat.S_ISLNK(found.st_mode) and found.st_mode & 0o077 and found.st_uid == os.geteuid():
             path.chmod(stat.S_IMODE(found.st_mode) & 0o700)
+
+
+def seen_from_here(path: Path) -> Path:
+    """A path as it is printed: relative to the working directory where it lies inside."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path

@@ -25,6 +25,7 @@ from nimble_lightning.cli.schema.check_config import fill_defaults
 from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.launch.external.detect import found
 from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
+from nimble_lightning.run_folder import seen_from_here
 from nimble_lightning.sweeps import summary_table, sweep_json
 from nimble_lightning.sweeps.outcomes import all_kept
 from nimble_lightning.terminal.streams import expendable
@@ -138,7 +139,7 @@ def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
             "\n".join(["", summary_table.table(outcomes), *sweep_json.said(outcomes, objectives)]), flush=True
         )
         print(
-            summary_table.shown(sweep_json.write(outcomes[0].folder.parent, outcomes, objectives, code)),
+            seen_from_here(sweep_json.write(outcomes[0].folder.parent, outcomes, objectives, code)),
             flush=True,
         )
         if not any(outcome.status == "submitted" for outcome in outcomes):

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from nimble_lightning.usage.figures import value_of
+
 CARD = "README.md"
 
 
@@ -36,7 +38,7 @@ def front_matter(about: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str
         "library_name": "transformers" if hugging_face else "pytorch",
         "tags": ["nimble_lightning", "pytorch-lightning"],
     }
-    kilograms = figure(usage.get("co2e_kg"))
+    kilograms = value_of(usage.get("co2e_kg"))
     if kilograms is not None:
         devices = [str(d.get("name")) for d in usage.get("devices") or [] if isinstance(d, Mapping)]
         matter["co2_eq_emissions"] = {
@@ -46,12 +48,6 @@ def front_matter(about: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str
             **({"hardware_used": ", ".join(devices)} if devices else {}),
         }
     return matter
-
-
-def figure(value: Any) -> float | None:
-    """The number of a figure, which may say besides how it was come by."""
-    value = value.get("value") if isinstance(value, Mapping) else value
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def kind_of(value: Any) -> str:
@@ -158,13 +154,13 @@ def _cost(usage: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _shown(value: Any) -> str:
-    number = figure(value)
+    number = value_of(value)
     note = f" ({value['kind']})" if isinstance(value, Mapping) and value.get("kind") else ""
     return "" if number is None else f"{number:.4g}{note}"
 
 
 def _scaled(value: Any, factor: float) -> str:
-    number = figure(value)
+    number = value_of(value)
     return "" if number is None else f"{number * factor:.4g}"
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
+from nimble_lightning.run_folder import seen_from_here
 from nimble_lightning.sweeps.outcomes import MemberOutcome
 
 # More jobs than these are only counted in a message.
@@ -23,7 +23,7 @@ def table(outcomes: Sequence[MemberOutcome]) -> str:
     for outcome, overrides in zip(outcomes, varied, strict=True):
         metric = f"{outcome.metric[0]}={outcome.metric[1]:.6g}" if outcome.metric else "-"
         number = "" if outcome.number is None else str(outcome.number)
-        folder = str(shown(outcome.folder))
+        folder = str(seen_from_here(outcome.folder))
         rows.append((number, overrides, outcome.status, metric, f"{outcome.seconds:.1f} s", folder))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
@@ -40,7 +40,7 @@ def write_page(outcomes: Sequence[MemberOutcome], *, wanted: bool | float | None
     from nimble_lightning.report import build_sweep
 
     try:
-        print(shown(build_sweep(outcomes[0].folder.parent)), flush=True)
+        print(seen_from_here(build_sweep(outcomes[0].folder.parent)), flush=True)
     except Exception as error:  # a page is never worth a sweep
         print(f"the page could not be written: {type(error).__name__}: {error}", file=sys.stderr)
 
@@ -71,9 +71,3 @@ def _without_common(rows: Sequence[Sequence[str]]) -> list[str]:
     """What differs between jobs; everything, when there is only one."""
     common = set.intersection(*map(set, rows)) if len(rows) > 1 else set()
     return [" ".join(word for word in row if word not in common) for row in rows]
-
-
-def shown(folder: Path) -> Path:
-    """A folder as it is printed: relative to the working directory where it lies inside."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -13,7 +13,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.slurm.batch_script import batch_script
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json, write_json, write_text
-from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.run_folder import RunFolder, seen_from_here
 from nimble_lightning.runs.cluster import slurm_commands
 from nimble_lightning.runs.cluster.slurm_job import SlurmJob
 from nimble_lightning.runs.job import Job
@@ -68,7 +68,7 @@ def submit_members(sweep: Path, jobs: Mapping[int, Job]) -> str:
 def submitted(job: Job) -> Result:
     """What there is to say of a run while it is in the queue."""
     number = number_of(job.folder)
-    log = shlex.quote(str(_shown(job.folder.said)))
+    log = shlex.quote(str(seen_from_here(job.folder.said)))
     message = f"submitted as Slurm job {number}  (watch: tail -F {log}; end: scancel {number})"
     return Result("submitted", {}, job.folder.path, message=message)
 
@@ -153,8 +153,3 @@ def _kind_of_disk(folder: Path) -> str:
         return "unknown"
     mounts = {Path(place): kind for _, place, kind, *_ in map(str.split, lines)}
     return next((mounts[place] for place in (folder, *folder.parents) if place in mounts), "unknown")
-
-
-def _shown(path: Path) -> Path:
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
