@@ -22,9 +22,9 @@ from torch.distributed.fsdp.wrap import size_based_auto_wrap_policy
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.sharded_tensors import has_cut_layers
+from nimble_lightning.planning.custom_sharding import layers_over
 from nimble_lightning.planning.layout import Layout
 from nimble_lightning.planning.machine import Machine
-from nimble_lightning.planning.mesh import layers_over
 from nimble_lightning.planning.trace import Numbers
 
 _TYPES = {"bf16": torch.bfloat16, "16": torch.float16}

@@ -19,10 +19,9 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from nimble_lightning.adapters import NimbleModule, optimizers
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.planning.custom_sharding import Noted, sharding_noted
+from nimble_lightning.planning.custom_sharding import Noted, mesh_for, sharding_noted
 from nimble_lightning.planning.gpu_emulation import not_traced
 from nimble_lightning.planning.machine import Machine
-from nimble_lightning.planning.mesh import mesh_for
 from nimble_lightning.planning.weightless_model import weightless
 from nimble_lightning.settings import RunSettings
 from nimble_lightning.worker.lightning_objects import Parts, build_parts, made
