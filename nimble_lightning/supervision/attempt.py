@@ -7,13 +7,13 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nimble_lightning.runs.heartbeat import Beat, read
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.outcome import Evidence, errors_of
 from nimble_lightning.runs.process_tree import alive
-from nimble_lightning.supervision import oom_killer
 from nimble_lightning.supervision.watchdog import Hang
 from nimble_lightning.worker.server import forkserver
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # How long ranks that are left may take to end once one is gone: they wait in a collective that will not come.
 GRACE_SECONDS = 3
 POLL_SECONDS = 0.03
+
+
+_GROUPS = Path("/sys/fs/cgroup")
 
 
 class Attempt:
@@ -54,7 +57,7 @@ class Attempt:
         self._job = job
         self._meeting = meeting
         self._resume_from = resume_from
-        self._kills = oom_killer.kills()
+        self._kills = oom_kills()
         self._thread = threading.Thread(target=self._run, name=f"attempt-{number}", daemon=True)
 
     def start(self) -> None:
@@ -100,7 +103,7 @@ class Attempt:
             beats=self.beats(),
             gone=self.gone,
             hang=self.hang,
-            out_of_memory=oom_killer.kills() > self._kills,
+            out_of_memory=oom_kills() > self._kills,
             trouble=self._trouble,
             server_lost=not forkserver.runs(),
         )
@@ -148,3 +151,35 @@ class Attempt:
             exit_barrier_timeout=GRACE_SECONDS,
             shutdown_timeout=GRACE_SECONDS,
         )
+
+
+def oom_kills(membership: Path = Path("/proc/self/cgroup"), groups: Path = _GROUPS) -> int:
+    """How often the kernel has done so in this process's control group so far; compare before and after.
+
+    Nothing readable counts as never, so that no kill is explained by a guess.
+    """
+    try:
+        lines = membership.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    files = [file for line in lines for file in _counters(line, groups)]
+    return max((_count(file) for file in files), default=0)
+
+
+def _counters(line: str, groups: Path) -> list[Path]:
+    """The files that may count, for a line such as `0::/user.slice` or `4:memory:/docker/...`."""
+    number, controllers, place = line.split(":", 2)
+    inside = place.lstrip("/")
+    if number == "0":
+        return [groups / inside / "memory.events", groups / "memory.events"]
+    if "memory" in controllers.split(","):
+        return [groups / "memory" / inside / "memory.oom_control", groups / "memory" / "memory.oom_control"]
+    return []
+
+
+def _count(file: Path) -> int:
+    try:
+        words = [line.split() for line in file.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return 0
+    return sum(int(word[1]) for word in words if len(word) == 2 and word[0] == "oom_kill")

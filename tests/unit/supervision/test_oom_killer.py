@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nimble_lightning.supervision.oom_killer import kills
+from nimble_lightning.supervision.attempt import oom_kills
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,14 @@ def test_it_is_read_from_either_version_of_control_groups(
     (tmp_path / "cgroup").write_text(membership)
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text(content)
-    assert kills(tmp_path / "cgroup", tmp_path) == 2
+    assert oom_kills(tmp_path / "cgroup", tmp_path) == 2
 
 
 def test_nothing_readable_counts_as_never(tmp_path: Path) -> None:
-    assert kills(tmp_path / "none", tmp_path) == 0
+    assert oom_kills(tmp_path / "none", tmp_path) == 0
     (tmp_path / "cgroup").write_text("0::/gone\n")
-    assert kills(tmp_path / "cgroup", tmp_path) == 0
+    assert oom_kills(tmp_path / "cgroup", tmp_path) == 0
 
 
 def test_the_real_one_can_be_asked() -> None:
-    assert kills() >= 0
+    assert oom_kills() >= 0
