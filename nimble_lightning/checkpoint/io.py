@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
-from nimble_lightning.checkpoint.contents.pickle_check import refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.file_names import retired_path
 from nimble_lightning.checkpoint.hash_file import HashingFile
 from nimble_lightning.checkpoint.integrity import manifests_of, open_verified
@@ -127,3 +126,19 @@ def _read(file: BinaryIO, path: Path, map_location: Any) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"Checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict.")
     return checkpoint
+
+
+def refuse_unsafe(file: str | os.PathLike[str]) -> None:
+    """Raise if something in a file just saved could not be loaded again."""
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    if unsafe:
+        raise CheckpointError(
+            f"The checkpoint holds {', '.join(sorted(unsafe))}, which weights_only=True refuses to load; "
+            "keep plain values and tensors in the state and in `save_hyperparameters`."
+        )
+
+
+def refuse_code(weights_only: bool | None) -> None:
+    """Raise if a load that may run code is asked for."""
+    if weights_only is False:
+        raise CheckpointError("`weights_only=False` would run code from the checkpoint; leave it out.")

@@ -19,10 +19,10 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from nimble_lightning.checkpoint.collective import first_alone, together
 from nimble_lightning.checkpoint.contents import pickle_check
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
-from nimble_lightning.checkpoint.contents.pickle_check import refuse_code, refuse_pickled_code, refuse_unsafe
+from nimble_lightning.checkpoint.contents.pickle_check import refuse_pickled_code
 from nimble_lightning.checkpoint.fault_points import reach
 from nimble_lightning.checkpoint.integrity import files_in, verify
-from nimble_lightning.checkpoint.io import local
+from nimble_lightning.checkpoint.io import local, refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.checkpoint.position import RunFacts, check_step
 from nimble_lightning.checkpoint.retention import prune_retired

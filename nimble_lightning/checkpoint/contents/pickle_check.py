@@ -108,19 +108,3 @@ def weights_only() -> Iterator[None]:
         del os.environ[_FORCED]
         if before is not None:
             os.environ[_FORCED] = before
-
-
-def refuse_unsafe(file: str | os.PathLike[str]) -> None:
-    """Raise if something in a file just saved could not be loaded again."""
-    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    if unsafe:
-        raise CheckpointError(
-            f"The checkpoint holds {', '.join(sorted(unsafe))}, which weights_only=True refuses to load; "
-            "keep plain values and tensors in the state and in `save_hyperparameters`."
-        )
-
-
-def refuse_code(weights_only: bool | None) -> None:
-    """Raise if a load that may run code is asked for."""
-    if weights_only is False:
-        raise CheckpointError("`weights_only=False` would run code from the checkpoint; leave it out.")
