@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import signal
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,6 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.proof import secret_scan
 from nimble_lightning.proof.backend import Seal
 from nimble_lightning.proof.sign_folder import sign
-from nimble_lightning.runs.hidden_environment import withheld
 from nimble_lightning.runs.job import Job
 from nimble_lightning.settings import target_of
 
@@ -88,3 +89,30 @@ def _backend(config: DictConfig) -> Any:
         return instantiate(OmegaConf.to_container(block, resolve=True), _convert_="object")
     except InstantiationException as error:
         raise RequestError(f"signature: {error.__cause__ or error}".partition("\n")[0]) from None
+
+
+@contextmanager
+def withheld(names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Take variables out of the environment of this process and of those it starts; yields what they held."""
+    held = {name: os.environ.pop(name) for name in names if name in os.environ}
+    _end_server_that_knows(names)
+    try:
+        yield held
+    finally:
+        os.environ.update(held)
+
+
+def _end_server_that_knows(names: Sequence[str]) -> None:
+    """Workers are forked from a server; one that an earlier run started has the environment of that time."""
+    server: Any = forkserver._forkserver
+    pid = server._forkserver_pid
+    if pid is None or not names:
+        return
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        environment = [f"{name}=".encode() for name in names]
+    if any(entry.startswith(f"{name}=".encode()) for entry in environment for name in names):
+        # It may be importing still, and would end only after that.
+        os.kill(pid, signal.SIGKILL)
+        server._stop()

@@ -39,7 +39,7 @@ class SideBySide(Launcher):
         self._launch = launch_of(config)
         if not isinstance(self._launch, Inline | Slurm):
             from nimble_lightning.runs import signature
-            from nimble_lightning.runs.hidden_environment import withheld
+            from nimble_lightning.runs.signature import withheld
             from nimble_lightning.worker.server import forkserver
 
             # Members use this process's server. What they are signed with is theirs, and not their workers'.

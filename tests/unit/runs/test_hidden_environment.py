@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nimble_lightning.runs.hidden_environment import withheld
+from nimble_lightning.runs.signature import withheld
 from nimble_lightning.worker.server.forkserver import let_go
 
 
