@@ -47,8 +47,8 @@ DOCUMENTS = {
     "worker/training.py",
     # Whether it holds a secret itself; what is signed, told of, or handed to a validator of the user's.
     "runs/signature.py",
-    "runs/completion/hub_exports.py",
-    "worker/export_facts.py",
+    "runs/completion/exports.py",
+    "worker/export_best.py",
     "worker/validation.py",
     # Of a folder that nobody vouches for.
     "runs/trust.py",
