@@ -10,7 +10,7 @@ from nimble_lightning.planning.bound import FORMULA
 from nimble_lightning.planning.candidates import Candidate
 from nimble_lightning.planning.machine import GIB
 
-_HEAD = ("strategy", "micro-batch", "peak memory", "fits", "comm. per step", "s/step", "bound by")
+_HEAD = ("strategy", "micro-batch", "peak", "fits", "comm.", "s/step", "bound by")
 _LEFT = (0, 6)
 
 
