@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nimble_lightning.gpu import Nvml, devices_in_use
-from nimble_lightning.gpu.activity import Activity, ActivityMeter
+from nimble_lightning.gpu.sample import Activity, ActivityMeter
 from nimble_lightning.testing import FakeGPU, FakeNVML
 
 STEPS = ["nvmlGpmQueryDeviceSupport", "nvmlGpmSampleGet"]
