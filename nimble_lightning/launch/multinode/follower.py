@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nimble_lightning.launch.multinode.assembly import Assembled
-from nimble_lightning.launch.multinode.evidence import in_words
-from nimble_lightning.launch.multinode.messages import OutOfTouch
+from nimble_lightning.launch.multinode.messages import OutOfTouch, evidence_in_words
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runs.heartbeat import Beat
@@ -56,7 +55,7 @@ class Follower:
         )
         self._tending.until_it_ends(attempt, self._look)
         interrupted = self._stop.wanted() and self._stop.exit_code == ExitCode.INTERRUPTED
-        self._talk.tell("end", {**in_words(attempt.evidence()), "interrupted": interrupted})
+        self._talk.tell("end", {**evidence_in_words(attempt.evidence()), "interrupted": interrupted})
         if self._stop.wanted():
             # Nobody has to wait until this machine has heard what follows.
             self._talk.tell("heard", {})

@@ -11,8 +11,14 @@ from typing import Any
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.launch.multinode.assembly import Assembled, Assembly
-from nimble_lightning.launch.multinode.evidence import of_lost, of_words, together
-from nimble_lightning.launch.multinode.messages import LOOK_SECONDS, OutOfTouch, SupervisorChannel
+from nimble_lightning.launch.multinode.messages import (
+    LOOK_SECONDS,
+    OutOfTouch,
+    SupervisorChannel,
+    evidence_of_words,
+    of_lost,
+    together,
+)
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.run_folder import RunFolder
@@ -135,7 +141,7 @@ class Leader:
             return of_lost(ranks, self._together.meeting.hosts[rank])
         if words.pop("interrupted") and self._stop is not None:
             self._stop.hear(signal.SIGINT)
-        return of_words(words)
+        return evidence_of_words(words)
 
     def _decide(self, **words: object) -> None:
         """The last word of a meeting; it has to be heard before this machine goes."""

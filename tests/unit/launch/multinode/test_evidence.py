@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from nimble_lightning.launch.multinode.evidence import in_words, of_lost, of_words, together
+from nimble_lightning.launch.multinode.messages import evidence_in_words, evidence_of_words, of_lost, together
 from nimble_lightning.runs.heartbeat import Beat, Phase
 from nimble_lightning.runs.outcome import Evidence, judge
 from nimble_lightning.supervision.watchdog import Hang
@@ -31,7 +31,7 @@ def full() -> Evidence:
 
 
 def test_evidence_comes_through_words_as_it_was() -> None:
-    assert of_words(json.loads(json.dumps(in_words(full())))) == full()
+    assert evidence_of_words(json.loads(json.dumps(evidence_in_words(full())))) == full()
 
 
 def test_what_several_know_is_what_each_knows() -> None:
