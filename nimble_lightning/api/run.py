@@ -23,6 +23,7 @@ from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.report import shipped_defaults
 from nimble_lightning.runs.job import Job
+from nimble_lightning.runs.process_tree import IN_WORKER
 from nimble_lightning.runs.request.setting_blocks import complete_blocks
 from nimble_lightning.runs.request.setting_effects import asked_in
 from nimble_lightning.runs.result import Result
@@ -53,7 +54,7 @@ def run(
 
         result = nl.run(MyTrainer, params={"lr": 3e-4}, lightning={"max_epochs": 3})
     """
-    if os.environ.get(detect.IN_WORKER):
+    if os.environ.get(IN_WORKER):
         raise RequestError(
             "nl.run() was reached while a worker was loading this file. Put the call under if __name__ == "
             "'__main__':"

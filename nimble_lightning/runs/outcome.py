@@ -14,7 +14,6 @@ from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.causes import cause_of, is_consequence
 from nimble_lightning.runs.heartbeat import Beat
-from nimble_lightning.supervision.watchdog import Hang
 
 # A process that crashes by itself ends by one of these; the rest come from outside.
 _CRASHES = frozenset(
@@ -30,6 +29,16 @@ _CRASHES = frozenset(
 )
 # A rank's sudden end is noticed a little late: complaints written so long before may still be about it.
 _ABOUT_NOW = 1.0
+
+
+@dataclass(frozen=True)
+class Hang:
+    """The rank that has been silent for longest, for how long, after which step and, once asked, where."""
+
+    rank: int
+    step: int
+    seconds: float
+    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 from nimble_lightning.runs.heartbeat import Beat, read
 from nimble_lightning.runs.job import Job
-from nimble_lightning.runs.outcome import Evidence, errors_of
+from nimble_lightning.runs.outcome import Evidence, Hang, errors_of
 from nimble_lightning.runs.process_tree import alive
-from nimble_lightning.supervision.watchdog import Hang
 from nimble_lightning.worker.server import forkserver
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.heartbeat import Beat
+from nimble_lightning.runs.outcome import Hang
 from nimble_lightning.supervision.attempt import Attempt
-from nimble_lightning.supervision.watchdog import Hang
 from nimble_lightning.worker.worker import STACKS
 
 # faulthandler answers from its signal handler; who has not answered by now is stopped or in the kernel.

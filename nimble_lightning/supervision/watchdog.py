@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runs.heartbeat import Beat, Phase
+from nimble_lightning.runs.outcome import Hang
 
 # Learned limits: this, and so many times the slowest step. A step may hold somebody's slow evaluation.
 FLOOR_SECONDS = 300.0
@@ -21,16 +21,6 @@ _LESSONS = 3
 _BLIND_SECONDS = 5.0
 
 _STEADY = (Phase.TRAINING, Phase.VALIDATING)
-
-
-@dataclass(frozen=True)
-class Hang:
-    """The rank that has been silent for longest, for how long, after which step and, once asked, where."""
-
-    rank: int
-    step: int
-    seconds: float
-    where: str = ""
 
 
 class Watchdog:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
-
-# Set in our own workers: they know their ranks by the same variables, and what they load may start no runs.
-IN_WORKER = "NIMBLE_WORKER"
+from nimble_lightning.runs.process_tree import IN_WORKER
 
 
 class RankIsolated(NimbleError):

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.launch.multinode.shared_secret import SignedStore
 from nimble_lightning.runs.heartbeat import Beat, Phase
-from nimble_lightning.runs.outcome import Evidence
-from nimble_lightning.supervision.watchdog import Hang
+from nimble_lightning.runs.outcome import Evidence, Hang
 
 BEAT_SECONDS = 0.5
 # A machine that was silent for so long is gone, and so are its workers for the others.

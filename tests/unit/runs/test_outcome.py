@@ -10,8 +10,7 @@ import pytest
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.failures import DISK_FULL, facts_of
 from nimble_lightning.runs.heartbeat import Beat, Phase
-from nimble_lightning.runs.outcome import Evidence, judge
-from nimble_lightning.supervision.watchdog import Hang
+from nimble_lightning.runs.outcome import Evidence, Hang, judge
 
 
 def wrote(

@@ -8,7 +8,8 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.runs.heartbeat import Beat, Phase
-from nimble_lightning.supervision.watchdog import FACTOR, FLOOR_SECONDS, PATIENT_SECONDS, Hang, Watchdog
+from nimble_lightning.runs.outcome import Hang
+from nimble_lightning.supervision.watchdog import FACTOR, FLOOR_SECONDS, PATIENT_SECONDS, Watchdog
 
 LOOK = 0.05
 

@@ -4,8 +4,7 @@ import json
 
 from nimble_lightning.launch.multinode.messages import evidence_in_words, evidence_of_words, of_lost, together
 from nimble_lightning.runs.heartbeat import Beat, Phase
-from nimble_lightning.runs.outcome import Evidence, judge
-from nimble_lightning.supervision.watchdog import Hang
+from nimble_lightning.runs.outcome import Evidence, Hang, judge
 
 COMPLAINT = {
     "rank": 0,
