@@ -26,8 +26,6 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.launch.external.detect import found
 from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 from nimble_lightning.run_folder import seen_from_here
-from nimble_lightning.sweeps import summary_table, sweep_json
-from nimble_lightning.sweeps.outcomes import all_kept
 from nimble_lightning.terminal.streams import expendable
 
 
@@ -131,6 +129,10 @@ def _start_sweep(request: Request, config: DictConfig, overrides: list[str]) -> 
 
 def _sum_up(task: Task, folder: Path, config: DictConfig, code: int) -> int:
     """Table, JSON and page of a sweep; returns the exit code."""
+    # Most commands start no sweep.
+    from nimble_lightning.sweeps import summary_table, sweep_json
+    from nimble_lightning.sweeps.outcomes import all_kept
+
     outcomes = all_kept(task.outcomes[0].folder.parent if task.outcomes else folder)
     code = code or summary_table.exit_code([*outcomes, *task.outcomes])
     if outcomes:
