@@ -45,7 +45,7 @@ def train_arguments(
 ) -> tuple[list[str], dict[str, str], list[str]]:
     """The command line of the run, variables it refers to, and notices, for the words after `train`."""
     given, options, rest = _sort(list(words))
-    translation = translate(given, exists or in_this_version)
+    translation = translate(given, exists or _in_this_version)
     file = [f"trainer={word}" for word in rest if "=" not in word]
     if len(file) > 1:
         raise RequestError(f"train takes one file, got {' and '.join(word[8:] for word in file)}")
@@ -56,7 +56,7 @@ def train_arguments(
     return [*options, *file, *translation.overrides, *overrides], translation.environment, translation.notices
 
 
-def in_this_version(home: str) -> bool:
+def _in_this_version(home: str) -> bool:
     """Whether `group` or `group.member` is among the configuration that is shipped."""
     group, _, member = home.partition(".")
     folder = files(PACKAGE) / group

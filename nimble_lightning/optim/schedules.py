@@ -22,7 +22,7 @@ Amount = int | float
 
 def constant(optimizer: Optimizer, *, total_steps: int | None = None, warmup: Amount = 0) -> LambdaLR:
     """The peak rate throughout, after the warm-up."""
-    return LambdaLR(optimizer, partial(ramp, warmup=steps_of("warmup", warmup, total_steps)))
+    return LambdaLR(optimizer, partial(_ramp, warmup=steps_of("warmup", warmup, total_steps)))
 
 
 def cosine(
@@ -101,13 +101,13 @@ def plateau(
 
 def _cosine(step: int, *, warmup: int, total: int, low: float) -> float:
     if step < warmup:
-        return ramp(step, warmup)
+        return _ramp(step, warmup)
     return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * _done(step, warmup, total)))
 
 
 def _linear(step: int, *, warmup: int, start: int, total: int, low: float) -> float:
     if step < warmup:
-        return ramp(step, warmup)
+        return _ramp(step, warmup)
     return 1 - (1 - low) * _done(step, start, total)
 
 
@@ -141,7 +141,7 @@ def _ratio(name: str, value: float) -> float:
     return value
 
 
-def ramp(step: int, warmup: int) -> float:
+def _ramp(step: int, warmup: int) -> float:
     """Rise in a straight line to 1 at step `warmup`; the first step is above zero, or it would be wasted."""
     return (step + 1) / (warmup + 1) if step < warmup else 1.0
 
@@ -195,7 +195,7 @@ class _WarmupPlateau(ReduceLROnPlateau):
             self._apply()
 
     def _apply(self) -> None:
-        share = ramp(self.steps, self.warmup)
+        share = _ramp(self.steps, self.warmup)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
             group["lr"] = peak * share
         self._last_lr = [group["lr"] for group in self.optimizer.param_groups]

@@ -156,7 +156,7 @@ def save_account(folder: Path, usage: Mapping[str, Any]) -> None:
         plain_files.replace(folder / EMISSIONS, emissions_csv(usage).encode(), flush=False)
 
 
-def load_account(path: Path) -> dict[str, Any] | None:
+def _load(path: Path) -> dict[str, Any] | None:
     """The account in a file; None for anything else."""
     content = plain_files.read_json(path.parent, path.name)
     known = isinstance(content, dict) and str(content.get("schema", "")).startswith("nimble_lightning.usage/")
@@ -169,6 +169,6 @@ def find_accounts(places: Iterable[Path]) -> Iterator[tuple[Path, dict[str, Any]
     for place in places:
         files = [place] if place.is_file() else sorted(place.rglob(USAGE))
         for path in files:
-            if path.resolve() not in seen and (usage := load_account(path)) is not None:
+            if path.resolve() not in seen and (usage := _load(path)) is not None:
                 seen.add(path.resolve())
                 yield path, usage
