@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning as L
 import torch
 
 from nimble_lightning.adapters import NimbleModule
-from nimble_lightning.checkpoint.integrity import open_verified
+from nimble_lightning.checkpoint.integrity import NOT_LOADED, not_loaded, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.ops.plain_files import is_inside, open_plain
+from nimble_lightning.ops.plain_files import found_inside, open_plain
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import CHECKPOINTS, RECORD, STEPS
 from nimble_lightning.runs.trust import TrustTerms, Vouched, vouched
@@ -80,16 +79,15 @@ def _weights(folder: Path, claims: Mapping[str, Any]) -> Mapping[str, Any]:
     """The best checkpoint, else the newest; from the very file whose bytes were checked."""
     best = claims.get("best_checkpoint") or read_json(folder / RECORD).get("best_checkpoint")
     names = [Path(best).name] if isinstance(best, str) else []
-    found = [p for name in names for p in sorted((folder / CHECKPOINTS).rglob(name))]
-    found = found or sorted((folder / STEPS).glob("*.ckpt"))[-1:]
-    found = [path for path in found if is_inside(folder, path)]
+    found = [path for name in names for path in found_inside(folder, folder / CHECKPOINTS, name)]
+    found = found or found_inside(folder, folder / STEPS, "*.ckpt")
     if not found:
         raise CheckpointError(f"{folder} holds no checkpoint.")
     with open_verified(found[-1]) as (file, manifest):
         signed = {entry["manifest"] for entry in claims.get("checkpoints", ())}
         if claims and manifest.digest not in signed:
             raise CheckpointError(f"{found[-1]} was changed after it was verified.")
-        return torch.load(file, map_location="cpu", weights_only=True)  # type: ignore[no-any-return]
+        return _loaded(file, found[-1])  # type: ignore[no-any-return]
 
 
 def _checkpoint(path: Path, *, unpickle: bool) -> Any:
@@ -97,14 +95,18 @@ def _checkpoint(path: Path, *, unpickle: bool) -> Any:
         with open_plain(path) as file:
             if not unpickle:
                 warnings.warn(f"{path}: {_FOREIGN}", stacklevel=3)
-            return torch.load(file, map_location="cpu", weights_only=not unpickle)
+            return (
+                torch.load(file, map_location="cpu", weights_only=False) if unpickle else _loaded(file, path)
+            )
     except OSError as error:
         raise RequestError(f"{path} cannot be read: {error.strerror}.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        if unpickle:
-            raise
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path} does not load with weights_only=True: {reason}") from None
+
+
+def _loaded(file: BinaryIO, path: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except NOT_LOADED as error:
+        raise not_loaded(path, error) from None
 
 
 def _model(parts: Parts) -> torch.nn.Module:

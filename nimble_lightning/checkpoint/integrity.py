@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,16 @@ from nimble_lightning.errors import CheckpointError
 from nimble_lightning.ops.plain_files import open_plain
 
 _LARGEST_MANIFEST = 64 << 20
+# What `torch.load(weights_only=True)` raises over bytes that it does not take.
+NOT_LOADED = (
+    pickle.UnpicklingError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 def verify(path: str | os.PathLike[str], *, run_id: str | None = None) -> Manifest:
@@ -138,3 +149,13 @@ def files_in(folder: Path) -> list[str]:
 def _is_ours(relative: str) -> bool:
     temporary = parse_temporary(relative)
     return FOLDER_MANIFEST in (relative, temporary and temporary[0])
+
+
+def not_loaded(path: str | os.PathLike[str], error: BaseException) -> CheckpointError:
+    """What to raise of a checkpoint that torch does not load."""
+    # Torch begins with advice to load it all the same; what is wrong with it comes last.
+    told = str(error).partition("\n\nCheck the documentation")[0].rpartition("WeightsUnpickler error:")[2]
+    reason = told.strip().rpartition("\n\n")[2].partition("\n")[0].partition(" Please use")[0]
+    return CheckpointError(
+        f"Checkpoint {path} does not load with weights_only=True: {reason or type(error).__name__}"
+    )

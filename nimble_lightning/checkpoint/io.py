@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.file_names import retired_path
 from nimble_lightning.checkpoint.hash_file import HashingFile
-from nimble_lightning.checkpoint.integrity import manifests_of, open_verified
+from nimble_lightning.checkpoint.integrity import NOT_LOADED, manifests_of, not_loaded, open_verified
 from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.position import RunFacts, check_step, describe
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
@@ -120,9 +119,8 @@ def _read(file: BinaryIO, path: Path, map_location: Any) -> dict[str, Any]:
     source = f"/proc/self/fd/{file.fileno()}" if mapped and os.path.exists("/proc/self/fd") else file
     try:
         checkpoint = torch.load(source, map_location=map_location, weights_only=True, mmap=source is not file)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"Checkpoint {path} does not load with weights_only=True: {reason}") from error
+    except NOT_LOADED as error:
+        raise not_loaded(path, error) from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"Checkpoint {path} holds a {type(checkpoint).__name__}, expected a dict.")
     return checkpoint

@@ -21,13 +21,13 @@ from nimble_lightning.checkpoint.contents import pickle_check
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.contents.pickle_check import refuse_pickled_code
 from nimble_lightning.checkpoint.fault_points import reach
-from nimble_lightning.checkpoint.integrity import files_in, verify
+from nimble_lightning.checkpoint.integrity import files_in, not_loaded, verify
 from nimble_lightning.checkpoint.io import local, refuse_code, refuse_unsafe
 from nimble_lightning.checkpoint.manifest import FileRecord, Manifest
 from nimble_lightning.checkpoint.position import RunFacts, check_step
 from nimble_lightning.checkpoint.retention import prune_retired
 from nimble_lightning.checkpoint.sharded_folders import record, seal_folder, staging_folder
-from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.errors import RequestError
 
 # Lightning's name for the part that is not cut up.
 _UNCUT = "meta.pt"
@@ -170,7 +170,4 @@ class EngineShards(Shards):
             with pickle_check.weights_only():
                 return super()._read(path)
         except pickle.UnpicklingError as error:
-            reason = str(error).partition("\n")[0]
-            raise CheckpointError(
-                f"Checkpoint {path} does not load with weights_only=True: {reason}"
-            ) from error
+            raise not_loaded(path, error) from error

@@ -100,6 +100,12 @@ def is_inside(folder: Path, path: Path) -> bool:
     return all(map(stat.S_ISDIR, found[:-1])) and (stat.S_ISREG(found[-1]) or stat.S_ISDIR(found[-1]))
 
 
+def found_inside(folder: Path, place: Path, pattern: str) -> list[Path]:
+    """What matches below a place in a folder, in order; nothing is looked at that a link leads to."""
+    paths = sorted(place.rglob(pattern)) if is_inside(folder, place) else []
+    return [path for path in paths if is_inside(folder, path)]
+
+
 def replace(path: Path, data: bytes, *, flush: bool = True) -> None:
     """Replace a file, for its owner alone: readers see the old or the new, and no link is followed.
 

@@ -123,9 +123,8 @@ class FolderSource:
     @cached_property
     def errors(self) -> list[tuple[str, dict[str, Any]]]:
         """What ranks wrote down when they failed, with the file's name; oldest first."""
-        place = self.folder / ERRORS
-        paths = place.glob("attempt-*.json") if plain_files.is_inside(self.folder, place) else ()
-        names = sorted(path.name for path in paths)
+        paths = plain_files.found_inside(self.folder, self.folder / ERRORS, "attempt-*.json")
+        names = [path.name for path in paths if path.parent.name == ERRORS]
         found = [(name, _mapping(read_json(self.folder, f"{ERRORS}/{name}"))) for name in names]
         whole = [(name, error) for name, error in found if error]
         return sorted(whole, key=lambda item: quantities.seconds(item[1].get("time")) or 0.0)[-_MOST_ERRORS:]

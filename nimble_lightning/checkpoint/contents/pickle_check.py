@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch.distributed.checkpoint.metadata import BytesStorageMetadata, Metadata
 
+from nimble_lightning.checkpoint.integrity import NOT_LOADED, not_loaded
 from nimble_lightning.errors import CheckpointError
 from nimble_lightning.ops.plain_files import open_plain
 
@@ -56,19 +57,8 @@ def refuse_pickled_code(folder: Path, files: Iterable[str]) -> None:
         for key, place in index.storage_data.items():
             if isinstance(index.state_dict_metadata[key.fqn], BytesStorageMetadata):
                 _read_value(folder, key.fqn, place, set(files))
-    except (
-        pickle.UnpicklingError,
-        AttributeError,
-        LookupError,
-        TypeError,
-        ValueError,
-        EOFError,
-        RuntimeError,
-    ) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"Checkpoint {folder} does not load with weights_only=True: {reason}"
-        ) from error
+    except NOT_LOADED as error:
+        raise not_loaded(folder, error) from error
 
 
 class _Unpickler(pickle.Unpickler):

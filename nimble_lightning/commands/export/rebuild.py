@@ -20,7 +20,7 @@ from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.export.example_inputs import ExampleCall, record
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.torch_export import quiet
-from nimble_lightning.ops.plain_files import is_inside
+from nimble_lightning.ops.plain_files import found_inside, is_inside
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.planning.custom_sharding import sharding_noted
 from nimble_lightning.run_folder import RunFolder
@@ -97,8 +97,7 @@ def best_checkpoint(folder: RunFolder, run_id: str) -> Path:
     named = read_json(folder.run).get("best_checkpoint")
     if named:
         # The folder may have been moved since.
-        found = folder.checkpoints.rglob(Path(str(named)).name)
-        there = [path for path in found if is_inside(folder.path, path)]
+        there = found_inside(folder.path, folder.checkpoints, Path(str(named)).name)
         if not there:
             raise CheckpointError(f"{folder.path} has lost its best checkpoint, {Path(str(named)).name}.")
         return there[0]

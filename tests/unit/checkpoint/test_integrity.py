@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import pickle
 import random
 import shutil
 from pathlib import Path
@@ -14,6 +16,7 @@ from checkpoint_cases import save, state
 
 from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, verify
 from nimble_lightning.checkpoint.commit import commit_file
+from nimble_lightning.checkpoint.integrity import NOT_LOADED, not_loaded
 from nimble_lightning.checkpoint.position import RunFacts, describe
 from nimble_lightning.errors import CheckpointError
 
@@ -150,3 +153,38 @@ def test_what_was_hashed_is_what_is_loaded(tmp_path: Path, monkeypatch: pytest.M
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no checkpoint"):
         verify(tmp_path / "1.ckpt")
+
+
+class Program:
+    """Would run a command where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("exit 1",)
+
+
+def zipped(value: Any) -> bytes:
+    torch.save(value, file := io.BytesIO())
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (zipped(Program()), "Trying to load unsupported GLOBAL posix.system whose module posix is blocked."),
+        (pickle.dumps(Program(), 4), "Unsupported operand 149"),
+        (zipped(Path("a")), "GLOBAL pathlib"),
+        (b"neither an archive nor a pickle", ""),
+        (b"", ""),
+    ],
+)
+def test_what_torch_does_not_load_is_told_without_the_advice_to_load_it_all_the_same(
+    content: bytes, reason: str
+) -> None:
+    with pytest.raises(NOT_LOADED) as raised:
+        torch.load(io.BytesIO(content), weights_only=True)
+    told = str(not_loaded("a.ckpt", raised.value))
+    assert told.startswith("Checkpoint a.ckpt does not load with weights_only=True: ")
+    assert reason in told.removesuffix(".") + "."
+    for advice in ("will likely succeed", "add_safe_globals", "\n"):
+        assert advice not in told

@@ -82,3 +82,14 @@ def test_more_than_a_record_can_have_is_not_read(folder: Path) -> None:
         assert list(plain_files.lines(opened)) == []
     (folder / "deep.json").write_text("[" * 100_000)
     assert plain_files.read_json(folder, "deep.json") is None
+
+
+def test_nothing_is_looked_for_behind_a_link(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "folder", tmp_path / "outside"
+    for place in (inside / "real", outside):
+        place.mkdir(parents=True)
+        (place / "a.ckpt").touch()
+    (inside / "linked").symlink_to(outside)
+    (inside / "real" / "b.ckpt").symlink_to(outside / "a.ckpt")
+    assert plain_files.found_inside(inside, inside / "real", "*.ckpt") == [inside / "real" / "a.ckpt"]
+    assert plain_files.found_inside(inside, inside / "linked", "*.ckpt") == []
