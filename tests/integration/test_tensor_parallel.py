@@ -59,7 +59,7 @@ def both(
     whole = DataSettings(
         batch_size=mesh[0] * batch * options.get("accumulate_grad_batches", 1), shuffle=False
     )
-    one = fit(0, (1, 1), replace(settings, data=whole, compile=False), params or {}, alone)
+    one = fit(0, (1, 1), replace(settings, data=whole, model=ModelSettings()), params or {}, alone)
     data = DataSettings(batch_size=batch, micro_batch_size=micro, shuffle=False)
     found = ranks.run(fit, mesh, replace(settings, data=data), params or {}, options, kind)
     assert all(rank == found[0] for rank in found)
