@@ -20,10 +20,10 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.external import detect
 from nimble_lightning.launch.start import start
 from nimble_lightning.ops.exit_codes import ExitCode
+from nimble_lightning.ops.process_environment import IN_WORKER
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.report import shipped_defaults
 from nimble_lightning.runs.job import Job
-from nimble_lightning.runs.process_tree import IN_WORKER
 from nimble_lightning.runs.request.setting_blocks import complete_blocks
 from nimble_lightning.runs.request.setting_effects import asked_in
 from nimble_lightning.runs.result import Result

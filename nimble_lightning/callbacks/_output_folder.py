@@ -12,7 +12,7 @@ import lightning as L
 
 from nimble_lightning.notifications import events
 from nimble_lightning.notifications.events import EventKind
-from nimble_lightning.ops.retry_environment import RUN
+from nimble_lightning.ops.process_environment import RUN
 from nimble_lightning.run_folder import JOB
 
 # Asked for once in `setup`, so that no rank waits for another when something happens to it alone.

@@ -16,7 +16,7 @@ from nimble_lightning.callbacks.exact_resume import ExactResume
 from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, sweep
 from nimble_lightning.checkpoint.sharded_strategies import Shards
 from nimble_lightning.ops.failures import facts_of
-from nimble_lightning.ops.retry_environment import NOTES, RUN
+from nimble_lightning.ops.process_environment import NOTES, RUN
 from nimble_lightning.run_folder import CHECKPOINTS
 
 # A script may call `fit` several times; started again it does so in the same order.

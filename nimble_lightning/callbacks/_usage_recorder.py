@@ -17,7 +17,7 @@ import lightning as L
 import torch
 
 from nimble_lightning.gpu import devices_in_use
-from nimble_lightning.ops.retry_environment import RUN
+from nimble_lightning.ops.process_environment import RUN
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.run_folder import JOB, RECORD
 from nimble_lightning.usage import host_energy

@@ -19,7 +19,7 @@ from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.exit_codes import ExitCode
-from nimble_lightning.ops.retry_environment import NOTES, RUN
+from nimble_lightning.ops.process_environment import NOTES, RUN
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.runs.job import new_run_id
 from nimble_lightning.runs.outcome import Evidence, Outcome, judge

@@ -15,9 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-# Set in our own workers: they know their ranks by variables that launchers set as well, and what they load
-# may start no runs.
-IN_WORKER = "NIMBLE_WORKER"
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _LOOK_SECONDS = 0.5

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nimble_lightning.errors import NimbleError
 from nimble_lightning.ops.failures import DISK_FULL, facts_of
+from nimble_lightning.ops.process_environment import IN_WORKER
 from nimble_lightning.ops.run_files import write_json
 from nimble_lightning.ops.secrets import redact
 from nimble_lightning.ops.signals import asked
@@ -27,7 +28,6 @@ from nimble_lightning.runs import process_tree
 from nimble_lightning.runs.causes import is_consequence
 from nimble_lightning.runs.heartbeat import Heart, Phase, read
 from nimble_lightning.runs.job import Job
-from nimble_lightning.runs.process_tree import IN_WORKER
 from nimble_lightning.worker import output
 from nimble_lightning.worker.server import forkserver
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nimble_lightning.errors import NimbleError, RequestError
-from nimble_lightning.runs.process_tree import IN_WORKER
+from nimble_lightning.ops.process_environment import IN_WORKER
 
 
 class RankIsolated(NimbleError):

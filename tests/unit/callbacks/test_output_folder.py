@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from nimble_lightning.callbacks._output_folder import place, tell
 from nimble_lightning.notifications import events
-from nimble_lightning.ops.retry_environment import RUN
+from nimble_lightning.ops.process_environment import RUN
 
 
 def trainer(folder: Path, **options: object) -> L.Trainer:

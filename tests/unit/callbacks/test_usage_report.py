@@ -15,7 +15,7 @@ from pytest_httpserver import HTTPServer
 from nimble_lightning.callbacks import AutoRetry, UsageReport
 from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications import events
-from nimble_lightning.ops.retry_environment import RUN
+from nimble_lightning.ops.process_environment import RUN
 
 
 def fit(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.external.detect import around, found
-from nimble_lightning.runs.process_tree import IN_WORKER
+from nimble_lightning.ops.process_environment import IN_WORKER
 
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none",
