@@ -35,7 +35,7 @@ class Rows(DummyLogger):
 
 def logged(user: Any, settings: RunSettings | None = None, **options: Any) -> tuple[Rows, Any]:
     rows = Rows()
-    module, _ = fitted(user, settings, logger=rows, log_every_n_steps=1, **{"max_epochs": 1, **options})
+    module, _ = fitted(user, settings, logger=rows, **{"max_epochs": 1, "log_every_n_steps": 1, **options})
     return rows, module
 
 
@@ -67,6 +67,12 @@ def test_an_evaluation_stands_at_the_step_it_was_made_after(accumulate: int) -> 
     assert len(found) == 6
     assert all(step == value for step, value in found)
     assert [step for step, _ in rows.of("train_loss")] == list(range(1, 1 + 2 * math.ceil(9 / accumulate)))
+
+
+def test_an_epoch_too_short_for_a_row_has_one_at_its_end_and_no_other_epoch_has() -> None:
+    """Nine batches are five steps in windows of two; of the second epoch the first step has a row."""
+    rows, _ = logged(Reached(), accumulate_grad_batches=2, log_every_n_steps=6, max_epochs=3)
+    assert [step for step, _ in rows.of("train_loss")] == [5, 6, 12]
 
 
 def test_the_logged_learning_rate_is_the_one_that_was_used() -> None:
