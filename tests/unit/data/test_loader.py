@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from loading import N, Noisy, NoisyStream, indices, over_ranks, plain, train
+from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from nimble_lightning.data import Loader, make_loader
 from nimble_lightning.data.rng import snapshot
@@ -140,6 +141,17 @@ def test_on_another_number_of_ranks_every_remaining_sample_is_seen_once(
     rest = [train(rank) for rank in second]
     assert len({len(batches) for batches in rest}) == 1
     assert sorted(indices(seen + rest)) == list(range(N))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [Noisy, NoisyStream, lambda: DataLoader(Noisy(), 4, sampler=WeightedRandomSampler(torch.ones(N), N))],
+)
+def test_what_a_sample_draws_is_drawn_once_whatever_the_rank_and_the_epoch(source: Any) -> None:
+    batches = [batch for rank in over_ranks(source, 2) for _ in range(2) for batch in train(rank)]
+    for column in (-3, -2, -1):
+        draws = [draw for batch in batches for draw in batch[column]]
+        assert len(set(draws)) == len(draws) >= 2 * N
 
 
 @pytest.mark.parametrize("workers", [0, 1])
