@@ -75,6 +75,15 @@ def test_an_epoch_too_short_for_a_row_has_one_at_its_end_and_no_other_epoch_has(
     assert [step for step, _ in rows.of("train_loss")] == [5, 6, 12]
 
 
+def test_the_loss_of_the_run_counts_the_steps_after_its_last_row() -> None:
+    settings = RunSettings(data=DataSettings(batch_size=4), optim=SGD)
+    rows, each = logged(Line(), settings, max_epochs=2)
+    _, seldom = logged(Line(), settings, max_epochs=2, log_every_n_steps=4)
+    mean = np.mean([loss for _, loss in rows.of("train_loss")])
+    assert each.running.mean_loss == pytest.approx(mean, rel=1e-6)
+    assert seldom.running.mean_loss == pytest.approx(mean, rel=1e-6)
+
+
 def test_the_logged_learning_rate_is_the_one_that_was_used() -> None:
     user = Line()
     rows, module = logged(user, RunSettings(data=DataSettings(batch_size=3), optim=SGD, schedule=LINEAR))
