@@ -31,19 +31,19 @@ class Spending:
     Args:
         trainer: Whose run it is.
         budget: What it may take.
-        books: Where the account is kept.
+        account: Where the account is kept.
     """
 
-    def __init__(self, trainer: L.Trainer, budget: Budget, books: TrainerUsage) -> None:
+    def __init__(self, trainer: L.Trainer, budget: Budget, account: TrainerUsage) -> None:
         self._trainer = trainer
         self._budget = budget
-        self._books = books
+        self._account = account
         self._over: str | None = None
         self._agreed: str | None = None
         self._stopped = False
         self._batches, self._next, self._distance = 0, 0, 1
         self._asked_at = time.monotonic()
-        books.watch, books.every = self._look, _SECONDS
+        account.watch, account.every = self._look, _SECONDS
 
     def after_batch(self) -> None:
         """To be called on every rank after each training batch."""
@@ -82,7 +82,7 @@ class Spending:
     def _stop(self, reason: str) -> None:
         self._stopped = True
         trainer = self._trainer
-        path = self._books.place.folder / CHECKPOINTS / f"budget-step={trainer.global_step}.ckpt"
+        path = self._account.place.folder / CHECKPOINTS / f"budget-step={trainer.global_step}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             log.warning("%s: saved as %s", reason, path)

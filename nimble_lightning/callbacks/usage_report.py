@@ -79,7 +79,7 @@ class UsageReport(L.Callback):
         self.report_to = report_to
         self._clock = Clock()
         self._work = WorkCounters(measure=False)
-        self._books: TrainerUsage | None = None
+        self._account: TrainerUsage | None = None
         self._spending: Spending | None = None
         self._line_at = 0.0
         self._logged: dict[str, Any] | None = None
@@ -91,19 +91,19 @@ class UsageReport(L.Callback):
         if trainer.fast_dev_run:
             return
         folder = place(trainer)
-        if self._books is None or not self._books.are_of(trainer, folder):
+        if self._account is None or not self._account.are_of(trainer, folder):
             self._open(trainer, folder)
         elif self._clock.state == AWAY:
             self._clock.switch(OTHER)
         self._time_saves(trainer)
-        if self._books is not None:
-            self._books.recorder.start()
+        if self._account is not None:
+            self._account.recorder.start()
 
     @override
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._end(trainer)
-        if stage == "fit" and trainer.is_global_zero and self._books is not None and not self._recorded:
-            usage = self._books.usage
+        if stage == "fit" and trainer.is_global_zero and self._account is not None and not self._recorded:
+            usage = self._account.usage
             if usage is not None:
                 print(table(usage), flush=True)
                 self._report(usage)
@@ -150,7 +150,7 @@ class UsageReport(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stop_counting()
         self._clock.switch(OTHER)
-        usage = None if self._books is None else self._books.usage
+        usage = None if self._account is None else self._account.usage
         if usage is None or usage is self._logged or not trainer.is_global_zero:
             return
         self._logged = usage
@@ -189,18 +189,18 @@ class UsageReport(L.Callback):
     @property
     def _recorded(self) -> bool:
         """Whether somebody else writes the account when the run has ended."""
-        return self._books is not None and self._books.place.recorded
+        return self._account is not None and self._account.place.recorded
 
     def _open(self, trainer: L.Trainer, folder: Path) -> None:
-        if self._books is not None:
-            self._books.recorder.stop()
+        if self._account is not None:
+            self._account.recorder.stop()
         self._clock = new_clock()
         self._work = WorkCounters(self.measure_flops)
-        self._books = TrainerUsage(
+        self._account = TrainerUsage(
             trainer, RecordPlace.of(trainer, folder), self.terms, self._clock, self._work
         )
         if self.budget.given:
-            self._spending = Spending(trainer, self.budget, self._books)
+            self._spending = Spending(trainer, self.budget, self._account)
 
     def _time_saves(self, trainer: L.Trainer) -> None:
         """All saves go through this method of the Trainer's, and no hook tells when one ends."""
@@ -225,16 +225,16 @@ class UsageReport(L.Callback):
 
     def _end(self, trainer: L.Trainer) -> None:
         vars(trainer).pop("save_checkpoint", None)
-        if self._books is None or not self._books.recorder.running:
+        if self._account is None or not self._account.recorder.running:
             return
         if asked.supervised:
             # What follows in this process, evaluation and export, is the run's as well.
-            self._books.recorder.flush()
+            self._account.recorder.flush()
             return
         self._clock.switch(AWAY)
-        self._books.recorder.stop()
+        self._account.recorder.stop()
         if trainer.is_global_zero:
-            self._books.close()
+            self._account.close()
 
     def _report(self, usage: Mapping[str, Any]) -> None:
         if self.report_to is not None and (why := webhook.post(self.report_to, usage)):

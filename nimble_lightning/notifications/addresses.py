@@ -72,13 +72,6 @@ def learn(urls: str | Sequence[Entry] | None) -> None:
         services.learn(str(entry.get("url", "")) if isinstance(entry, Mapping) else entry)
 
 
-def literals(urls: Any) -> list[str]:
-    """The entries of a configuration that hold an address itself instead of a reference to it."""
-    entries = [urls] if isinstance(urls, str | Mapping) else list(urls or ())
-    texts = [str(e.get("url", "")) if isinstance(e, Mapping) else str(e) for e in entries]
-    return [text for text in texts if services.is_address(text)]
-
-
 def _taken_apart(entry: Entry, position: int) -> tuple[str, list[str], list[str] | None]:
     if isinstance(entry, str):
         return entry, [], None

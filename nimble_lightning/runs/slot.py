@@ -1,4 +1,4 @@
-"""The seat of a member of a sweep: taken before its first worker starts, left when its last one has ended.
+"""The slot of a member of a sweep: taken before its first worker starts, left when its last one has ended.
 
 A member is there before there is room for it, so that it starts at once when there is. What it does after its
 last worker, writing its page for one, keeps nobody waiting. A process that is no member of a sweep has all of
@@ -25,7 +25,7 @@ def wait_for(command: Connection) -> None:
 
 
 def then(begin: Callable[[], None]) -> None:
-    """Do something once the seat is taken; at once where there is no need for one."""
+    """Do something once the slot is taken; at once where there is no need for one."""
     if _command is None:
         begin()
     else:

@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 _TOLD_AS = {Cause.HANG: EventKind.HUNG, Cause.PREEMPTED: EventKind.PREEMPTED}
 
 
-def supervise(job: Job, company: Machines | None = None, late_verdict: LateVerdict | None = None) -> Result:
+def supervise(job: Job, machines: Machines | None = None, late_verdict: LateVerdict | None = None) -> Result:
     """Run a job as the one that has its lock and keeps its record.
 
     Args:
         job: What to run.
-        company: The machines it runs on; by default this one.
+        machines: The machines it runs on; by default this one.
         late_verdict: Given once the workers have gone, where there is one.
     """
     return lifecycle.run(
         job,
-        lambda life: Supervisor(life, company or SingleMachine()).run(),
-        anywhere=company is not None,
+        lambda life: Supervisor(life, machines or SingleMachine()).run(),
+        anywhere=machines is not None,
         late_verdict=late_verdict,
     )
 
@@ -50,17 +50,17 @@ class Supervisor:
 
     Args:
         life: Of its run.
-        company: The machines it runs on.
+        machines: The machines it runs on.
     """
 
-    def __init__(self, life: Lifecycle, company: Machines) -> None:
+    def __init__(self, life: Lifecycle, machines: Machines) -> None:
         self.life = life
         self.job = life.job
-        self.company = company
+        self.machines = machines
         retry = self.job.settings.callbacks.auto_retry
         self.policy = RetryPolicy.of(retry)
         self.stop = Stop(retry, life.record.spent)
-        self.tending = AttemptMonitor(self.job.folder, retry, self.stop)
+        self.monitor = AttemptMonitor(self.job.folder, retry, self.stop)
 
     def run(self) -> Result:
         try:
@@ -75,7 +75,7 @@ class Supervisor:
             self.life.tell_start()
             with report_page.meanwhile(self.job):
                 ended = self._attempts()
-            self.company.part(ended)
+            self.machines.part(ended)
             return self.life.finish(ended)
 
     def _attempts(self) -> Result:
@@ -90,7 +90,7 @@ class Supervisor:
             self._tell_retry(decision)
             self._sleep(decision.wait)
             if not self.stop.wanted():
-                self.company.again()
+                self.machines.again()
             first = False
         return self._stopped()
 
@@ -102,18 +102,18 @@ class Supervisor:
         return ended
 
     def _attempt(self, *, first: bool) -> Decision | None:
-        meeting = self.company.meet(self.stop)
+        meeting = self.machines.meet(self.stop)
         if meeting is None:
             return None
         number, resume_from = self.life.begin(first_of_command=first, hosts=meeting.hosts)
-        self.company.order(number, resume_from)
+        self.machines.order(number, resume_from)
         workers = device_count.count(self.job.settings.processes)
         # In the main thread, with which it ends; somebody may have killed it since the last attempt.
         forkserver.start(self.job.trainer)
         attempt = Attempt(self.job, number, workers, resume_from, meeting)
-        self.tending.until_it_ends(attempt, self.company.look)
+        self.monitor.until_it_ends(attempt, self.machines.look)
         self._require_folder()
-        outcome = self.company.reading(judge(self.company.gather(attempt.evidence())))
+        outcome = self.machines.reading(judge(self.machines.gather(attempt.evidence())))
         if self.stop.wanted() and outcome.cause is not Cause.FINISHED:
             outcome = replace(outcome, cause=self.stop.cause, reason=self.stop.reason)
         decision = self.policy.decide(outcome, self.life.committed)
@@ -124,11 +124,11 @@ class Supervisor:
         until = time.monotonic() + seconds
         while time.monotonic() < until and not self.stop.wanted():
             # The others hear of it afterwards: up to then each of them can still be told of an end.
-            self.company.look({})
+            self.machines.look({})
             time.sleep(min(LOOK_SECONDS, seconds))
 
     def _require_folder(self) -> None:
-        if self.tending.moved():
+        if self.monitor.moved():
             raise NimbleError(
                 f"The run folder {self.job.folder.path} was moved or deleted while its run went on, which "
                 "ended it.\nMove it back, and the same command goes on from its last checkpoint."

@@ -58,7 +58,7 @@ class MemberProcess:
     Args:
         number: Of the member in its sweep.
         folder: Of its run; what it prints goes to the log there.
-        work: What it does; it takes its seat before it uses anything there is too little of. The answer has
+        work: What it does; it takes its slot before it uses anything there is too little of. The answer has
             to be something that can be pickled.
 
     Attributes:
@@ -84,13 +84,13 @@ class MemberProcess:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ASKED)
         its.close()
 
-    def seat(self, share: DeviceShare) -> None:
+    def give_slot(self, share: DeviceShare) -> None:
         """Let it start."""
         with suppress(BrokenPipeError):
             self.line.send(share.environment())
 
     def listen(self) -> bool:
-        """Hear what it says next: that it has left its seat, or, which is True, that it has ended."""
+        """Hear what it says next: that it has left its slot, or, which is True, that it has ended."""
         try:
             said = self.line.recv()
         except (EOFError, ConnectionResetError):

@@ -1,4 +1,4 @@
-"""A sweep: so many members at once, each seated when there is room for it, all ended when asked to."""
+"""A sweep: so many members at once, each given a slot when there is room for it, all ended when asked to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SweepJob:
     Attributes:
         number: Of the member in its sweep.
         folder: Of its run.
-        work: Done in a process of its own, once it has taken its seat; what it returns is the answer.
+        work: Done in a process of its own, once it has taken its slot; what it returns is the answer.
     """
 
     number: int
@@ -77,7 +77,7 @@ class Sweep:
         self._passed_on = 0
         self._waiting: dict[MemberProcess, SweepJob] = {}
         self._running: dict[MemberProcess, SweepJob] = {}
-        self._seats: dict[MemberProcess, DeviceShare] = {}
+        self._slots: dict[MemberProcess, DeviceShare] = {}
         self._again: list[SweepJob] = []
         self._starts: Counter[int] = Counter()
 
@@ -113,8 +113,8 @@ class Sweep:
         if self._waiting and self._free:
             member = next(iter(self._waiting))
             job = self._running[member] = self._waiting.pop(member)
-            share = self._seats[member] = self._free.pop(0)
-            member.seat(share)
+            share = self._slots[member] = self._free.pop(0)
+            member.give_slot(share)
             self._watcher.started(job)
             return True
         if len(self._waiting) >= max(self._ahead, len(self._free)):
@@ -126,10 +126,10 @@ class Sweep:
         return next_job is not None
 
     def _hear(self, member: MemberProcess, answers: dict[int, Any]) -> None:
-        """It has left its seat, or ended, or both."""
+        """It has left its slot, or ended, or both."""
         over = member.listen()
-        if member in self._seats:
-            self._free.insert(0, self._seats.pop(member))
+        if member in self._slots:
+            self._free.insert(0, self._slots.pop(member))
         if not over:
             return
         job = self._waiting.pop(member, None) or self._running.pop(member)

@@ -31,7 +31,7 @@ class RankMessages:
     Nothing waits inside the store, where a signal would not be heard.
 
     Raises:
-        Alone: There is no place where they could meet.
+        RankIsolated: There is no place where they could meet.
     """
 
     def __init__(self, ranks: Ranks) -> None:
@@ -49,7 +49,7 @@ class RankMessages:
 
         Raises:
             Over: It has ended instead.
-            Alone: It is gone.
+            RankIsolated: It is gone.
         """
         try:
             while not self._store.check([name]):

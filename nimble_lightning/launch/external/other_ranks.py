@@ -42,7 +42,7 @@ def follow(job: Job, meeting: RankMessages) -> Result:
 
     Raises:
         RequestError: The first refused.
-        Alone: The first is gone.
+        RankIsolated: The first is gone.
     """
     with contextlib.suppress(Over):
         meeting.gather("asked", asked_of(job))

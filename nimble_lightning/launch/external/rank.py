@@ -25,7 +25,7 @@ def run(job: Job, ranks: Ranks) -> Result:
 
     Raises:
         RequestError: They were not asked for the same, or for what cannot be done; raised by all.
-        Alone: The others could not be met, or rank 0 is gone.
+        RankIsolated: The others could not be met, or rank 0 is gone.
     """
     from nimble_lightning.launch.external import first_rank, other_ranks
 
@@ -39,7 +39,7 @@ def refuse(ranks: Ranks, text: str) -> None:
     """Have all ranks end because of what is wrong with what this one was asked.
 
     Raises:
-        Alone: The others could not be met, or rank 0 is gone.
+        RankIsolated: The others could not be met, or rank 0 is gone.
     """
     if _meetings:
         # What was wrong came up where they met.

@@ -51,7 +51,7 @@ def find(ranks: Ranks) -> RankStore:
     """Serve the store, or find it; MASTER_ADDR and MASTER_PORT say where it is from then on.
 
     Raises:
-        Alone: It cannot be found.
+        RankIsolated: It cannot be found.
         RequestError: Nobody says where it is.
     """
     if os.environ.get(_ELASTIC) == str(True):

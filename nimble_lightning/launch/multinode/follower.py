@@ -23,16 +23,16 @@ class Follower:
     Args:
         job: As it was asked for here; its workers read what the one that leads has written down.
         together: Who has met.
-        tending: Looks after the workers.
+        monitor: Looks after the workers.
         workers: Processes on each machine.
     """
 
-    def __init__(self, job: Job, together: Assembled, tending: AttemptMonitor, workers: int) -> None:
+    def __init__(self, job: Job, together: Assembled, monitor: AttemptMonitor, workers: int) -> None:
         self._job = job
         self._together = together
         self._talk = together.talk
-        self._tending = tending
-        self._stop = tending.stop
+        self._monitor = monitor
+        self._stop = monitor.stop
         self._workers = workers
 
     def attempt(self) -> Result | None:
@@ -53,7 +53,7 @@ class Follower:
         attempt = Attempt(
             self._job, orders["attempt"], self._workers, orders["resume_from"], self._together.meeting
         )
-        self._tending.until_it_ends(attempt, self._look)
+        self._monitor.until_it_ends(attempt, self._look)
         interrupted = self._stop.wanted() and self._stop.exit_code == ExitCode.INTERRUPTED
         self._talk.tell("end", {**evidence_in_words(attempt.evidence()), "interrupted": interrupted})
         if self._stop.wanted():

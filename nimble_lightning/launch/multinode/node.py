@@ -55,7 +55,7 @@ class Node:
     def run(self) -> Result:
         """Take part until the run is over or this machine is to leave."""
         stop = Stop(None)
-        tending = AttemptMonitor(self._job.folder, self._job.settings.callbacks.auto_retry, stop)
+        monitor = AttemptMonitor(self._job.folder, self._job.settings.callbacks.auto_retry, stop)
         with signature.ready(self._job), stop.listening(), self._reachable(), closing(self._gathering):
             forkserver.start(self._job.trainer)
             while (done := rerun.done_before(self._job)) is None:
@@ -64,7 +64,7 @@ class Node:
                     return Result.ahead(self._job.folder.path, stop.reason, stop.exit_code)
                 if together.leads:
                     return self._lead(together)
-                ended = Follower(self._job, together, tending, self._workers).attempt()
+                ended = Follower(self._job, together, monitor, self._workers).attempt()
                 if ended is not None:
                     return ended
         return done

@@ -86,8 +86,8 @@ def test_time_is_told_by_what_it_went_into(monkeypatch: pytest.MonkeyPatch) -> N
 
     callback = UsageReport()
     trainer = fit(callback, model=Slow())
-    assert callback._books is not None
-    seconds = callback._books.recorder.piece.seconds
+    assert callback._account is not None
+    seconds = callback._account.recorder.piece.seconds
     assert seconds["step"] == pytest.approx(10.0)
     assert seconds["validation"] == pytest.approx(0.4)
     assert seconds["checkpoint"] == pytest.approx(100.0)
@@ -169,8 +169,8 @@ def test_a_few_figures_go_to_the_loggers_and_none_to_the_metrics() -> None:
     class Wait(BoringModel):
         def on_train_epoch_start(self):
             # The thread's first account is there long before an epoch ends in earnest.
-            books = callback._books
-            while books is not None and books.usage is None:
+            account = callback._account
+            while account is not None and account.usage is None:
                 pass
 
         def on_train_end(self):

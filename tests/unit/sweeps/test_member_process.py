@@ -62,7 +62,7 @@ def test_it_sees_its_share_and_leaves_the_command_as_it_was(tmp_path: Path) -> N
 
     member = MemberProcess(0, tmp_path, work)
     assert speaking([member], 0.1) == []
-    member.seat(DeviceShare(("2", "3"), 4))
+    member.give_slot(DeviceShare(("2", "3"), 4))
     assert member.listen()
     assert member.answer == ["2,3", "4"]
     assert dict(os.environ) == before
@@ -100,7 +100,7 @@ def test_what_is_to_be_done_then_waits_for_the_seat(tmp_path: Path) -> None:
         return done
 
     member = MemberProcess(0, tmp_path, work)
-    member.seat(ONE)
+    member.give_slot(ONE)
     assert member.listen()
     assert member.answer == ["ready", "begun"]
 

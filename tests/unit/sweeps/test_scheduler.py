@@ -83,7 +83,7 @@ def test_no_more_run_at_once_than_there_is_room_for(tmp_path: Path, ahead: int) 
 
 
 def test_one_that_has_left_its_seat_keeps_nobody_waiting(tmp_path: Path) -> None:
-    """The first ends only when the second has been there, for which there is one seat."""
+    """The first ends only when the second has been there, for which there is one slot."""
 
     def first() -> bool:
         slot.leave()
