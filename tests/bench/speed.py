@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from tests.integration.endpoints import Service
+
 from tests.bench.contenders import DEAD
 from tests.bench.measure import Rows, in_turns, least, median, ratio
 from tests.bench.tables import against, table
-from tests.integration.endpoints import Service
 
 NAMES = {
     "raw_sliced": "raw loop, sliced batches, fused AdamW",

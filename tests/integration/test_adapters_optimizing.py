@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
-from line import Line, fitted
+from line_trainer import Line, fitted
 
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.settings import Clip, DataSettings, RunSettings

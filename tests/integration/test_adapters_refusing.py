@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from line import Line, fitted, trainer
+from line_trainer import Line, fitted, trainer
 
 from nimble_lightning import adapt
 from nimble_lightning.errors import RequestError, TrainerError

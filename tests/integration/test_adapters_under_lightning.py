@@ -8,7 +8,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, EMAWeightAveraging, LearningRateMonitor
-from line import Line, fitted, trainer
+from line_trainer import Line, fitted, trainer
 
 from nimble_lightning import adapt
 from nimble_lightning.callbacks import BestCheckpoint

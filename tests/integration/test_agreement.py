@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from killing import job
+from killed_runs import job
 
 from nimble_lightning.launch.start import start
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Command
-from killing import TRAINER, digests, faults, job
+from forked_command import Command
+from killed_runs import TRAINER, digests, faults, job
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.launch.start import start

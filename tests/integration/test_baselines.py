@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from judged import OURS, trained
+from validated_runs import OURS, trained
 
 import nimble_lightning as nl
 from nimble_lightning.errors import RequestError

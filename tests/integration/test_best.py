@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-import forked
+import forked_command
 import pytest
 
 TRAINER = """
@@ -33,7 +33,7 @@ class Counts(NimbleTrainer):
 def run(*words: str, code: int = 0) -> str:
     Path("counts.py").write_text(TRAINER)
     settings = ["trainer=counts.py", "run_id=a", "lightning.max_epochs=4", "lightning.accelerator=cpu"]
-    return forked.Command(*settings, *words).end_with(code)
+    return forked_command.Command(*settings, *words).end_with(code)
 
 
 def record() -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from forked import Command
+from forked_command import Command
 
 TRAINER = """
 import torch

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 import torch
-from forked import run
-from killing import faults
+from forked_command import run
+from killed_runs import faults
 from safetensors.torch import load_file
 
 from nimble_lightning.checkpoint.file_names import FOLDER_MANIFEST

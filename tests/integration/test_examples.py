@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from forked import Command
+from forked_command import Command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NIMBLE_CLI = Path(sys.executable).with_name("nimble-cli")

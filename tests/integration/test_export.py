@@ -15,7 +15,7 @@ from nimble_lightning.commands import main
 from nimble_lightning.commands.export import command
 from nimble_lightning.export import metadata
 
-TRAINERS = Path(__file__).with_name("exported.py")
+TRAINERS = Path(__file__).parents[1] / "helpers" / "export_trainers.py"
 # What each format answers is compared with the model's to this.
 TOLERANCE = 1e-5
 

@@ -9,21 +9,21 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import fakehub
+import fake_hub
 import pytest
 
-TRAINERS = Path(__file__).with_name("exported.py")
+TRAINERS = Path(__file__).parents[1] / "helpers" / "export_trainers.py"
 NIMBLE_CLI = Path(sys.executable).with_name("nimble-cli")
 
 
 @pytest.fixture(scope="module")
-def hub() -> Iterator[fakehub.FakeHub]:
-    with fakehub.running() as running:
+def hub() -> Iterator[fake_hub.FakeHub]:
+    with fake_hub.running() as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def nothing_goes_wrong(hub: fakehub.FakeHub) -> None:
+def nothing_goes_wrong(hub: fake_hub.FakeHub) -> None:
     hub.fail, hub.corrupt = [], False
 
 
@@ -32,15 +32,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def nimble(hub: fakehub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def nimble(hub: fake_hub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return run(hub, home, NIMBLE_CLI, *words)
 
 
-def program(hub: fakehub.FakeHub, home: Path, code: str, *words: object) -> subprocess.CompletedProcess[str]:
+def program(hub: fake_hub.FakeHub, home: Path, code: str, *words: object) -> subprocess.CompletedProcess[str]:
     return run(hub, home, sys.executable, "-c", code, *words)
 
 
-def run(hub: fakehub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
+def run(hub: fake_hub.FakeHub, home: Path, *words: object) -> subprocess.CompletedProcess[str]:
     """In a process of its own: the library asks the environment for its Hub once."""
     return subprocess.run(
         list(map(str, words)),
@@ -51,16 +51,16 @@ def run(hub: fakehub.FakeHub, home: Path, *words: object) -> subprocess.Complete
     )
 
 
-def train(hub: fakehub.FakeHub, home: Path, kind: str, *words: str) -> tuple[Path, str]:
+def train(hub: fake_hub.FakeHub, home: Path, kind: str, *words: str) -> tuple[Path, str]:
     options = [f"run_id={kind}", f"output_dir={home}", "launch=inline", "lightning.max_epochs=3"]
     done = nimble(hub, home, "train", f"{TRAINERS}:{kind}", "callbacks=[default,hub_push]", *options, *words)
     assert done.returncode == 0, done.stderr[-2000:]
-    run = home / "exported" / kind
+    run = home / "export_trainers" / kind
     return run, (run / "log.txt").read_text() + done.stderr
 
 
 @pytest.fixture(scope="module")
-def pushed(hub: fakehub.FakeHub, home: Path) -> Path:
+def pushed(hub: fake_hub.FakeHub, home: Path) -> Path:
     run, _ = train(
         hub,
         home,
@@ -79,7 +79,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_run_pushes_its_checkpoints_and_in_the_end_its_best_weights_with_a_card(
-    hub: fakehub.FakeHub, pushed: Path
+    hub: fake_hub.FakeHub, pushed: Path
 ) -> None:
     repo, best = hub.repos["me/live"], files(pushed / "best")
     assert {name: repo[name] for name in best} == best
@@ -100,7 +100,7 @@ def test_a_run_pushes_its_checkpoints_and_in_the_end_its_best_weights_with_a_car
     assert not (pushed / ".hub").exists()
 
 
-def test_what_was_pushed_loads_by_its_name(hub: fakehub.FakeHub, home: Path, pushed: Path) -> None:
+def test_what_was_pushed_loads_by_its_name(hub: fake_hub.FakeHub, home: Path, pushed: Path) -> None:
     code = """
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model, here = (AutoModelForCausalLM.from_pretrained(place) for place in ("me/live", {here!r}))
@@ -112,7 +112,7 @@ assert AutoTokenizer.from_pretrained("me/live")("hello world")["input_ids"] == [
 
 
 def test_the_command_pushes_what_was_checked_before_and_tries_again(
-    hub: fakehub.FakeHub, home: Path, pushed: Path
+    hub: fake_hub.FakeHub, home: Path, pushed: Path
 ) -> None:
     hub.fail = [503, 200]
     done = nimble(hub, home, "export", pushed, "--to", "hub", "--repo", "me/again")
@@ -135,7 +135,7 @@ except ExportError as error:
 
 
 def test_a_refusal_and_a_damaged_upload_are_errors_and_cost_no_local_file(
-    hub: fakehub.FakeHub, home: Path, pushed: Path
+    hub: fake_hub.FakeHub, home: Path, pushed: Path
 ) -> None:
     before = files(pushed)
     hub.fail = [403]
@@ -151,7 +151,7 @@ def test_a_refusal_and_a_damaged_upload_are_errors_and_cost_no_local_file(
 
 
 def test_a_run_that_cannot_push_is_finished_and_says_how_to_push_later(
-    hub: fakehub.FakeHub, home: Path
+    hub: fake_hub.FakeHub, home: Path
 ) -> None:
     hub.fail = [403] * 20
     run, said = train(hub, home, "Mlp", "callbacks.hub_push.repo=me/never")
@@ -161,7 +161,7 @@ def test_a_run_that_cannot_push_is_finished_and_says_how_to_push_later(
 
 
 def test_a_folder_of_a_repository_is_replaced_in_one_commit(
-    hub: fakehub.FakeHub, home: Path, tmp_path: Path
+    hub: fake_hub.FakeHub, home: Path, tmp_path: Path
 ) -> None:
     code = """
 import sys

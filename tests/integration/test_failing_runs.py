@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty import beats, train, when
+from faulty_trainer import beats, train, when
 
 from nimble_lightning.runs.heartbeat import Beat, Phase
 from nimble_lightning.runs.result import Result
@@ -106,7 +106,7 @@ def test_a_hang_is_found_explained_and_survived(fault: str) -> None:
     assert causes(result) == ["hang", "finished"]
     first = result.attempts[0]
     assert first["last_step"] == 8
-    assert ("SIGSTOP" if fault == "stop" else "faulty.py") in first["reason"]
+    assert ("SIGSTOP" if fault == "stop" else "faulty_trainer.py") in first["reason"]
     stacks = list((result.folder / "errors").glob("*.stacks.txt"))
     assert bool(stacks) == (fault != "stop")
     silent = float(first["reason"].split("no step for ")[1].split(" s")[0])

@@ -22,9 +22,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import hostile
+import hostile_folders
 import pytest
-from hostile import CASES, PRIVATE, SECRET, VARIABLE, Place
+from hostile_folders import CASES, PRIVATE, SECRET, VARIABLE, Place
 
 import nimble_lightning as nl
 from nimble_lightning.commands import main
@@ -32,7 +32,7 @@ from nimble_lightning.errors import NimbleError
 from nimble_lightning.notifications.services import VARIABLE as URLS
 from nimble_lightning.worker.server import forkserver
 
-TRAINER = Path(__file__).with_name("exported.py")
+TRAINER = Path(__file__).parents[1] / "helpers" / "export_trainers.py"
 # Of one command, on a machine where others work as well.
 SECONDS = 60
 # Of an export, which is checked by processes of its own.
@@ -314,7 +314,7 @@ def watched(folders: Mapping[Path, str]) -> Iterator[dict[str, list[str]]]:
 def copied(run: Run, tmp_path: Path, port: int, name: str) -> Place:
     folder = tmp_path / name / "outputs" / "mine" / "first"
     shutil.copytree(run.folder, folder)
-    return Place(folder, hostile.outside(tmp_path / name / "outside"), port, name)
+    return Place(folder, hostile_folders.outside(tmp_path / name / "outside"), port, name)
 
 
 def faults(outcome: Outcome) -> list[str]:

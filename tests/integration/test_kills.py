@@ -11,8 +11,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from forked import Command
-from killing import (
+from external_launchers import until
+from forked_command import Command
+from killed_runs import (
     TRAINER,
     bad_starts,
     digests,
@@ -24,7 +25,6 @@ from killing import (
     settings,
     workers,
 )
-from launched import until
 
 from nimble_lightning.checkpoint import fault_points, newest_whole
 from nimble_lightning.launch.start import start

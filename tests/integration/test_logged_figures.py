@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch.loggers.logger import DummyLogger
-from line import Line, fitted
+from line_trainer import Line, fitted
 
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.settings import Clip, DataSettings, LogSettings, RunSettings

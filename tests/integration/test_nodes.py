@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import digests, faults
-from networks import ADDRESSES, cable, two_machines
-from nodes import (
+from killed_runs import digests, faults
+from network_namespaces import ADDRESSES, cable, two_machines
+from node_commands import (
     FOLDER,
     Machine,
     Node,

@@ -14,7 +14,7 @@ import pytest
 
 from nimble_lightning.notifications import events
 
-STUB = Path(__file__).with_name("nvml_stub.c")
+STUB = Path(__file__).parents[1] / "helpers" / "nvml_stub.c"
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 

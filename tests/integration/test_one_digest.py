@@ -9,8 +9,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from forked import Command
-from launched import by_hand
+from external_launchers import by_hand
+from forked_command import Command
 
 pytest.importorskip("optuna")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forked import run
+from forked_command import run
 from test_cut_up import ON_CPU
 from torch import nn
 

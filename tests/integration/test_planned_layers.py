@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cut_layers
 import pytest
+import tensor_parallel_trainer
 import torch
 import torch.distributed as dist
-from cut_layers import WORDS, CutLayers, CutSequence
+from tensor_parallel_trainer import WORDS, CutLayers, CutSequence
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor.debug import CommDebugMode
@@ -79,7 +79,7 @@ def _here(tensors: Any) -> int:
 @pytest.fixture
 def plan(capsys: pytest.CaptureFixture[str]) -> Any:
     # Loaded anew: what fully_shard is given can be noted in no file that is there already.
-    Path("cut.py").write_text(Path(cut_layers.__file__).read_text())
+    Path("cut.py").write_text(Path(tensor_parallel_trainer.__file__).read_text())
 
     def planned(*words: str, trainer: str = "cut.py:CutLayers") -> tuple[int, Any]:
         code = main.main(["plan", trainer, "--json", *words])

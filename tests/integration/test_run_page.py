@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import forked
+import forked_command
 
 TRAINER = """
 import torch
@@ -37,7 +37,9 @@ class Line(NimbleTrainer):
 
 def run(*words: str) -> CompletedProcess[str]:
     Path("line.py").write_text(TRAINER)
-    return forked.run(*words, "trainer=line.py", "lightning.max_epochs=2", "lightning.accelerator=cpu")
+    return forked_command.run(
+        *words, "trainer=line.py", "lightning.max_epochs=2", "lightning.accelerator=cpu"
+    )
 
 
 def test_a_run_leaves_its_page_and_gives_its_samples_to_tensorboard() -> None:

@@ -8,8 +8,8 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from forked import Command
-from launched import until
+from external_launchers import until
+from forked_command import Command
 
 from nimble_lightning.ops import studies
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from killing import faults, job
+from killed_runs import faults, job
 from safetensors.torch import load_file
-from sharding import causes, digests, saves, sharded
+from sharded_trainer import causes, digests, saves, sharded
 
 from nimble_lightning.checkpoint import fault_points, newest_whole, verify
 from nimble_lightning.checkpoint.full_weights import weights_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from killing import digests
+from killed_runs import digests
 from slurm.asking import (
     MARKS,
     RUNS,

@@ -6,7 +6,7 @@ import json
 import signal
 
 import pytest
-from forked import Command
+from forked_command import Command
 from slurm.asking import MARKS, RUNS, SETTINGS, command, record, wait_for
 
 pytestmark = [*MARKS, pytest.mark.soak]

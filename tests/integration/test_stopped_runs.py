@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faulty import beats, train, when
+from faulty_trainer import beats, train, when
 
 from nimble_lightning.checkpoint import newest_whole
 from nimble_lightning.errors import RequestError
@@ -123,14 +123,14 @@ def committed_step(result: Result) -> int:
     return int(result.attempts[-1]["last_step"])
 
 
-COMMAND = "from faulty import train; import sys; sys.exit(train({arguments}).exit_code)"
+COMMAND = "from faulty_trainer import train; import sys; sys.exit(train({arguments}).exit_code)"
 
 
 def start(arguments: str) -> subprocess.Popen[str]:
     """The same in a process of its own, with a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND.format(arguments=arguments)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "helpers")},
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -11,8 +11,8 @@ from textwrap import dedent
 
 import psutil
 import pytest
-from forked import Command
-from launched import until
+from external_launchers import until
+from forked_command import Command
 
 TRAINER = """
 import os, time

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cut_layers
 import pytest
+import tensor_parallel_trainer
 import torch
-from cut_layers import CutLayers, CutSequence, fit
-from killing import faults, job
+from killed_runs import faults, job
 from safetensors.torch import load_file
-from sharding import causes, digests, sharded
+from sharded_trainer import causes, digests, sharded
+from tensor_parallel_trainer import CutLayers, CutSequence, fit
 from two_ranks import TwoRanks
 
 from nimble_lightning.commands import main
@@ -24,7 +24,7 @@ from nimble_lightning.settings import DataSettings, ModelSettings, RunSettings
 
 # Unlike with Adam, a gradient that is twice too large is seen.
 SETTINGS = RunSettings(optim={"_target_": "torch.optim.SGD", "lr": 0.05})
-TRAINER = f"{cut_layers.__file__}:CutLayers"
+TRAINER = f"{tensor_parallel_trainer.__file__}:CutLayers"
 USAGE = "+callbacks.usage_report._target_=nimble_lightning.callbacks.UsageReport"
 ASKED = ("lightning.max_epochs=3", "clip.norm=0.5")
 

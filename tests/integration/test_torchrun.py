@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from killing import digests, faults
-from launched import OURS, RUN, TINY, by_hand, said_by, start, torchrun, until
+from external_launchers import OURS, RUN, TINY, by_hand, said_by, start, torchrun, until
+from killed_runs import digests, faults
 
 from nimble_lightning.cli.app import main
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from forked import run
-from killing import faults, job, workers
+from forked_command import run
+from killed_runs import faults, job, workers
 
 from nimble_lightning.launch.start import start
 from nimble_lightning.notifications import events

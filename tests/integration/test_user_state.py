@@ -12,10 +12,11 @@ from typing import Any
 
 import lightning as L
 import pytest
+import stateful_trainers
 import torch
-from killing import digests, faults, job
-from remembering import BATCH, Collating, Remembering, RememberingModule, Rows, RowsModule
+from killed_runs import digests, faults, job
 from resume_cases import CutOff, CutOffError, plain, seed_all
+from stateful_trainers import BATCH, Collating, Remembering, RememberingModule, Rows, RowsModule
 from two_ranks import TwoRanks
 
 from nimble_lightning.adapters import adapt
@@ -139,7 +140,7 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    trainer = f"{Path(__file__).with_name('remembering.py')}:Remembering"
+    trainer = f"{stateful_trainers.__file__}:Remembering"
     settings = [
         "lightning.max_epochs=4",
         "+lightning.limit_val_batches=0",

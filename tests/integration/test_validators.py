@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judged import OURS, command, record, trained
+from validated_runs import OURS, command, record, trained
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.validators import Run, Verdict

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from leaving import Command, running, signal_to, status, trains, workers
+from leftovers import Command, running, signal_to, status, trains, workers
 
 End = Callable[[Command], object]
 

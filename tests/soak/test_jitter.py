@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from killed_runs import job
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-
-from killing import job  # noqa: E402
-
-from nimble_lightning.launch.start import start  # noqa: E402
-from nimble_lightning.supervision import watchdog  # noqa: E402
-from nimble_lightning.testing.tiny import TinyTrainer  # noqa: E402
+from nimble_lightning.launch.start import start
+from nimble_lightning.supervision import watchdog
+from nimble_lightning.testing.tiny import TinyTrainer
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * 3600)]
 

@@ -8,25 +8,22 @@ from __future__ import annotations
 import os
 import random
 import secrets
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import loader_trainer
 import psutil
 import pytest
+from external_launchers import until
+from forked_command import Command
+from killed_runs import digest, digests, faults, job, newest_step, settings
+from leftovers import CANARY, having, parent_of, told
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-
-from forked import Command  # noqa: E402
-from killing import digest, digests, faults, job, newest_step, settings  # noqa: E402
-from launched import until  # noqa: E402
-from leaving import CANARY, having, parent_of, told  # noqa: E402
-
-from nimble_lightning.checkpoint import fault_points, newest_whole  # noqa: E402
-from nimble_lightning.launch.start import start  # noqa: E402
-from nimble_lightning.ops.run_files import read_json  # noqa: E402
+from nimble_lightning.checkpoint import fault_points, newest_whole
+from nimble_lightning.launch.start import start
+from nimble_lightning.ops.run_files import read_json
 
 pytestmark = pytest.mark.soak
 
@@ -41,7 +38,7 @@ DISK = ("enospc", "eio", "eperm", "erofs")
 FOLDER = Path("outputs/tiny/test")
 # How long each step takes, so that there is something to hit, and loading processes, pages and a sender.
 SETTINGS = [
-    f"trainer={Path(__file__).with_name('loaded.py')}:Loaded",
+    f"trainer={loader_trainer.__file__}:Loaded",
     "name=tiny",
     "params.step_seconds=0.02",
     f"lightning.max_steps={STEPS}",

@@ -10,12 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from endpoints import kill_group, sender_of, service, until, unused_port
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-
-from endpoints import kill_group, sender_of, service, until, unused_port  # noqa: E402
-
-from nimble_lightning.notifications import events  # noqa: E402
+from nimble_lightning.notifications import events
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
 

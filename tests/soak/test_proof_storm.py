@@ -6,21 +6,17 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
+import proof_cases
 import psutil
 import pytest
+import replay_cases as cases
 
-sys.path += [str(Path(__file__).parents[1] / place) for place in ("integration", "unit/proof")]
-
-import proof_cases  # noqa: E402
-import replay_cases as cases  # noqa: E402
-
-from nimble_lightning.launch.start import start  # noqa: E402
-from nimble_lightning.proof import verify  # noqa: E402
-from nimble_lightning.replay.retrain import ReplayTerms, replay  # noqa: E402
+from nimble_lightning.launch.start import start
+from nimble_lightning.proof import verify
+from nimble_lightning.replay.retrain import ReplayTerms, replay
 
 pytestmark = pytest.mark.soak
 

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -16,16 +15,13 @@ from typing import Any
 
 import psutil
 import pytest
+from external_launchers import until
+from forked_command import Command
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-
-from forked import Command  # noqa: E402
-from launched import until  # noqa: E402
-
-from nimble_lightning.ops import studies  # noqa: E402
-from nimble_lightning.ops.run_files import read_json  # noqa: E402
-from nimble_lightning.run_folder import RunFolder  # noqa: E402
-from nimble_lightning.runs.heartbeat import read  # noqa: E402
+from nimble_lightning.ops import studies
+from nimble_lightning.ops.run_files import read_json
+from nimble_lightning.run_folder import RunFolder
+from nimble_lightning.runs.heartbeat import read
 
 pytestmark = pytest.mark.soak
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import datasets
 import pytest
-from loading import N, Noisy, indices, over_ranks, plain, resumes_exactly, train
+from loader_cases import N, Noisy, indices, over_ranks, plain, resumes_exactly, train
 
 from nimble_lightning.data import Loader, make_loader
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from loading import N, Noisy, NoisyStream, indices, over_ranks, plain, train
+from loader_cases import N, Noisy, NoisyStream, indices, over_ranks, plain, train
 from torch.utils.data import DataLoader, WeightedRandomSampler
 
 from nimble_lightning.data import Loader, make_loader

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from loading import N, over_ranks, plain, resumes_exactly, train
+from loader_cases import N, over_ranks, plain, resumes_exactly, train
 from torch.utils.data import Subset, TensorDataset, random_split
 
 from nimble_lightning.data import make_loader

@@ -9,7 +9,7 @@ import datasets
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loading import N, NoisyStream, indices, over_ranks, resumes_exactly, train
+from loader_cases import N, NoisyStream, indices, over_ranks, resumes_exactly, train
 from torch.utils.data import IterableDataset, get_worker_info
 
 from nimble_lightning.data import Loader, make_loader

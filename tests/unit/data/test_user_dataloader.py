@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from loading import N, Noisy, NoisyStream, indices, over_ranks, plain, resumes_exactly, train
+from loader_cases import N, Noisy, NoisyStream, indices, over_ranks, plain, resumes_exactly, train
 from torch.utils.data import (
     BatchSampler,
     DataLoader,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from forked import Command
+from forked_command import Command
 
 TRAINER = """
 import os, time

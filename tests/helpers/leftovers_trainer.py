@@ -63,5 +63,5 @@ ENDS = {
     "quit": lambda: sys.exit(0),
     "hang": lambda: time.sleep(600),
     "crash": lambda: os.kill(os.getpid(), 11),
-    "gone": lambda: [Path("moved").exists(), os.rename("outputs/leaving/some", "moved")],
+    "gone": lambda: [Path("moved").exists(), os.rename("outputs/leftovers/some", "moved")],
 }

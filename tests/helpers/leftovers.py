@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
-from launched import until
+from external_launchers import until
 
 from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.run_folder import RunFolder
 
 CANARY = "TEST_CANARY"
-FOLDER = Path("outputs/leaving/some")
+FOLDER = Path("outputs/leftovers/some")
 # How long what is left may take to find that it is.
 SECONDS = 15.0
 SETTINGS = (
-    f"trainer={__file__.replace('leaving.py', 'leaving_trainer.py')}",
-    "name=leaving",
+    f"trainer={Path(__file__).with_name('leftovers_trainer.py')}",
+    "name=leftovers",
     "run_id=some",
     "lightning.accelerator=cpu",
     "lightning.max_epochs=2",

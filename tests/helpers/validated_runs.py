@@ -7,7 +7,7 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-from forked import run
+from forked_command import run
 
 import nimble_lightning as nl
 from nimble_lightning.testing import TinyTrainer

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from forked import Command
+from forked_command import Command
 
 TINY = (
     "trainer=nimble_lightning.testing.tiny:TinyTrainer",

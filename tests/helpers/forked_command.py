@@ -32,7 +32,7 @@ class Command:
         self._said = self._folder / "stdout", self._folder / "stderr"
         for file in self._said:
             file.touch()
-        forkserver.start(str(Path(__file__).with_name("preloaded.py")))
+        forkserver.start(str(Path(__file__).with_name("server_preload.py")))
         found = servers._forkserver
         server = found._forkserver_address, found._forkserver_pid  # type: ignore[attr-defined]
         self._process = multiprocessing.get_context("forkserver").Process(

@@ -1,6 +1,6 @@
 """A Slurm of one machine and two nodes, from Debian's packages, in a folder of its own; it leaves no trace.
 
-By hand: `python tests/integration/slurm/cluster.py` brings one up and says how to use it.
+By hand: `python tests/helpers/slurm/cluster.py` brings one up and says how to use it.
 """
 
 from __future__ import annotations

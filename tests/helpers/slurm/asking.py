@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from forked import Command
+from forked_command import Command
 from slurm import cluster
 
 why_not = cluster.why_not()
