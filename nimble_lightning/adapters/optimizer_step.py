@@ -8,25 +8,15 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.strategies import (
-    DDPStrategy,
-    DeepSpeedStrategy,
-    FSDPStrategy,
-    ModelParallelStrategy,
-    SingleDeviceStrategy,
-)
 from lightning.pytorch.trainer import call
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
-from torch.distributed.fsdp import FullyShardedDataParallel
 
 from nimble_lightning.adapters.global_step import trainable
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.sharded_tensors import clip_norm, clip_value, total_norm
+from nimble_lightning.ops.strategy_traits import Averages, traits_of
 from nimble_lightning.settings import Clip
-
-_DIRECT = (SingleDeviceStrategy, DDPStrategy, FSDPStrategy, ModelParallelStrategy)
-
 
 _HOOKS = ("on_before_zero_grad", "on_before_backward", "on_after_backward", "on_before_optimizer_step")
 
@@ -48,8 +38,11 @@ class OptimizerStep:
         self, module: L.LightningModule, hooks: LightningHooks, clip: Clip, *, measure: bool = False
     ) -> None:
         strategy = module.trainer.strategy
-        self._direct = isinstance(strategy, _DIRECT) and not isinstance(strategy, DeepSpeedStrategy)
-        self._model = strategy.model
+        traits = traits_of(strategy)
+        self._direct = traits.plain_steps
+        self._engine = traits.averages is Averages.ENGINE
+        self._flat = traits.flat
+        self._model: Any = strategy.model
         self._module = module
         self._hooks = hooks
         self._clip = clip
@@ -59,7 +52,7 @@ class OptimizerStep:
         self._parameters = trainable(module)
         self._norm: Tensor | float | None = None
         self._measures = measure or bool(clip.norm)
-        if measure and not self._direct and not isinstance(strategy, DeepSpeedStrategy):
+        if measure and not self._direct and not self._engine:
             raise RequestError(
                 f"log.grad_norm=true: {type(strategy).__name__} keeps the gradients to itself. Leave it out, "
                 "or choose another strategy."
@@ -91,8 +84,8 @@ class OptimizerStep:
             if amount:
                 self._module.clip_gradients(self.optimizer, amount, algorithm)
         self._wrapped.step()
-        if isinstance(strategy := self._module.trainer.strategy, DeepSpeedStrategy):
-            self._norm = strategy.deepspeed_engine.get_global_grad_norm()
+        if self._engine:
+            self._norm = self._model.get_global_grad_norm()
 
     def figures(self) -> dict[str, float]:
         """Of the last step: the norm its gradients had before they were clipped, where it was needed."""
@@ -118,9 +111,10 @@ class OptimizerStep:
 
     def _clip_norm(self, most: float | None) -> Tensor | None:
         """The norm before it; it stays on the device."""
-        if isinstance(self._model, FullyShardedDataParallel):
+        if self._flat:
             # Its gradients do not know that they are parts.
-            return self._model.clip_grad_norm_(most or math.inf)
+            norm: Tensor = self._model.clip_grad_norm_(most or math.inf)
+            return norm
         gradients = self._gradients
         if not gradients:
             return None

@@ -11,7 +11,6 @@ from lightning.pytorch.trainer.states import RunningStage
 from torch import Tensor, nn
 
 from nimble_lightning.adapters.data_module import NimbleData
-from nimble_lightning.adapters.distributed.gradient_exchange import Averaged
 from nimble_lightning.adapters.distributed.strategy import StepStrategy, reshard
 from nimble_lightning.adapters.global_step import Backward, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.losses import LabelCount
@@ -20,6 +19,7 @@ from nimble_lightning.adapters.optimizers import Plateau, Scheduling
 from nimble_lightning.adapters.stop_iteration import Watched
 from nimble_lightning.adapters.training_log import RunningMeans, TrainingLog
 from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.ops.strategy_traits import traits_of
 from nimble_lightning.settings import Clip, RunSettings
 
 _NAMES = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
@@ -71,8 +71,8 @@ class StepRunner:
         exchange = self.cooperation.start(trainer, trainable(module), self._update.backward)
         loss_of = self.cooperation.through_model(trainer, self.loss_of)
         backward = Backward(loss_of, self.pieces, exchange, self._running.begin)
-        meeting = isinstance(exchange, Averaged) or meets_in_forward(module)
-        self._step = GlobalStep(backward, module, accumulate, redoable=trainer.world_size == 1 or not meeting)
+        apart = traits_of(trainer.strategy).redoable and not meets_in_forward(module)
+        self._step = GlobalStep(backward, module, accumulate, redoable=trainer.world_size == 1 or apart)
 
     def run(self, batch: Any) -> Tensor:
         """Train on one batch; returns its mean loss."""

@@ -11,7 +11,6 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -23,6 +22,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops import sharded_tensors
 from nimble_lightning.ops.sharded_tensors import held
+from nimble_lightning.ops.strategy_traits import traits_of
 from nimble_lightning.ranks import everyones
 
 log = logging.getLogger(__name__)
@@ -265,7 +265,7 @@ def statistics(module: nn.Module) -> list[Tensor]:
 def total_norm(gradients: list[Tensor], trainer: L.Trainer) -> Tensor:
     """The norm of all gradients, the same on every rank; it stays on the device."""
     norm = sharded_tensors.total_norm(gradients)
-    if isinstance(trainer.strategy, FSDPStrategy):
+    if traits_of(trainer.strategy).flat:
         norm = norm.square()
         dist.all_reduce(norm)
         norm = norm.sqrt()

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy, Strategy
+from lightning.pytorch.strategies import Strategy
 
 from nimble_lightning.checkpoint.collective import first_alone, together
 from nimble_lightning.checkpoint.contents import pickle_check
@@ -28,6 +28,7 @@ from nimble_lightning.checkpoint.position import RunFacts, check_step
 from nimble_lightning.checkpoint.retention import prune_retired
 from nimble_lightning.checkpoint.sharded_folders import record, seal_folder, staging_folder
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.strategy_traits import Averages, traits_of
 
 # Lightning's name for the part that is not cut up.
 _UNCUT = "meta.pt"
@@ -52,9 +53,10 @@ class Shards:
         """None for a strategy that leaves saving to the plugin, or that is taken care of already."""
         if "save_checkpoint" in vars(strategy):
             return None
-        if isinstance(strategy, DeepSpeedStrategy):
+        traits = traits_of(strategy)
+        if traits.averages is Averages.ENGINE:
             return EngineShards(strategy)
-        return cls(strategy) if isinstance(strategy, FSDPStrategy | ModelParallelStrategy) else None
+        return cls(strategy) if traits.sharded else None
 
     def stand_before(self) -> None:
         """Save and load in the strategy's place."""
@@ -117,9 +119,9 @@ class Shards:
     # --- what differs between strategies ------------------------------------------------------
 
     def _cuts_up(self) -> bool:
-        if isinstance(self._strategy, ModelParallelStrategy):
-            return self._strategy._save_distributed_checkpoint
-        return bool(self._strategy._state_dict_type == "sharded")
+        if traits_of(self._strategy).flat:
+            return bool(self._strategy._state_dict_type == "sharded")
+        return bool(self._strategy._save_distributed_checkpoint)
 
     def _is_own(self, name: str) -> bool:
         """Whether this rank, and no other, wrote a file."""

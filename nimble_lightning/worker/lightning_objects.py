@@ -14,13 +14,13 @@ from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.fast_paths import ThinProfiler
 from nimble_lightning.adapters.load_trainer import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.strategy_traits import traits_of
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.request.setting_blocks import blocks
 from nimble_lightning.settings import CheckpointSettings, RunSettings
@@ -93,9 +93,8 @@ def build_trainer(
 
 def refuse_average_of_parts(trainer: L.Trainer) -> None:
     """Averages are of whole weights, which a strategy that cuts them up does not have."""
-    cuts_up = isinstance(trainer.strategy, FSDPStrategy | ModelParallelStrategy | DeepSpeedStrategy)
     averages = [each for each in trainer.callbacks if isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
-    if cuts_up and averages:
+    if averages and traits_of(trainer.strategy).sharded:
         raise RequestError(
             f"{type(averages[0]).__name__} averages whole weights, and the strategy cuts them up.\n"
             "Leave callbacks.ema out, or choose strategy=ddp."

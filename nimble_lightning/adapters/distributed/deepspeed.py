@@ -11,6 +11,7 @@ from torch import Tensor
 from nimble_lightning.adapters.distributed import gradient_sums
 from nimble_lightning.adapters.distributed.gradient_exchange import Averaged
 from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.ops.strategy_traits import Averages, traits_of
 from nimble_lightning.settings import Clip
 
 
@@ -44,7 +45,7 @@ class Engine(Averaged):
 
 def prepare(strategy: Any, clip: Clip, accumulate: int) -> None:
     """Tell DeepSpeed what it does by itself, and refuse what it cannot do right; others are left alone."""
-    if not isinstance(strategy, DeepSpeedStrategy) or not isinstance(strategy.config, dict):
+    if traits_of(strategy).averages is not Averages.ENGINE or not isinstance(strategy.config, dict):
         return
     if accumulate > 1:
         raise RequestError(

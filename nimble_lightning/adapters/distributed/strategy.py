@@ -9,10 +9,10 @@ from typing import Any
 import lightning as L
 import torch
 import torch.distributed as dist
-from lightning.pytorch.strategies import DDPStrategy, DeepSpeedStrategy, FSDPStrategy
+from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.strategy import _ForwardRedirection
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from typing_extensions import override
@@ -29,6 +29,7 @@ from nimble_lightning.adapters.distributed.gradient_exchange import (
 )
 from nimble_lightning.adapters.global_step import LossOf, PieceLoss
 from nimble_lightning.errors import TrainerError
+from nimble_lightning.ops.strategy_traits import Averages, traits_of
 from nimble_lightning.optim.groups import remember_dimensions
 from nimble_lightning.ranks import group_of_shares
 from nimble_lightning.settings import Clip
@@ -44,18 +45,19 @@ class StepStrategy:
     def take_over(self, trainer: L.Trainer, clip: Clip, accumulate: int) -> None:
         self._reducer = Reducer.asked_of(trainer.strategy)
         deepspeed.prepare(trainer.strategy, clip, accumulate)
-        if isinstance(trainer.strategy, FSDPStrategy) and "_setup_model" not in vars(trainer.strategy):
+        if traits_of(trainer.strategy).flat and "_setup_model" not in vars(trainer.strategy):
             trainer.strategy._setup_model = _CutUpOnce(trainer.strategy._setup_model)  # type: ignore
 
     def start(
         self, trainer: L.Trainer, parameters: Sequence[nn.Parameter], backward: BackwardPass
     ) -> NoExchange:
-        strategy, ranks = trainer.strategy, trainer.world_size
-        if isinstance(strategy, DeepSpeedStrategy):
+        strategy: Any = trainer.strategy
+        traits, ranks = traits_of(strategy), trainer.world_size
+        if traits.averages is Averages.ENGINE:
             return Engine(parameters, backward, ranks, strategy=strategy)
-        if isinstance(strategy, DDPStrategy):
+        if traits.averages is Averages.US:
             return self._start_ddp(strategy, parameters, backward, ranks)
-        if isinstance(strategy.model, FullyShardedDataParallel):
+        if traits.flat:
             self._redirection, strategy._forward_redirection = strategy._forward_redirection, _ByPieces()
             return KeptAside(parameters, backward, ranks)
         if ranks == 1:
