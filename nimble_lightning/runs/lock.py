@@ -7,10 +7,13 @@ import os
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops import plain_files
 from nimble_lightning.runs.cluster import schedulers
 from nimble_lightning.runs.process_tree import alive
 
@@ -79,11 +82,58 @@ class RunLock:
         return elsewhere or not _lives(owner)
 
 
-def _take(descriptor: int) -> bool:
+@dataclass(frozen=True)
+class Holder:
+    """Who does a run, as the lock of its folder tells.
+
+    Attributes:
+        pid: The process.
+        host: Its machine.
+        is_here: Whether that is this one, where the process was seen to hold the lock.
+    """
+
+    pid: int
+    host: str
+    is_here: bool
+
+
+def holder(path: Path) -> Holder | None:
+    """Who holds a lock file; None where nobody does.
+
+    The file may come from anybody: a process of this machine is named only when it has the file open.
+    """
+    try:
+        descriptor = plain_files.descriptor(path.parent, path.name, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        free, owner = _take(descriptor, shared=True), _read(descriptor)
+        pid, host = owner.get("pid"), owner.get("host")
+        if not isinstance(pid, int) or not isinstance(host, str):
+            return None
+        if host != socket.gethostname():
+            return Holder(pid, host, is_here=False)
+        return Holder(pid, host, is_here=True) if not free and _has_open(pid, descriptor) else None
+    finally:
+        os.close(descriptor)
+
+
+def _has_open(pid: int, descriptor: int) -> bool:
+    """Whether a process has the very file open that a descriptor of ours is of."""
+    file = os.fstat(descriptor)
+    with suppress(OSError):
+        for number in os.listdir(place := f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                if os.path.samestat(os.stat(f"{place}/{number}"), file):
+                    return True
+    return False
+
+
+def _take(descriptor: int, *, shared: bool = False) -> bool:
     import fcntl
 
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
