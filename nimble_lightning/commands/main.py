@@ -164,6 +164,42 @@ COMMANDS: tuple[Command, ...] = (
         needs="nimble_lightning.commands.report",
     ),
     Command(
+        "runs",
+        "runs [DIR...] [--sort NAME] [--where 'NAME<VALUE'] [--json]",
+        "list runs with their figures and the settings that differ",
+        _late("nimble_lightning.commands.runs.tables", "runs"),
+    ),
+    Command(
+        "show",
+        "show RUN",
+        "tell how one run went, what it came to and what to type next",
+        _late("nimble_lightning.commands.runs.tables", "show"),
+    ),
+    Command(
+        "compare",
+        "compare RUN RUN... [--page FILE]",
+        "show what differs between runs; --page also their curves",
+        _late("nimble_lightning.commands.runs.tables", "compare"),
+    ),
+    Command(
+        "tail",
+        "tail RUN",
+        "follow the log of a run until it ends",
+        _late("nimble_lightning.commands.runs.live", "tail"),
+    ),
+    Command(
+        "stop",
+        "stop RUN...",
+        "have runs commit a checkpoint and end",
+        _late("nimble_lightning.commands.runs.live", "stop"),
+    ),
+    Command(
+        "rm",
+        "rm RUN... [--yes] [--best]",
+        "remove runs with all they hold, after asking",
+        _late("nimble_lightning.commands.runs.removal", "remove"),
+    ),
+    Command(
         "keygen",
         "keygen --out KEY.pem",
         "make a key pair for signing runs",

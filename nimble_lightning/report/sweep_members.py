@@ -53,10 +53,10 @@ class SweepFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.doubts = Doubts()
-        found = sorted(members_of(folder), key=lambda member: (len(member.name), member.name))
-        self._sources = [FolderSource(member) for member in found]
-        told = [self.doubts.unless(s.folder.name, partial(_member, s), None) for s in self._sources]
-        self.members = [member for member in told if member is not None]
+        found = sorted(members_of(folder), key=lambda place: (len(place.name), place.name))
+        self._sources = [FolderSource(place) for place in found]
+        told = [self.doubts.unless(s.folder.name, partial(read_member, s), None) for s in self._sources]
+        self.members = [each for each in told if each is not None]
 
     @cached_property
     def name(self) -> str:
@@ -108,7 +108,8 @@ class SweepFolder:
         return self.objective.rank(value)
 
 
-def _member(source: FolderSource) -> SweepMember:
+def read_member(source: FolderSource) -> SweepMember:
+    """A run, by what its folder tells."""
     run, job = source.run, source.job
     given = run.get("metrics")
     metrics = given if isinstance(given, Mapping) else {}

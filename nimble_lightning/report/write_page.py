@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from markupsafe import Markup, escape
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files
-from nimble_lightning.report import quantities, run_page, sweep_page
+from nimble_lightning.report import comparison_page, quantities, run_page, sweep_page
 from nimble_lightning.report.folder_source import FolderSource
+from nimble_lightning.report.run_list import ListedRun
 from nimble_lightning.report.sweep_members import SweepFolder
 from nimble_lightning.run_folder import PAGE
 
@@ -57,6 +59,17 @@ def build_sweep(folder: str | Path) -> Path:
     if not text:
         text = _render("sweep.html", **{**content, "parallel": None, "scatters": []})
     return _write(found.folder / PAGE, text)
+
+
+def build_comparison(found: Sequence[ListedRun], path: Path) -> Path:
+    """Write a page of some runs beside each other.
+
+    Raises:
+        OSError: The page could not be written.
+    """
+    content = {**comparison_page.content(found), "refresh": None}
+    text = content["doubts"].unless("drawings", lambda: _render("comparison.html", **content), "")
+    return _write(path, text or _render("comparison.html", **{**content, "charts": []}))
 
 
 def _render(template: str, **content: Any) -> str:
