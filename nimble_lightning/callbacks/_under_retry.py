@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.fabric.plugins import TorchCheckpointIO
 
 from nimble_lightning.callbacks.exact_resume import ExactResume
 from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, sweep
 from nimble_lightning.checkpoint.sharded_strategies import Shards
 from nimble_lightning.ops.failures import facts_of
+from nimble_lightning.ops.lightning_packages import either
 from nimble_lightning.ops.process_environment import NOTES, RUN
 from nimble_lightning.run_folder import CHECKPOINTS
 
@@ -98,7 +98,7 @@ class AtomicCheckpoints:
 
     def __enter__(self) -> None:
         self._theirs = self._strategy.checkpoint_io
-        if type(self._theirs) is TorchCheckpointIO:
+        if type(self._theirs) in either("plugins.io.TorchCheckpointIO"):
             self._strategy.checkpoint_io = self._io
         if self._shards is not None:
             self._shards.stand_before()

@@ -14,6 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.callbacks._monitored_metric import Monitor
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.objective import Objective, from_json
 from nimble_lightning.ranks import everyones
@@ -32,6 +33,7 @@ _BEST = (
 )
 
 
+@serves_both
 class BestCheckpoint(ModelCheckpoint):
     """Lightning's `ModelCheckpoint` that chooses its metric at the first validation.
 

@@ -11,10 +11,12 @@ from typing_extensions import override
 
 from nimble_lightning.callbacks._monitored_metric import Monitor
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.ops.metric_names import Mode
 from nimble_lightning.ops.objective import Objective, from_json
 
 
+@serves_both
 class EarlyStopping(LightningsEarlyStopping):
     """Lightning's `EarlyStopping` that chooses its metric at the first validation, and says why it stopped.
 

@@ -16,10 +16,12 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.export.checkpoint_push import PushTarget
 from nimble_lightning.export.checkpoint_watcher import CheckpointWatcher, Strategy
 from nimble_lightning.export.exportable_models import models_of
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.run_folder import CHECKPOINTS, JOB, STAGED
 
 
 @guarded
+@serves_both
 class HubPush(Callback):
     """Keeps a repository of the Hub up to date, from a thread; what cannot be pushed is a warning.
 

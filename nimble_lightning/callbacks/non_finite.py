@@ -10,7 +10,6 @@ from typing import Any, Literal
 import lightning as L
 import torch
 import torch.distributed as dist
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -21,6 +20,7 @@ from nimble_lightning.callbacks._output_folder import tell
 from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops import sharded_tensors
+from nimble_lightning.ops.lightning_packages import either, serves_both
 from nimble_lightning.ops.sharded_tensors import held
 from nimble_lightning.ops.strategy_traits import traits_of
 from nimble_lightning.ranks import everyones
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 _WARM_UP_STEPS, _MEMORY_STEPS = 20, 100
 
 
+@serves_both
 class NonFinite(L.Callback):
     """Ends a run whose loss or weights are no longer finite, or passes over the steps that would spoil them.
 
@@ -123,8 +124,8 @@ class NonFinite(L.Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stop_if_bad(self._late.take())
         self._require_finite(trainer, pl_module)
-        best = trainer.checkpoint_callback
-        if not isinstance(best, ModelCheckpoint) or best.monitor is None:
+        best: Any = trainer.checkpoint_callback
+        if not isinstance(best, either("callbacks.ModelCheckpoint")) or best.monitor is None:
             return
         score = best.best_model_score
         if score is None:

@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.terminal.progress_display import Display, display
 from nimble_lightning.terminal.progress_line import ProgressPosition, Rate
@@ -25,6 +26,7 @@ _NEVER = float("inf")
 
 
 @guarded
+@serves_both
 class Progress(ProgressBar):
     """Shows epoch, step, metrics, speed and time left, and takes the place of Lightning's own progress bar.
 

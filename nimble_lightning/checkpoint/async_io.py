@@ -16,10 +16,12 @@ from nimble_lightning.checkpoint.io import NimbleCheckpointIO, local
 from nimble_lightning.checkpoint.position import RunFacts
 from nimble_lightning.checkpoint.retention import retire
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.lightning_packages import serves_both
 
 _Key = tuple[object, ...]
 
 
+@serves_both
 class AsyncNimbleCheckpointIO(CheckpointIO):
     """Copies the state, lets training go on, and commits the copy in a thread.
 

@@ -21,11 +21,13 @@ from nimble_lightning.checkpoint.manifest import Manifest
 from nimble_lightning.checkpoint.position import RunFacts, check_step, describe
 from nimble_lightning.checkpoint.retention import prune_retired, withdraw
 from nimble_lightning.errors import CheckpointError, RequestError
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.ops.plain_files import open_plain
 
 _ZIP = b"PK\x03\x04"
 
 
+@serves_both
 class NimbleCheckpointIO(CheckpointIO):
     """Commits each checkpoint with a manifest, and loads none that does not match its own.
 

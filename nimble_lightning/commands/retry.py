@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nimble_lightning.checkpoint import newest_whole
 from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.end_causes import Cause
@@ -144,14 +145,14 @@ class Retry:
     def _committed(self) -> int:
         """Steps committed by all its fits together."""
         folders = [Path(fit["commits"]) for fit in self._fits() if fit]
-        return sum(
-            max((_step_of(path) for path in folder.glob("step-*.ckpt")), default=0) for folder in folders
-        )
+        found = (newest_whole(folder) for folder in folders)
+        return sum(commit.manifest.step for commit in found if commit is not None)
 
     def _from_where(self) -> str:
         if not self._fits():
             return ", from the beginning (no fit with the callback AutoRetry was reached)"
-        return f", from step {self._committed()}"
+        step = self._committed()
+        return f", from step {step}" if step else ", from the beginning (nothing has been committed)"
 
 
 def _read(words: Sequence[str]) -> argparse.Namespace:
@@ -181,11 +182,6 @@ def _natural(text: str) -> int:
     if not text.isdigit():
         raise RequestError(f"--max-retries {text}: expected a number, 0 or more.")
     return int(text)
-
-
-def _step_of(checkpoint: Path) -> int:
-    digits = checkpoint.stem.removeprefix("step-")
-    return int(digits) if digits.isdigit() else 0
 
 
 def _end_group(group: int) -> None:

@@ -17,7 +17,10 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from torch import Tensor
 from typing_extensions import override
 
+from nimble_lightning.ops.lightning_packages import serves_both
 
+
+@serves_both
 class LocalLogger(Logger):
     """Turns what Lightning logs into rows; a subclass says how a row is written.
 

@@ -14,8 +14,10 @@ from typing_extensions import override
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers._local import to_floats
+from nimble_lightning.ops.lightning_packages import serves_both
 
 
+@serves_both
 class TrackioLogger(Logger):
     """Logs to a trackio run; an attempt that resumes goes on with the run of the same name.
 
