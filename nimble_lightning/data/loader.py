@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from torch.utils.data import DataLoader
+
 from nimble_lightning.errors import CheckpointError, RequestError, TrainerError
 
 
@@ -47,6 +49,13 @@ class Loader(ABC):
         self._delivered: deque[Position] = deque()
         self._read_to_end: int | None = None
         self._accounted = False
+
+    def __getattr__(self, name: str) -> Any:
+        """`dataset`, `batch_size` and so on: a loader made of a user's answers as theirs."""
+        source = vars(self).get("source")
+        if isinstance(source, DataLoader) and not name.startswith("_"):
+            return getattr(source, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def sampler(self) -> Loader:

@@ -43,24 +43,27 @@ class Generators:
         if not self._found:
             yield
             return
-        outer = self._states()
+        outer = self.states()
         if go_on and self._inner is not None:
-            self._put_back(self._inner)
+            self.put_back(self._inner)
         else:
             for number, (path, thing) in enumerate(self._found):
                 _seed(thing, stable_hash("own", *keys, number, path))
         try:
             yield
         finally:
-            self._inner = self._states()
-            self._put_back(outer)
+            self._inner = self.states()
+            self.put_back(outer)
 
-    def _states(self) -> list[Any]:
+    def states(self) -> list[Any]:
+        """Of each as it is now, in the order in which they were found."""
         return [_state(thing) for _, thing in self._found]
 
-    def _put_back(self, states: list[Any]) -> None:
-        for (_, thing), state in zip(self._found, states, strict=True):
-            _put_back(thing, state)
+    def put_back(self, states: list[Any]) -> None:
+        """Have them draw from there; states of others, which are not of the same kinds, do nothing."""
+        if len(states) == len(self._found):
+            for (_, thing), state in zip(self._found, states, strict=True):
+                _put_back(thing, state)
 
 
 def _seed(thing: Any, seed: int) -> None:
@@ -89,3 +92,31 @@ def _put_back(thing: Any, state: Any) -> None:
         thing.setstate(state)
     else:
         thing.set_state(state)
+
+
+def exported(states: list[Any]) -> list[Any]:
+    """States as tensors, numbers and containers of these, which `torch.load(weights_only=True)` accepts."""
+    return [_plain(state) for state in states]
+
+
+def imported(plain: list[Any]) -> list[Any]:
+    """What `exported` made plain."""
+    return [_from_plain(state) for state in plain]
+
+
+def _plain(state: Any) -> Any:
+    if isinstance(state, np.ndarray):
+        return {"array": torch.from_numpy(state.astype(np.int64)), "of": state.dtype.name}
+    if isinstance(state, np.generic):
+        return state.item()
+    if isinstance(state, tuple):
+        return tuple(_plain(part) for part in state)
+    return {name: _plain(part) for name, part in state.items()} if isinstance(state, dict) else state
+
+
+def _from_plain(state: Any) -> Any:
+    if isinstance(state, dict) and state.keys() == {"array", "of"}:
+        return state["array"].cpu().numpy().astype(state["of"])
+    if isinstance(state, dict):
+        return {name: _from_plain(part) for name, part in state.items()}
+    return tuple(_from_plain(part) for part in state) if isinstance(state, tuple) else state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -14,6 +14,17 @@ import torch
 from torch.utils.data import get_worker_info
 
 _States = tuple[Any, Any, torch.Tensor]
+KINDS = ("python", "numpy", "torch")
+_GET: dict[str, Callable[[], Any]] = {
+    "python": random.getstate,
+    "numpy": np.random.get_state,
+    "torch": torch.default_generator.get_state,
+}
+_SET: dict[str, Callable[[Any], Any]] = {
+    "python": random.setstate,
+    "numpy": np.random.set_state,
+    "torch": torch.default_generator.set_state,
+}
 
 
 def stable_hash(*keys: int | str) -> int:
@@ -95,33 +106,52 @@ def _capture() -> _States:
 
 
 def _export(states: _States) -> dict[str, Any]:
-    (version, words, gauss), (_, keys, position, has_gauss, cached), cpu = states
-    return {
-        "python": {"version": version, "words": torch.tensor(words), "gauss": gauss},
-        "numpy": {
+    return exported(dict(zip(KINDS, states, strict=True)))
+
+
+def _import(state: dict[str, Any]) -> _States:
+    found = imported(state)
+    return found["python"], found["numpy"], found["torch"]
+
+
+def exported(states: dict[str, Any]) -> dict[str, Any]:
+    """States of some kinds as tensors and plain numbers."""
+    plain: dict[str, Any] = {"torch": states["torch"]} if "torch" in states else {}
+    if "python" in states:
+        version, words, gauss = states["python"]
+        plain["python"] = {"version": version, "words": torch.tensor(words), "gauss": gauss}
+    if "numpy" in states:
+        _, keys, position, has_gauss, cached = states["numpy"]
+        plain["numpy"] = {
             # torch can do little with uint32, so these words travel as int64 as well.
             "words": torch.from_numpy(keys.astype(np.int64)),
             "position": int(position),
             "has_gauss": int(has_gauss),
             "gauss": float(cached),
-        },
-        "torch": cpu,
-    }
+        }
+    return plain
 
 
-def _import(state: dict[str, Any]) -> _States:
-    python, numpy = state["python"], state["numpy"]
-    return (
-        (python["version"], tuple(python["words"].tolist()), python["gauss"]),
-        (
-            "MT19937",
-            numpy["words"].cpu().numpy().astype(np.uint32),
-            numpy["position"],
-            numpy["has_gauss"],
-            numpy["gauss"],
-        ),
-        state["torch"].cpu(),
-    )
+def imported(plain: dict[str, Any]) -> dict[str, Any]:
+    """What `exported` made plain."""
+    states: dict[str, Any] = {"torch": plain["torch"].cpu()} if "torch" in plain else {}
+    if (python := plain.get("python")) is not None:
+        states["python"] = python["version"], tuple(python["words"].tolist()), python["gauss"]
+    if (numpy := plain.get("numpy")) is not None:
+        words = numpy["words"].cpu().numpy().astype(np.uint32)
+        states["numpy"] = "MT19937", words, numpy["position"], numpy["has_gauss"], numpy["gauss"]
+    return states
+
+
+def captured(kinds: Iterable[str]) -> dict[str, Any]:
+    """The states of some kinds of global generators on the CPU, as they are."""
+    return {kind: _GET[kind]() for kind in kinds}
+
+
+def put_back(states: dict[str, Any]) -> None:
+    """Those of the kinds that were captured; others stay as they are."""
+    for kind, state in states.items():
+        _SET[kind](state)
 
 
 def _put_back(states: _States) -> None:
