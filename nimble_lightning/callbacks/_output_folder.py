@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,6 +17,8 @@ from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.ops.process_environment import RUN
 from nimble_lightning.run_folder import JOB
 
+log = logging.getLogger(__name__)
+
 # Asked for once in `setup`, so that no rank waits for another when something happens to it alone.
 _places: WeakKeyDictionary[L.Trainer, Path] = WeakKeyDictionary()
 
@@ -24,6 +28,8 @@ def place(trainer: L.Trainer) -> Path:
 
     To be asked on every rank, in `setup`: Lightning's ranks agree on the folder of the logger.
     """
+    if _is_remote(trainer.default_root_dir):
+        return _local_place(trainer)
     root = Path(trainer.default_root_dir).absolute()
     if _is_run_folder(root):
         found = root
@@ -31,9 +37,27 @@ def place(trainer: L.Trainer) -> Path:
         # Every start of a retried script is a new version to its logger, but one run to us.
         found = root / "nimble" / os.environ[RUN]
     else:
-        found = Path(trainer.log_dir or root).absolute()
+        # A working directory that nobody chose gets no more than a folder.
+        chosen = root / "nimble" if root == Path.cwd() else root
+        found = Path(trainer.log_dir or chosen).absolute()
     _places[trainer] = found
     return found
+
+
+def _local_place(trainer: L.Trainer) -> Path:
+    """Where the Trainer's folder is elsewhere: files that grow with each step need one of this machine."""
+    if trainer not in _places:
+        _places[trainer] = Path(tempfile.mkdtemp(prefix="nimble-"))
+        log.warning(
+            "default_root_dir=%s is no folder of this machine: what callbacks write is in %s",
+            trainer.default_root_dir,
+            _places[trainer],
+        )
+    return _places[trainer]
+
+
+def _is_remote(folder: object) -> bool:
+    return "://" in str(folder)
 
 
 def in_run_folder(trainer: L.Trainer) -> bool:
@@ -48,7 +72,7 @@ def tell(trainer: L.Trainer, kind: EventKind, **facts: Any) -> None:
     """
     if not trainer.is_global_zero or trainer.fast_dev_run:
         return
-    root = Path(trainer.default_root_dir).absolute()
+    root = Path(str(trainer.default_root_dir)).absolute()
     folder = root if _is_run_folder(root) else _places.get(trainer)
     if folder is not None:
         with contextlib.suppress(OSError):

@@ -24,7 +24,9 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.durations import in_seconds
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.failures import facts_of
+from nimble_lightning.ops.lightning_packages import like, serves_both
 from nimble_lightning.ops.signals import asked
+from nimble_lightning.ranks import everyones, world_size
 from nimble_lightning.run_folder import ERRORS, SAVE_NOW, STEPS
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class OutOfTime(SIGTERMException):
     """The time for this start of the run is over; everything is committed, and the same command continues."""
 
 
+@serves_both
 class AutoRetry(L.Callback):
     """Saves at step boundaries; whoever supervises the process starts it again from the newest whole save.
 
@@ -87,6 +90,8 @@ class AutoRetry(L.Callback):
         self._foreign: UnderRetry | None = None
         self._whole: AbstractContextManager[None] = contextlib.nullcontext()
         self._others: list[Path] = []
+        # Why nothing can be committed.
+        self._hopeless = ""
         self._poll: Callable[[], None] | None = None
 
     # --- when --------------------------------------------------------------------------------
@@ -95,6 +100,9 @@ class AutoRetry(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        self._hopeless = ""
+        if "://" in str(trainer.default_root_dir):
+            self._give_up(f"default_root_dir={trainer.default_root_dir} is no folder of this machine")
         self._whole = AtomicCheckpoints(trainer)
         self._foreign = None if asked.supervised else UnderRetry.join(trainer, self._whole)
         if self.max_time_per_run is not None:
@@ -112,7 +120,7 @@ class AutoRetry(L.Callback):
         self._schedule()
         # Saves that go on in the background report here.
         self._poll = getattr(trainer.strategy.checkpoint_io, "poll", None)
-        if trainer.world_size > 1 and trainer.strategy.root_device.type != "cpu":
+        if world_size() > 1 and trainer.strategy.root_device.type != "cpu":
             # Agreeing through the device would make every step wait for it.
             self._voters = dist.new_group(backend="gloo")
 
@@ -129,12 +137,13 @@ class AutoRetry(L.Callback):
             self._look_after_saves(self._poll)
         late = time.monotonic() >= min(self._end, asked.until)
         save, stop = self._due(trainer, step, batch_idx), asked.stop
-        if trainer.world_size > 1:
+        if world_size() > 1:
             save, stop, late = self._anyone(save, stop, late)
         if (save or stop or late) and step > self._saved_at:
             self._commit(trainer, step)
         if stop:
-            raise OutOfTime(asked.why) if asked.why else SIGTERMException(ExitCode.TERMINATED)
+            terminated = like(trainer, "utilities.exceptions.SIGTERMException")
+            raise OutOfTime(asked.why) if asked.why else terminated(ExitCode.TERMINATED)
         if late:
             over = "max_time_per_run" if self._end <= asked.until else "max_time"
             raise OutOfTime(f"{over} of {in_seconds(getattr(self, over), over):g} s is over")
@@ -180,7 +189,7 @@ class AutoRetry(L.Callback):
     # --- how --------------------------------------------------------------------------------
 
     def _commit(self, trainer: L.Trainer, step: int) -> None:
-        if not trainer.fast_dev_run:
+        if not trainer.fast_dev_run and not self._hopeless:
             folder = self._folder(trainer)
             if self._save(trainer, folder / f"step-{step:08d}.ckpt") and trainer.is_global_zero:
                 self._clear_away(folder)
@@ -188,16 +197,36 @@ class AutoRetry(L.Callback):
         self._schedule()
 
     def _save(self, trainer: L.Trainer, path: Path) -> bool:
+        why = ""
         try:
             with self._whole:
                 trainer.save_checkpoint(path, weights_only=False)
-        except OSError as error:
-            # Earlier commits are still there; a full disk is no reason to lose what is in memory.
-            log.error("step %d could not be saved, training goes on: %s", trainer.global_step, error)
+        except FloatingPointError:
+            # Weights that are spoilt are meant to end the training.
+            raise
+        except Exception as error:
+            if isinstance(error, OSError):
+                # Earlier commits are still there; a full disk is no reason to lose what is in memory.
+                log.error("step %d could not be saved, training goes on: %s", trainer.global_step, error)
+            elif asked.supervised:
+                raise
+            else:
+                why = str(error) or type(error).__name__
             # Where the others, whose part went well, wait for us.
             trainer.strategy.barrier("Trainer.save_checkpoint")
+            self._agree_to_give_up(why)
             return False
-        return True
+        self._agree_to_give_up(why)
+        return not self._hopeless
+
+    def _agree_to_give_up(self, why: str) -> None:
+        """On all ranks, for none must save alone."""
+        if not asked.supervised and (found := next(filter(None, everyones(why)), "")):
+            self._give_up(found)
+
+    def _give_up(self, why: str) -> None:
+        self._hopeless = why
+        log.error("nothing of this run is committed, so a retry begins anew; training goes on: %s", why)
 
     def _clear_away(self, folder: Path) -> None:
         try:

@@ -25,12 +25,14 @@ from nimble_lightning.gpu.sample import brief, metrics
 from nimble_lightning.gpu.watch import GpuWatch, Sampler, file_name
 from nimble_lightning.notifications import events
 from nimble_lightning.notifications.events import EventKind
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.run_folder import RECORD
 
 log = logging.getLogger(__name__)
 
 
 @guarded
+@serves_both
 class GPUInfo(L.Callback):
     """Shows the GPUs and what is worth a look at the start, then watches them once a second.
 
@@ -76,6 +78,10 @@ class GPUInfo(L.Callback):
         self._sampler: Sampler | None = None
         self._logs = False
         self._logged: object = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy watches when it comes to a run.
+        return {**vars(self), "_watch": None, "_sampler": None}
 
     @property
     def progress_note(self) -> str:

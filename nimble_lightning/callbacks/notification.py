@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
@@ -22,6 +20,7 @@ from nimble_lightning.notifications.events import EventKind
 from nimble_lightning.notifications.message_writer import MessageWriter
 from nimble_lightning.notifications.milestones import Milestones
 from nimble_lightning.notifications.sender_process import NOBODY, SenderProcess, settings_of
+from nimble_lightning.ops.lightning_packages import either, serves_both
 from nimble_lightning.ops.untrusted_text import cut
 from nimble_lightning.settings import NotificationSettings
 
@@ -31,6 +30,7 @@ _TRACE_LINES = 15
 
 
 @guarded
+@serves_both
 class Notification(L.Callback):
     """Tells services such as Telegram, Slack or mail how a run goes: start, bests, milestones, end, failure.
 
@@ -77,6 +77,10 @@ class Notification(L.Callback):
         self._total: int | None = None
         self._best: tuple[str, float] | None = None
         self._look_at: float = math.inf
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has nobody sent out yet.
+        return {**vars(self), "_sender": None}
 
     @override
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -147,7 +151,7 @@ class Notification(L.Callback):
     ) -> None:
         if not self._alone:
             return
-        stopped = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        stopped = isinstance(exception, (KeyboardInterrupt, *either("utilities.exceptions.SIGTERMException")))
         trace = "".join(traceback.format_exception(exception)).rstrip().splitlines()[-_TRACE_LINES:]
         self._tell(
             trainer,
@@ -213,7 +217,7 @@ class Notification(L.Callback):
 def _best_of(trainer: L.Trainer, before: tuple[str, float] | None) -> tuple[str, float] | None:
     """Name and value of what is best by now."""
     for callback in trainer.checkpoint_callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.monitor is not None:
+        if isinstance(callback, either("callbacks.ModelCheckpoint")) and callback.monitor is not None:
             score = callback.best_model_score
             return before if score is None else (callback.monitor, float(score))
     loss = _numbers(trainer.callback_metrics).get("val_loss")

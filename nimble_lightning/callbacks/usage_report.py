@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.callbacks._output_folder import place
 from nimble_lightning.callbacks._usage_recorder import RecordPlace, TrainerUsage, new_clock
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.ops.signals import asked
 from nimble_lightning.usage import webhook
 from nimble_lightning.usage.account_table import progress, table
@@ -32,6 +32,7 @@ _BETWEEN_LINES_SECONDS = 30.0
 
 
 @guarded
+@serves_both
 class UsageReport(L.Callback):
     """Keeps `usage.json` beside what the run writes, true to a few seconds however the run ends.
 
@@ -186,6 +187,10 @@ class UsageReport(L.Callback):
 
     # --- how ---------------------------------------------------------------------------------------
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has an account of its own, when it comes to a run.
+        return {**vars(self), "_account": None, "_spending": None}
+
     @property
     def _recorded(self) -> bool:
         """Whether somebody else writes the account when the run has ended."""
@@ -204,19 +209,8 @@ class UsageReport(L.Callback):
 
     def _time_saves(self, trainer: L.Trainer) -> None:
         """All saves go through this method of the Trainer's, and no hook tells when one ends."""
-        if "save_checkpoint" in vars(trainer):
-            return
-        save = trainer.save_checkpoint
-
-        @functools.wraps(save)
-        def timed(*args: Any, **kwargs: Any) -> None:
-            before = self._clock.switch(CHECKPOINT)
-            try:
-                save(*args, **kwargs)
-            finally:
-                self._clock.switch(before)
-
-        trainer.save_checkpoint = timed  # type: ignore[method-assign]
+        if "save_checkpoint" not in vars(trainer):
+            trainer.save_checkpoint = _TimedSave(trainer, self._clock)  # type: ignore[method-assign]
 
     def _stop_counting(self, batch: Any = None) -> None:
         if self._work.counter is not None:
@@ -224,7 +218,8 @@ class UsageReport(L.Callback):
             self._work.counted(batch)
 
     def _end(self, trainer: L.Trainer) -> None:
-        vars(trainer).pop("save_checkpoint", None)
+        if isinstance(vars(trainer).get("save_checkpoint"), _TimedSave):
+            del vars(trainer)["save_checkpoint"]
         if self._account is None or not self._account.recorder.running:
             return
         if asked.supervised:
@@ -239,6 +234,21 @@ class UsageReport(L.Callback):
     def _report(self, usage: Mapping[str, Any]) -> None:
         if self.report_to is not None and (why := webhook.post(self.report_to, usage)):
             log.warning("the usage was not reported (%s); nimble-cli usage . --send URL does it later", why)
+
+
+class _TimedSave:
+    """The Trainer's way to save, on the clock; a copy of the Trainer's is not."""
+
+    def __init__(self, trainer: L.Trainer, clock: Clock) -> None:
+        self._trainer = trainer
+        self._clock = clock
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        before = self._clock.switch(CHECKPOINT)
+        try:
+            type(self._trainer).save_checkpoint(self._trainer, *args, **kwargs)
+        finally:
+            self._clock.switch(before)
 
 
 def _batches_left(trainer: L.Trainer) -> int | None:

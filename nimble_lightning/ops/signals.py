@@ -63,6 +63,8 @@ class Asked:
 
     def _on_stop(self, number: int, frame: FrameType | None) -> None:
         self.stop = True
+        for handler in _of_the_project(self._before.get(signal.SIGTERM)):
+            handler(number, frame)
         if not self._patient:
             raise SystemExit(ExitCode.TERMINATED)
 
@@ -116,6 +118,14 @@ def _ends() -> list[signal.Signals]:
     """What asks for an end; under nohup the end of the terminal does not."""
     hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
     return [signal.SIGINT, signal.SIGTERM, *hangup]
+
+
+def _of_the_project(handler: Any) -> list[Any]:
+    """What there is of a project's own in a handler: Lightning joins its own with it, and we may be in it."""
+    parts = getattr(handler, "signal_handlers", [handler])
+    known = ("lightning.", "lightning_fabric.", "pytorch_lightning.", "nimble_lightning.")
+    owners = ((part, f"{type(getattr(part, '__self__', None)).__module__}.") for part in parts)
+    return [part for part, owner in owners if callable(part) and not owner.startswith(known)]
 
 
 def _may_install() -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from typing import Any
 
 import lightning as L
 import pytest
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar, TQDMProgressBar
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 import nimble_lightning.callbacks as ours
-from nimble_lightning.callbacks import AutoRetry, Progress
+from nimble_lightning.callbacks import AutoRetry, Notification, Progress
 from nimble_lightning.callbacks._auto import VARIABLE, _snake, from_environment
 from nimble_lightning.ops.signals import asked
 
@@ -18,10 +21,41 @@ def test_a_trainer_gets_nothing_that_was_not_asked_for() -> None:
     assert not [c for c in trainer.callbacks if type(c).__module__.startswith("nimble_lightning")]
 
 
-def test_a_trainer_gets_the_callbacks_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def fitted(**options: Any) -> L.Trainer:
+    few = {"max_steps": 1, "limit_val_batches": 0, "enable_model_summary": False}
+    off = {"logger": False, "accelerator": "cpu", "enable_checkpointing": False}
+    trainer = L.Trainer(**{**few, **off, **options})
+    trainer.fit(BoringModel(), datamodule=BoringDataModule())
+    return trainer
+
+
+def test_a_fit_has_the_callbacks_that_the_environment_names_and_one_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv(VARIABLE, "progress, auto_retry")
-    trainer = L.Trainer(logger=False, accelerator="cpu", enable_checkpointing=False)
-    assert {type(c) for c in trainer.callbacks} >= {Progress, AutoRetry}
+    there = fitted().callbacks
+    assert {type(c) for c in there} >= {Progress, AutoRetry}
+    assert [type(c) for c in there if isinstance(c, ProgressBar)] == [Progress]
+
+
+def test_a_bar_that_is_switched_off_or_the_projects_own_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "progress")
+
+    class Theirs(TQDMProgressBar):
+        pass
+
+    for options, bars in (({"enable_progress_bar": False}, []), ({"callbacks": [Theirs()]}, [Theirs])):
+        there = fitted(**options).callbacks
+        assert [type(c) for c in there if isinstance(c, ProgressBar)] == bars
+
+
+def test_one_list_of_callbacks_serves_two_trainers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, "progress, notification, auto_retry")
+    shared = [LearningRateMonitor()]
+    for _ in range(2):
+        trainer = fitted(callbacks=shared, logger=True)
+        kinds = [type(c) for c in trainer.callbacks]
+        assert [kinds.count(kind) for kind in (Progress, Notification, AutoRetry)] == [1, 1, 1]
 
 
 def test_both_packages_of_lightning_ask_us() -> None:

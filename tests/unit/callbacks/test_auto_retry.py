@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,11 @@ from nimble_lightning.checkpoint import (
     fault_points,
     newest_whole,
 )
+from nimble_lightning.commands.retry import Retry
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.process_environment import NOTES, RUN
 from nimble_lightning.ops.signals import asked
+from nimble_lightning.supervision.retry_policy import RetryPolicy
 
 BATCHES = 12
 
@@ -115,6 +120,70 @@ def test_sigterm_commits_the_step_that_is_under_way_and_ends_with_143() -> None:
     assert model.trained[-1] == 6
 
 
+def test_in_a_folder_that_is_elsewhere_nothing_is_committed_and_that_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    trainer = trainer_with(every(2), default_root_dir="memory://there", plugins=[])
+    trainer.fit(Model())
+    assert trainer.global_step == BATCHES
+    assert caplog.text.count("default_root_dir=memory://there is no folder of this machine") == 1
+    assert not list(Path.cwd().iterdir())
+
+
+@pytest.mark.filterwarnings("ignore::lightning_fabric.utilities.warnings.PossibleUserWarning")
+@pytest.mark.parametrize("package", ["lightning.pytorch", "pytorch_lightning"])
+def test_a_script_that_is_started_again_goes_on_at_the_newest_commit(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RUN, "some-run")
+    monkeypatch.setenv(NOTES, str(tmp_path))
+    boring = import_module(f"{package}.demos.boring_classes")
+    starts: list[int] = []
+
+    class Theirs(boring.BoringModel):
+        def on_train_start(self) -> None:
+            starts.append(self.trainer.global_step)
+
+        def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx == 7 and len(starts) == 1:
+                raise ZeroDivisionError
+
+    def script() -> None:
+        """With every start it counts its fits anew."""
+        monkeypatch.setattr("nimble_lightning.callbacks._under_retry._fits", itertools.count(1))
+        trainer = import_module(package).Trainer(
+            callbacks=[every(3)],
+            accelerator="cpu",
+            max_epochs=1,
+            limit_train_batches=BATCHES,
+            enable_checkpointing=False,
+            logger=False,
+        )
+        trainer.fit(Theirs())
+
+    with pytest.raises(ZeroDivisionError):
+        script()
+    policy = RetryPolicy(max_retries=1)
+    assert Retry(["true"], policy, "some-run", tmp_path)._from_where() == ", from step 6"
+    script()
+    assert starts == [0, 6]
+    assert len(list(Path("checkpoints/some-run.1").glob("*.ckpt"))) == 2, "older ones are cleared away"
+
+
+def test_what_cannot_be_saved_safely_costs_the_commits_and_not_the_training(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Holds(Model):
+        def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+            checkpoint["of_theirs"] = Path("an object")
+
+    trainer = trainer_with(every(2))
+    trainer.fit(Holds())
+    assert trainer.global_step == BATCHES
+    assert caplog.text.count("nothing of this run is committed, so a retry begins anew") == 1
+    assert committed() == []
+
+
 def test_while_gradients_accumulate_the_end_waits_for_the_step() -> None:
     model = Model({5: terminate})
     with pytest.raises(SIGTERMException):
@@ -147,9 +216,11 @@ def test_the_end_of_its_time_is_a_commit_and_a_stop() -> None:
     assert len(model.trained) < BATCHES
 
 
-def test_handlers_are_those_from_before_after_a_fit_and_after_an_error() -> None:
+def test_a_handler_of_the_project_is_called_and_is_there_again_after_a_fit_and_an_error() -> None:
+    heard: list[int] = []
+
     def mine(number: int, frame: object) -> None:
-        raise AssertionError("not while somebody else listens")
+        heard.append(number)
 
     def fail() -> None:
         raise ZeroDivisionError
@@ -166,6 +237,7 @@ def test_handlers_are_those_from_before_after_a_fit_and_after_an_error() -> None
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
