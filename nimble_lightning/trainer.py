@@ -20,7 +20,8 @@ class NimbleTrainer:
 
     Optional methods, looked up by name and only if you define them: `configure_optimizers`,
     `configure_model`, `train_dataloader`, `eval_dataloader`, `test_dataloader`, `holdout_dataloader`,
-    `collate`, `compute_loss`, `compute_metrics`, `test`, `predict`, `baseline`.
+    `collate`, `compute_loss`, `compute_metrics`, `preprocess_logits_for_metrics`, `test`, `predict`,
+    `baseline`.
 
     Example::
 
@@ -56,6 +57,9 @@ class NimbleTrainer:
         """The metrics of a batch, by name.
 
         Each is a value per sample, a mean over the batch, or a torchmetrics object.
+        `compute_metrics(metrics)` gets the means by name and may add to them; `compute_metrics(eval_pred)`
+        gets all predictions and labels, as transformers' `EvalPrediction`. With
+        `self.eval_data = {"a": ..., "b": ...}` the figures of each set begin with its name.
         """
 
     def predict_and_show(self, *args: Any, **kwargs: Any) -> Any:

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from typing_extensions import override
 
+from nimble_lightning.adapters.hugging_face_data import padding_collate, without_unused
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.data import Loader, make_loader
+from nimble_lightning.data.lengths import lengths_of
+from nimble_lightning.data.sliced_loader import as_columns
+from nimble_lightning.data.source import is_hugging_face
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.settings import RunSettings
 
 # Which a loader that the user has made has its own of.
-_OF_TRAINING = ("data.batch_size", "data.num_workers", "data.drop_last")
+_OF_TRAINING = (
+    *("data.batch_size", "data.num_workers", "data.drop_last", "data.group_by_length"),
+    "data.remove_unused_columns",
+)
 _OF_EVALUATION = ("data.eval_batch_size",)
 
 
@@ -108,10 +116,20 @@ class NimbleData(L.LightningDataModule):
         return self._loader(source, self.settings.data.batch_size, "training", train=True)
 
     def _evaluation_loader(self, *names: str) -> Any:
+        """A loader; for several sets of data, a list of one each."""
         source = self._source(*names)
         size = self.settings.data.eval_batch_size or self.settings.data.batch_size
         purpose = names[0].removesuffix("_dataloader")
-        return [] if source is None else self._loader(source, size, purpose, train=False)
+        if source is None:
+            return []
+        if not _are_sets(source):
+            return self._loader(source, size, purpose, train=False)
+        loaders = []
+        for name, part in source.items():
+            loader = self._loader(part, size, f"{purpose} data {name!r} of the", train=False)
+            loader.part = name
+            loaders.append(loader)
+        return loaders
 
     def _source(self, method: str, *attributes: str) -> Any:
         build = self.user.method(method)
@@ -119,6 +137,8 @@ class NimbleData(L.LightningDataModule):
 
     def _loader(self, source: Any, batch_size: int, purpose: str, *, train: bool) -> Loader:
         data, trainer = self.settings.data, self.trainer
+        if data.remove_unused_columns:
+            source = without_unused(source, self.user)
         if isinstance(source, DataLoader):
             self._refuse_without_effect(_OF_TRAINING if train else _OF_EVALUATION)
         on_gpu = (
@@ -131,20 +151,26 @@ class NimbleData(L.LightningDataModule):
             loader = make_loader(
                 source,
                 batch_size=batch_size,
-                seed=self.settings.seed,
+                seed=self.settings.seed if data.seed is None else data.seed,
                 # Overfitting means the same batches each epoch; Lightning could not turn our order off.
                 shuffle=train and data.shuffle and not (trainer and trainer.overfit_batches),
                 rank=rank,
                 world_size=parts,
                 num_workers=data.num_workers,
-                collate=self.user.method("collate"),
+                collate=self.user.method("collate") or self._padding(source),
                 pin_memory=on_gpu if data.pin_memory == "auto" else data.pin_memory,
                 drop_last=train and data.drop_last,
+                lengths=lengths_of(source) if train and data.group_by_length else None,
             )
         except TrainerError as error:
             raise TrainerError(f"{purpose} data: {error}") from None
         loader.name = f"the {purpose} data"
         return loader
+
+    def _padding(self, source: Any) -> Callable[[list[Any]], Any] | None:
+        """Of data read row by row; tensors are rows of one length already."""
+        padding = padding_collate(self.user)
+        return None if padding is None or as_columns(source) is not None else padding
 
     def _refuse_without_effect(self, settings: Sequence[str]) -> None:
         asked = [name for name in settings if name in (self.settings.asked or ())]
@@ -153,3 +179,12 @@ class NimbleData(L.LightningDataModule):
                 f"{asked[0]} would change nothing: {self.user.name} made a DataLoader, which has its own\n"
                 "Give the dataset instead, or set it there (a keyword of pre_process makes it a setting)"
             )
+
+
+def _are_sets(source: Any) -> bool:
+    """Whether it is several sets of data by name, rather than one of several columns."""
+    if is_hugging_face(source, "DatasetDict"):
+        return True
+    if not isinstance(source, Mapping) or not source:
+        return False
+    return not any(isinstance(values, torch.Tensor | np.ndarray) for values in source.values())

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -16,16 +15,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.adapters import optimizers
-from nimble_lightning.adapters.evaluation import Means, same_on_all_ranks
+from nimble_lightning.adapters.evaluator import Evaluator
 from nimble_lightning.adapters.fast_paths import ThinModule, signature_known
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
-from nimble_lightning.adapters.returned_figures import parts_of, plain
 from nimble_lightning.adapters.step_runner import StepRunner
 from nimble_lightning.adapters.training_log import RunningMeans
 from nimble_lightning.adapters.training_mode import set_training_mode
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import TrainerError
-from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ranks import group_of_shares
 from nimble_lightning.settings import RunSettings
 
@@ -45,9 +42,7 @@ class NimbleModule(ThinModule):
         self.settings = settings
         self.running = RunningMeans()
         self.stepping = StepRunner(self, user, settings, self.running)
-        self._means = Means()
-        # What `evaluate` logs, while it runs.
-        self._logged: list[tuple[str, Any]] | None = None
+        self._evaluator = Evaluator(user, self.stepping.loss_of)
         self._adopted: dict[str, torch.nn.Module] = {}
         user.send_logs_to(self._log_figure)
         # Earlier than in setup: weight averaging copies the modules, and callbacks are set up before us.
@@ -142,17 +137,16 @@ class NimbleModule(ThinModule):
     # --- evaluation -----------------------------------------------------------------------------------------
 
     @override
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate(batch, self.user.method("evaluate"), self.trainer.val_dataloaders)
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, "evaluate", self.trainer.val_dataloaders, dataloader_idx)
 
     @override
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        self._evaluate(
-            batch, self.user.method("test") or self.user.method("evaluate"), self.trainer.test_dataloaders
-        )
+    def test_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        method = "evaluate" if self.user.method("test") is None else "test"
+        self._evaluate(batch, method, self.trainer.test_dataloaders, dataloader_idx)
 
     @override
-    def predict_step(self, batch: Any, batch_idx: int) -> Any:
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> Any:
         predict = self.user.method("predict")
         if predict is None:
             raise TrainerError(f"{self.user.name} has no predict(self, batch).")
@@ -160,7 +154,7 @@ class NimbleModule(ThinModule):
 
     @override
     def on_validation_epoch_end(self) -> None:
-        metrics = self._end_evaluation("eval")
+        metrics = self._end_evaluation("eval", self.trainer.val_dataloaders)
         if "loss" in metrics:
             if "val_loss" in metrics:
                 raise TrainerError(
@@ -174,39 +168,24 @@ class NimbleModule(ThinModule):
     @property
     def higher_is_better(self) -> Mapping[str, bool]:
         """What torchmetrics objects say of the figures they gave."""
-        return self._means.higher_is_better
+        return self._evaluator.higher_is_better
 
     @override
     def on_test_epoch_end(self) -> None:
-        metrics = self._end_evaluation("test")
+        metrics = self._end_evaluation("test", self.trainer.test_dataloaders)
         self._report({f"test_{name.removeprefix('val_')}": value for name, value in metrics.items()})
 
-    def _evaluate(self, batch: Any, method: Callable[[Any], Any] | None, loader: Any) -> None:
-        samples = size_of(batch)
+    def _evaluate(self, batch: Any, method: str, loaders: Any, index: int) -> None:
+        loader = loaders[index] if isinstance(loaders, list) else loaders
         # Fewer samples than ranks: each rank sees them all, one counts them.
         repeated = getattr(loader, "replicated", False)
-        add = partial(self._means.add, repeated=repeated, rank=self.trainer.global_rank)
-        if method is None:
-            loss, items = self.stepping.loss_of(batch, samples)
-            add({"loss": loss}, samples, items=items)
-            return
-        returned, logged = self._with_logs(lambda: method(batch))
-        for values, items_of_part in parts_of(returned, batch, samples, self.stepping.loss_of.label_count):
-            add(values, samples, items=items_of_part)
-        for name, value in logged:
-            add({name: value}, samples)
+        self._evaluator.add(
+            batch, method, getattr(loader, "part", ""), repeated=repeated, rank=self.trainer.global_rank
+        )
 
-    def _end_evaluation(self, data: str) -> dict[str, float]:
-        metrics = self._means.compute(self.device, group_of_shares(self.trainer.strategy), data)
-        if (derive := self.user.method("compute_metrics")) is not None:
-            derived, logged = self._with_logs(lambda: derive(dict(metrics)))
-            metrics.update(plain({**dict(logged), **derived} if isinstance(derived, Mapping) else derived))
-        if not metrics:
-            raise TrainerError(
-                "evaluate returned nothing. Return metrics by name, such as {'accuracy': ...}; without a "
-                "method evaluate the loss of train is the figure."
-            )
-        return same_on_all_ranks(metrics)
+    def _end_evaluation(self, data: str, loaders: Any) -> dict[str, float]:
+        parts = [getattr(loader, "part", "") for loader in loaders] if isinstance(loaders, list) else [""]
+        return self._evaluator.figures(parts, self.device, group_of_shares(self.trainer.strategy), data)
 
     def _report(self, metrics: dict[str, float]) -> None:
         if self.trainer.barebones:
@@ -217,23 +196,9 @@ class NimbleModule(ThinModule):
         # Equal on all ranks already; the largest of equal numbers is that number to the last bit.
         self.log_dict(exact, prog_bar=True, sync_dist=True, reduce_fx="max")
 
-    def _with_logs(self, method: Callable[[], Any]) -> tuple[Any, list[tuple[str, Any]]]:
-        """What a method returns, and what it logs under names that it does not return."""
-        logged: list[tuple[str, Any]] = []
-        self._logged = logged
-        try:
-            returned = method()
-        finally:
-            self._logged = None
-        own = returned if isinstance(returned, Mapping) else {}
-        names = ((name if name.startswith("val") else f"val_{name}", name, value) for name, value in logged)
-        return returned, [(name, value) for name, short, value in names if not {name, short} & own.keys()]
-
     def _log_figure(self, name: str, value: Any) -> None:
-        if self._logged is None:
+        if not self._evaluator.takes(name, value):
             self.running.add(name, value)
-        else:
-            self._logged.append((name, value.detach() if isinstance(value, Tensor) else value))
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 

@@ -31,7 +31,7 @@ def parts_of(
 
     Items are the samples, unless the model computes its own loss: then they are tokens.
     """
-    if not _is_model_output(output):
+    if not is_model_output(output):
         yield output, None
         return
     if output.get("loss") is None:
@@ -98,7 +98,8 @@ def as_tensor(name: str, value: Any) -> Tensor:
     return tensor
 
 
-def _is_model_output(values: Any) -> bool:
+def is_model_output(values: Any) -> bool:
+    """Whether it is what a model of Hugging Face's returned, or a dict made of that."""
     if not isinstance(values, Mapping):
         return False
     return hasattr(type(values), "__dataclass_fields__") or ("logits" in values and "loss" in values)

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import default_collate
 
 from nimble_lightning.data.fetch import Feed, Fetch, FetchJob
+from nimble_lightning.data.lengths import grouped
 from nimble_lightning.data.loader import Loader, Options, Position
 from nimble_lightning.data.sample_order import SamplePlan, permutation
 from nimble_lightning.data.source import is_hugging_face
@@ -86,6 +87,8 @@ class IndexedLoader(SizedLoader):
             yield mark, FetchJob(start.epoch, begin, order[begin:end].tolist())
 
     def _order(self, epoch: int) -> torch.Tensor:
-        if self.options.shuffle:
-            return permutation(self.options.seed, epoch, self._size)
-        return torch.arange(self._size)
+        options = self.options
+        if not options.shuffle:
+            return torch.arange(self._size)
+        order = permutation(options.seed, epoch, self._size)
+        return order if options.lengths is None else grouped(order, options.lengths, self.plan.whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ class Loader(ABC):
             count.
         source: the data it was made for.
         name: how messages call that data.
+        part: its name among several sets of data for the same purpose.
     """
 
     # Lightning looks for this beside `sampler`.
@@ -44,6 +45,7 @@ class Loader(ABC):
         self.replicated = False
         self.source: Any = None
         self.name = "the data"
+        self.part = ""
         self._length = length
         self._position = Position()
         self._delivered: deque[Position] = deque()
@@ -191,6 +193,7 @@ class Options:
         collate: turns a list of samples into a batch.
         pin_memory: put batches into page-locked memory, where there is a GPU.
         drop_last: leave out a last global batch that is not full.
+        lengths: of the samples, where those of about the same length are to come together.
     """
 
     batch_size: int
@@ -202,6 +205,7 @@ class Options:
     collate: Callable[[list[Any]], Any] | None = None
     pin_memory: bool = False
     drop_last: bool = False
+    lengths: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

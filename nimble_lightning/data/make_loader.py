@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset
@@ -33,6 +33,7 @@ def make_loader(
     collate: Callable[[list[Any]], Any] | None = None,
     pin_memory: bool = False,
     drop_last: bool = False,
+    lengths: Sequence[int] | None = None,
 ) -> Loader:
     """A loader that knows its position, for any data a trainer may have.
 
@@ -48,7 +49,7 @@ def make_loader(
         RequestError: it cannot be used with so many ranks, or such a batch size.
     """
     options = Options(
-        batch_size, seed, shuffle, rank, world_size, num_workers, collate, pin_memory, drop_last
+        batch_size, seed, shuffle, rank, world_size, num_workers, collate, pin_memory, drop_last, lengths
     )
     if isinstance(source, Loader):
         return source

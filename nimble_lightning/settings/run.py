@@ -31,6 +31,15 @@ class DataSettings:
     shuffle: bool = True
     """Whether training visits samples in a new order each epoch."""
 
+    seed: Natural | None = None
+    """Of that order; None: the run's."""
+
+    group_by_length: bool = False
+    """Whether samples of about the same length come in the same batch."""
+
+    remove_unused_columns: bool = True
+    """Whether columns go that neither the Hugging Face model takes nor the trainer names."""
+
     drop_last: bool = False
     """Whether an incomplete last batch is left out."""
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torchmetrics
 from lightning.pytorch.demos.boring_classes import BoringModel
+from predicting_trainer import evaluated_on
 from two_ranks import TwoRanks
 
 from nimble_lightning.adapters import adapt, evaluation
@@ -357,3 +358,16 @@ def logged_by_itself(rank: int) -> list[str]:
 def test_a_figure_that_a_module_logs_for_one_rank_alone_is_told_as_such(ranks: TwoRanks) -> None:
     words = "alone is that of the samples of this rank alone; log it with sync_dist=True"
     assert ranks.run(logged_by_itself) == [[words], []]
+
+
+def predicted(rank: int, rows: int) -> dict[str, float]:
+    return evaluated_on(2, rows=rows)
+
+
+@pytest.mark.parametrize("rows", [33, 64])
+def test_compute_metrics_gets_every_prediction_once_in_the_order_of_the_data(
+    ranks: TwoRanks, rows: int
+) -> None:
+    alone = evaluated_on(1, rows=rows)
+    for found in ranks.run(predicted, rows):
+        assert found == pytest.approx(alone, rel=1e-6)

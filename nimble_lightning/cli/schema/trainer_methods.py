@@ -19,6 +19,7 @@ OPTIONAL = (
     "collate",
     "compute_loss",
     "compute_metrics",
+    "preprocess_logits_for_metrics",
     "log",
     "test",
     "predict",
