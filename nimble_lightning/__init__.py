@@ -9,6 +9,7 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning._version import __version__
     from nimble_lightning.adapters import adapt
+    from nimble_lightning.api.hf.hf_trainer import HFTrainer
     from nimble_lightning.api.load import load
     from nimble_lightning.api.run import run
     from nimble_lightning.errors import RunError
@@ -16,11 +17,23 @@ if TYPE_CHECKING:
     from nimble_lightning.trainer import NimbleTrainer, param
     from nimble_lightning.validators.models import models
 
-__all__ = ["NimbleTrainer", "Result", "RunError", "__version__", "adapt", "load", "models", "param", "run"]
+__all__ = [
+    "HFTrainer",
+    "NimbleTrainer",
+    "Result",
+    "RunError",
+    "__version__",
+    "adapt",
+    "load",
+    "models",
+    "param",
+    "run",
+]
 
 __getattr__, __dir__ = lazy(
     __name__,
     {
+        "HFTrainer": "nimble_lightning.api.hf.hf_trainer",
         "NimbleTrainer": "nimble_lightning.trainer",
         "Result": "nimble_lightning.runs.result",
         "RunError": "nimble_lightning.errors",

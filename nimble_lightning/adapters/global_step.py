@@ -41,13 +41,14 @@ class Window:
 class Done:
     """The result of a batch.
 
-    The mean loss (still on the device), the items it is a mean of, and a piece whose backward pass waits for
-    the other ranks.
+    The mean loss (still on the device), the items it is a mean of, a piece whose backward pass waits for
+    the other ranks, and the items of all ranks and batches of the step so far.
     """
 
     loss: Tensor
     items: float
     held: Tensor | None = None
+    total: float = 0.0
 
 
 @dataclass
@@ -216,6 +217,7 @@ class GlobalStep:
         gradient_sums.put_back(earlier)
         window.items += done.items
         window.batches += 1
+        done.total = total
         if complete:
             self._finish(window, total, done.held, samples)
         return done, complete

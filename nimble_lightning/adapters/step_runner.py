@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from nimble_lightning.adapters.data_module import NimbleData
 from nimble_lightning.adapters.distributed.strategy import StepStrategy, reshard
-from nimble_lightning.adapters.global_step import Backward, GlobalStep, PieceLoss, Pieces, trainable
+from nimble_lightning.adapters.global_step import Backward, Done, GlobalStep, PieceLoss, Pieces, trainable
 from nimble_lightning.adapters.losses import LabelCount
 from nimble_lightning.adapters.optimizer_step import LightningHooks, OptimizerStep
 from nimble_lightning.adapters.optimizers import Plateau, Scheduling
@@ -33,7 +33,12 @@ class StepRunner:
         user: Whose `train` gives the losses.
         settings: How batches are cut and gradients clipped.
         running: Where losses are added up.
+
+    Attributes:
+        done: What the last batch came to.
     """
+
+    done: Done
 
     def __init__(
         self, module: L.LightningModule, user: UserTrainer, settings: RunSettings, running: RunningMeans
@@ -78,6 +83,7 @@ class StepRunner:
         """Train on one batch; returns its mean loss."""
         running, last = self._running, self._module.trainer.is_last_batch
         done, complete = self._step.run(batch, last, self._update.zero_grad)
+        self.done = done
         running.add_loss(done.loss, done.items)
         running.commit()
         if self._data is not None and self._data.train_loader is not None:
@@ -123,6 +129,10 @@ class StepRunner:
         trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
         self.cooperation.end(trainer)
         self.arguments.give_back(trainer)
+
+    def figures(self) -> dict[str, float]:
+        """Of the last optimizer step."""
+        return self._update.figures()
 
     def state_dict(self) -> dict[str, Any]:
         """Every rank must call this."""
