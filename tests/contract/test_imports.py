@@ -161,6 +161,7 @@ def test_importing_does_nothing_and_is_cheap(module: str) -> None:
 
 PUBLIC = {
     "nimble_lightning": {
+        "HFTrainer",
         "NimbleTrainer",
         "Result",
         "RunError",
