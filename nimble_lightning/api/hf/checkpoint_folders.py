@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning as L
 import torch
@@ -19,19 +19,16 @@ from nimble_lightning.checkpoint import NimbleCheckpointIO
 from nimble_lightning.errors import CheckpointError
 from nimble_lightning.ranks import everyones
 
-if TYPE_CHECKING:
-    from nimble_lightning.api.hf.hf_trainer import HFTrainer
-
 POSITION = "nimble_position.pt"
 # Which transformers' files hold.
 _ELSEWHERE = ("state_dict", "optimizer_states", "lr_schedulers")
 
 
-def save_folder(hf: HFTrainer, parent: Path, trial: Any, fit: L.Trainer | None) -> None:
+def save_folder(hf: Any, parent: Path, trial: Any, fit: L.Trainer | None) -> None:
     """Write a checkpoint beside its place and move it there when all of it is on the disk.
 
     Args:
-        hf: What is saved.
+        hf: The HFTrainer that is saved.
         parent: The folder of all checkpoints.
         trial: Of a search, whose work is not counted.
         fit: Lightning's trainer, while it trains.
@@ -68,10 +65,10 @@ class FolderIO(NimbleCheckpointIO):
     """Reads a `checkpoint-N` folder as the checkpoint that Lightning expects; commits as ever.
 
     Args:
-        hf: Whose model has been given the weights of the folder already.
+        hf: The HFTrainer whose model has been given the weights of the folder already.
     """
 
-    def __init__(self, hf: HFTrainer) -> None:
+    def __init__(self, hf: Any) -> None:
         super().__init__()
         self._model: Callable[[], Any] = lambda: hf.model
 
@@ -99,7 +96,7 @@ class FolderIO(NimbleCheckpointIO):
         }
 
 
-def _write(hf: HFTrainer, folder: Path, fit: L.Trainer | None) -> None:
+def _write(hf: Any, folder: Path, fit: L.Trainer | None) -> None:
     hf.save_model(str(folder), _internal_call=True)
     if not hf.args.save_only_model:
         hf._save_optimizer_and_scheduler(str(folder))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import lightning as L
 import torch
@@ -18,21 +18,39 @@ from nimble_lightning.api.hf.hf_steps import HFSteps
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.batches import size_of
 
-if TYPE_CHECKING:
-    from nimble_lightning.api.hf.hf_trainer import HFTrainer, Plan
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a training goes on, and what it was called with.
+
+    Attributes:
+        epochs: At most.
+        max_steps: Of the optimizer, at most.
+        steps_in_epoch: Batches of this rank.
+        started: When, as `time.time()` has it.
+        trial: Of a search.
+        ignore_keys: Parts of the model's output that are no predictions.
+    """
+
+    epochs: int
+    max_steps: int
+    steps_in_epoch: int
+    started: float
+    trial: Any
+    ignore_keys: list[str] | None
 
 
 class HFEvents(L.Callback):
     """What transformers' loop does between two batches: events, logs, evaluation, checkpoints.
 
     Args:
-        hf: Whose events they are.
+        hf: The HFTrainer whose events they are.
         steps: What is trained.
         plan: How long it trains.
     """
 
-    def __init__(self, hf: HFTrainer, steps: HFSteps, plan: Plan) -> None:
-        self._hf: Any = hf
+    def __init__(self, hf: Any, steps: HFSteps, plan: Plan) -> None:
+        self._hf = hf
         self._steps = steps
         self._plan = plan
         self._loss: Tensor | float = 0.0
@@ -151,6 +169,7 @@ class HFEvents(L.Callback):
             "state": json.dumps(asdict(hf.state)),
             "loss": float(hf._tr_loss),
             "total_loss": hf._total_loss_scalar,
+            "first_step": hf._initial_global_step,
             "last_logged": hf._globalstep_last_logged,
             "flos": float(hf.current_flos),
         }
@@ -162,7 +181,10 @@ class HFEvents(L.Callback):
         hf._load_callback_state()
         hf.state.init_training_references(hf, plan.max_steps, plan.epochs, plan.trial)
         hf._tr_loss.fill_(state_dict["loss"])
-        hf._total_loss_scalar = state_dict["total_loss"]
+        if hf._initial_global_step != hf.state.global_step:
+            # Of a folder that a call of train() was given, transformers counts what this call adds.
+            hf._total_loss_scalar = state_dict["total_loss"]
+            hf._initial_global_step = state_dict["first_step"]
         hf._globalstep_last_logged = state_dict["last_logged"]
         hf.current_flos = state_dict["flos"]
 
@@ -196,7 +218,7 @@ class Callbacks(CallbackHandler):
         return control
 
 
-def note_callbacks(hf: HFTrainer) -> None:
+def note_callbacks(hf: Any) -> None:
     """Write what the callbacks remember into the state, as transformers does before it saves."""
     found: dict[str, Any] = {}
     for part in [*hf.callback_handler.callbacks, hf.control]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from accelerate.data_loader import (  # type: ignore[import-untyped]
     BatchSamplerShard,
@@ -18,9 +18,6 @@ from nimble_lightning.data.torch_order_loader import TorchOrderLoader
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ops.batches import size_of
 
-if TYPE_CHECKING:
-    from nimble_lightning.api.hf.hf_trainer import HFTrainer
-
 _IGNORED = -100
 
 
@@ -28,11 +25,11 @@ class HFSteps:
     """The four-method face of an HFTrainer.
 
     Args:
-        hf: Whose model, loss and optimizer it is.
+        hf: The HFTrainer whose model, loss and optimizer it is.
         loader: Of the training data.
     """
 
-    def __init__(self, hf: HFTrainer, loader: Loader) -> None:
+    def __init__(self, hf: Any, loader: Loader) -> None:
         # Out of sight of those who look for what a trainer remembers: it keeps its own.
         self._hf: Callable[[], Any] = lambda: hf
         self._loader: Callable[[], Loader] = lambda: loader
@@ -64,7 +61,7 @@ class HFSteps:
         return {"optimizer": hf.optimizer, "lr_scheduler": {"scheduler": hf.lr_scheduler, "interval": "step"}}
 
 
-def loader_of(ready: Any, hf: HFTrainer) -> Loader:
+def loader_of(ready: Any, hf: Any) -> Loader:
     """A loader with a position, in the order and the batches of the one that `get_train_dataloader` gave."""
     if not isinstance(ready, DataLoader):
         raise RequestError(
@@ -107,7 +104,7 @@ def loader_of(ready: Any, hf: HFTrainer) -> Loader:
     return TorchOrderLoader(dataset, batches, options, ready)
 
 
-def _items(hf: HFTrainer, inputs: Any) -> Any:
+def _items(hf: Any, inputs: Any) -> Any:
     """How many labels the loss is a mean over, where transformers weighs by them; of this batch alone."""
     if "labels" not in inputs or not (hf.model_accepts_loss_kwargs or hf.compute_loss_func is not None):
         return None
@@ -117,7 +114,7 @@ def _items(hf: HFTrainer, inputs: Any) -> Any:
     return labels.ne(_IGNORED).sum() if isinstance(labels, Tensor) else None
 
 
-def _loss_of(hf: HFTrainer, inputs: Any, items: Any) -> Tensor:
+def _loss_of(hf: Any, inputs: Any, items: Any) -> Tensor:
     """What `training_step` returns, with its graph; a backward pass of its own becomes that of the engine."""
     caught: list[Tensor] = []
     args, average = hf.args, hf.args.average_tokens_across_devices

@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from typing_extensions import override
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.fast_paths import ThinProfiler
 from nimble_lightning.api.hf.checkpoint_folders import FolderIO, save_folder
-from nimble_lightning.api.hf.hf_events import Callbacks, HFEvents
+from nimble_lightning.api.hf.hf_events import Callbacks, HFEvents, Plan
 from nimble_lightning.api.hf.hf_steps import HFSteps, loader_of
 from nimble_lightning.api.hf.training_arguments import refuse_unknown
 from nimble_lightning.callbacks import ExactResume
@@ -29,27 +28,6 @@ from nimble_lightning.settings import Clip, LogSettings, RunSettings
 
 # Our own log of every few steps is not read here: transformers keeps its own.
 _NEVER = 10**9
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a training goes on, and what it was called with.
-
-    Attributes:
-        epochs: At most.
-        max_steps: Of the optimizer, at most.
-        steps_in_epoch: Batches of this rank.
-        started: When, as `time.time()` has it.
-        trial: Of a search.
-        ignore_keys: Parts of the model's output that are no predictions.
-    """
-
-    epochs: int
-    max_steps: int
-    steps_in_epoch: int
-    started: float
-    trial: Any
-    ignore_keys: list[str] | None
 
 
 class HFTrainer(Trainer):
