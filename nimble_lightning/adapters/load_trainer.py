@@ -16,6 +16,7 @@ from typing import Any
 
 import lightning as L
 
+from nimble_lightning.adapters.lightning_alias import alias_lightning
 from nimble_lightning.errors import RequestError
 from nimble_lightning.trainer import NimbleTrainer
 
@@ -31,6 +32,7 @@ def load(spec: str) -> Any:
     place, _, name = spec.rpartition(":")
     if not place:
         place, name = (spec, "") if spec.endswith(".py") else _split_dotted(spec)
+    alias_lightning()
     module = _from_file(Path(place)) if place.endswith(".py") else _installed(place)
     found = _candidates(module)
     if name:

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from nimble_lightning.checkpoint.contents.object_attributes import Attributes
 from nimble_lightning.data.fetch import READ_AHEAD
+from nimble_lightning.ops.lightning_packages import like
 from nimble_lightning.ops.object_members import is_users, reachable
 from nimble_lightning.ranks import gathered_by_first, world_size
 
@@ -101,7 +102,11 @@ def _attributes_of(trainer: L.Trainer, module: L.LightningModule) -> Attributes:
     owner = user.object if ours and user is not None else module
     roots: dict[str, Any] = {"self": owner}
     data: Any = getattr(trainer, "datamodule", None)
-    if data is not None and is_users(data) and type(data).state_dict is L.LightningDataModule.state_dict:
+    if (
+        data is not None
+        and is_users(data)
+        and type(data).state_dict is like(data, "LightningDataModule").state_dict
+    ):
         roots["datamodule"] = data
     for number, optimizer in enumerate(trainer.optimizers):
         roots["optimizer" + (f"[{number}]" if number else "")] = optimizer

@@ -80,6 +80,10 @@ class ExactResume(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        if self._iterated is not None and self._iteration is not None:
+            if not self._iteration.restore(self._iterated):
+                self._random = None
+            self._iterated = None
         self._restore()
 
     @override
@@ -156,9 +160,6 @@ class ExactResume(L.Callback):
         if self._random is not None:
             rng.restore(self._random)
             self._random = None
-        if self._iterated is not None and self._iteration is not None:
-            self._iteration.restore(self._iterated)
-        self._iterated = None
         # Again, for hooks at the start of training may have begun anew what goes on here.
         self._restore_user()
         self._user_states = None

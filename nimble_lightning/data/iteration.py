@@ -54,6 +54,9 @@ class Iteration:
             self._listen(iterators[0])
         if self._again and self._here and self._first is not None:
             self._draws.put_back(self._first)
+        if self._anew and self._here:
+            # Nothing that happens before the first batch is read counts.
+            self._ahead.append(self._draws.now())
         # Going through them in a loop would begin them anew.
         for _ in range(self._again):
             next(batches, None)
@@ -90,7 +93,8 @@ class Iteration:
     def state_dict(self, total: float) -> dict[str, Any]:
         """Where to go on in an epoch of so many batches; the end of it is the start of the next."""
         now = self._draws.now()
-        state: dict[str, Any] = {"batches": 0, "own": Moment({}, now.own).exported()}
+        state: dict[str, Any] = {"batches": 0, "fetched": bool(self._pending)}
+        state["own"] = Moment({}, now.own).exported()
         if not self._pending and (self._ended or self._consumed >= total):
             return state
         ahead = [moment for moment in self._pending if moment is not None]
@@ -109,9 +113,17 @@ class Iteration:
         """Go on there with the next epoch that begins."""
         self._resumed = state
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Have generators that loaders hold draw from where they were, whatever was read meanwhile."""
+    def restore(self, state: dict[str, Any]) -> bool:
+        """Have generators that loaders hold draw from where they were when the state was taken.
+
+        Returns:
+            Whether the global ones have to be put back too. What was read after it, and draws from those, was
+            read from where they were.
+        """
+        if not state["fetched"] and (self._here or "begun" not in state):
+            return False
         self._draws.put_back(Moment.imported(state["own"]))
+        return True
 
     # --- how -------------------------------------------------------------------------------------
 
@@ -135,6 +147,8 @@ class Iteration:
         if "begun" in state:
             self._draws.put_back(Moment.imported(state["begun"]))
         self._begun = self._draws.now()
+        # Where the epoch before had been gone through when the state was taken.
+        self._anew = resumed is not None and "begun" not in resumed
 
     def _passed_over(self, sampler: Any) -> PassedOver:
         """Workers take turns, so the round that they had begun is read again, each batch by its worker."""

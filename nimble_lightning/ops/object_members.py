@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from nimble_lightning.ops.lightning_packages import either
+
 MOST_ITEMS = 100_000
 
 # Of their objects only what is listed is looked into: the rest is machinery, or data without end.
@@ -21,6 +23,8 @@ _CLOSED = {
     *("mlflow", "tensorboard", "matplotlib", "jax", "tqdm", "rich", "psutil"),
 }
 _OPEN = ("torch.utils.data.", "torch.nn.")
+# What `save_hyperparameters` sets: arguments of a constructor that is called again.
+_SETTINGS = ("_hparams", "_hparams_initial", "_hparams_name", "_log_hyperparams")
 _HOLDERS = (types.SimpleNamespace,)
 _PLAIN_KEYS = (str, int, float, bool, bytes, tuple, type(None))
 
@@ -142,9 +146,8 @@ def _begun(kind: type) -> frozenset[str]:
         names |= vars(torch.nn.Module()).keys()
     if issubclass(kind, torch.optim.Optimizer):
         names |= vars(torch.optim.SGD([torch.zeros(1)], lr=0.1)).keys() | {"step"}
-    if (lightning := sys.modules.get("lightning.pytorch")) is not None:
-        for base in (lightning.LightningModule, lightning.LightningDataModule):
-            names |= vars(base()).keys() if issubclass(kind, base) else set()
+    for base in (*either("LightningModule"), *either("LightningDataModule")):
+        names |= {*vars(base()), *_SETTINGS} if issubclass(kind, base) else set()
     return frozenset(names)
 
 

@@ -20,6 +20,7 @@ from nimble_lightning.adapters.fast_paths import ThinProfiler
 from nimble_lightning.adapters.load_trainer import datamodule_beside, load, parameters_for, require_known
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO, commit_shards
 from nimble_lightning.errors import NimbleError, RequestError
+from nimble_lightning.ops.lightning_packages import either
 from nimble_lightning.ops.strategy_traits import traits_of
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.request.setting_blocks import blocks
@@ -40,6 +41,11 @@ def build_parts(settings: RunSettings, context: Mapping[str, Any], target: Any =
     target = load(str(settings.trainer)) if target is None else target
     params = dict(settings.params)
     lightning = isinstance(target, type) and issubclass(target, L.LightningModule)
+    if isinstance(target, type) and issubclass(target, either("LightningModule")) and not lightning:
+        raise RequestError(
+            f"{target.__name__} is a LightningModule of pytorch_lightning, a copy of lightning.pytorch.\n"
+            "Import it from lightning.pytorch, or run its file: trainer=FILE.py, where both names are one."
+        )
     if settings.log.grad_norm and (lightning or inspect.isfunction(target)):
         raise RequestError(
             "log.grad_norm=true is for trainers of four methods. Let the LightningModule log it in "

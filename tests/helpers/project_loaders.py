@@ -123,16 +123,10 @@ def fit(
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    trainer = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=3,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[*callbacks, *([Saver()] if save else [])],
-        **options,
-    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    few = {"accelerator": "cpu", "max_epochs": 3, "enable_checkpointing": False}
+    callbacks = [*callbacks, *([Saver()] if save else [])]
+    trainer = pl.Trainer(**{**quiet, **few, "callbacks": callbacks, **options})
     validation = DataLoader(Augmented(), 11)
     try:
         trainer.fit(module, given, validation, ckpt_path=resume, weights_only=True if resume else None)

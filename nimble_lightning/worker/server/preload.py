@@ -9,6 +9,7 @@ import importlib
 import os
 from multiprocessing import forkserver
 
+from nimble_lightning.adapters.lightning_alias import alias_lightning
 from nimble_lightning.worker.server.forkserver import PRELOAD_ALSO
 from nimble_lightning.worker.server.lazy_torchmetrics import postpone
 
@@ -39,6 +40,8 @@ for _name in (
 ):
     importlib.import_module(_name)
 
+# Before a project's own imports.
+alias_lightning()
 for _name in _also:
     # A module of the user's that cannot be imported here says so in the worker, where it can be reported.
     with contextlib.suppress(Exception):
