@@ -83,8 +83,8 @@ def datamodule_beside(target: Any, named: str | None) -> Any:
 
 
 def _takes(target: Any) -> Mapping[str, inspect.Parameter]:
-    if _origin(target).startswith("lightning."):
-        # Its own base's: that takes anything and uses nothing.
+    if _origin(target).startswith("lightning.pytorch.core."):
+        # Lightning's own base: that takes anything and uses nothing.
         return {}
     return inspect.signature(target).parameters
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.ops.batches import size_of
-from nimble_lightning.ops.lightning_packages import serves_both
+from nimble_lightning.ops.lightning_packages import either, serves_both
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.terminal.progress_display import Display, display
 from nimble_lightning.terminal.progress_line import ProgressPosition, Rate
@@ -76,6 +76,16 @@ class Progress(ProgressBar):
     @override
     def enable(self) -> None:
         self._enabled = True
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        there = trainer.callbacks
+        if sum(isinstance(each, either("callbacks.ProgressBar")) for each in there) > 1:
+            # The module brings one of its own, which asks the Trainer for itself. Lightning goes through this
+            # list, so the place stays taken.
+            there[there.index(self)] = pl.Callback()
+            self.disable()
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

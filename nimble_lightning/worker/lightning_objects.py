@@ -51,6 +51,9 @@ def build_parts(settings: RunSettings, context: Mapping[str, Any], target: Any =
             "log.grad_norm=true is for trainers of four methods. Let the LightningModule log it in "
             "on_before_optimizer_step."
         )
+    if lightning or inspect.isfunction(target):
+        # Networks, optimizers and the like, as projects configured by Hydra have them.
+        params = {name: made(value) if _describes(value) else value for name, value in params.items()}
     if isinstance(target, type) and issubclass(target, L.LightningModule):
         beside = datamodule_beside(target, settings.datamodule)
         require_known(params, target, *([beside] if beside else []))
@@ -125,6 +128,11 @@ def made(value: Any, **more: Any) -> Any:
         if isinstance(cause, NimbleError):
             raise cause from None
         raise RequestError(f"{type(cause).__name__}: {cause}".partition("\n")[0]) from error
+
+
+def _describes(value: Any) -> bool:
+    """Whether an object is meant, and not the settings themselves."""
+    return isinstance(value, Mapping) and "_target_" in value
 
 
 def _run_facts(block: Mapping[str, Any], folder: RunFolder, attempt: int) -> dict[str, Any]:

@@ -67,7 +67,8 @@ def check_required(config: DictConfig, signatures: list[Signature]) -> None:
             if parameter.required and parameter.name not in config.params:
                 raise RequestError(
                     f"params.{parameter.name} is missing: {signature.owner} has no default for it "
-                    f"({signature.where(parameter.name)})\nGive it as params.{parameter.name}=VALUE"
+                    f"({signature.where(parameter.name)})\nGive it as params.{parameter.name}=VALUE, an "
+                    f"object as params.{parameter.name}._target_=package.Class"
                 )
 
 

@@ -67,12 +67,13 @@ class SourceFile:
         self, node: ast.ImportFrom, name: str, rest: str, depth: int
     ) -> tuple[SourceFile, Definition | ast.expr] | None:
         for alias in node.names:
-            if (alias.asname or alias.name) != name:
+            if (alias.asname or alias.name) not in (name, "*"):
                 continue
             folder = self.path.parents[node.level - 1] if node.level else None
             module = locate(node.module or "", near=self.path.parent, inside=folder)
             source = read(module) if module else None
-            found = source.find(".".join(filter(None, [alias.name, rest])), depth + 1) if source else None
+            wanted = name if alias.name == "*" else alias.name
+            found = source.find(".".join(filter(None, [wanted, rest])), depth + 1) if source else None
             if found is None and rest and module:
                 below = locate(alias.name, inside=module.parent)
                 found = read(below).find(rest, depth + 1) if below else None

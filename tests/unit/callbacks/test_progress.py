@@ -9,6 +9,7 @@ from itertools import count
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from rich.console import Console
 from torch.utils.data import DataLoader, IterableDataset
@@ -231,3 +232,14 @@ def test_it_counts_the_steps_of_optimizers(model: type, options: dict, line: str
     trainer = fit(Progress(console=drawn), model(), **options)
     assert line in out.getvalue().splitlines()[-1]
     assert f"step {trainer.global_step}/" in out.getvalue().splitlines()[-1]
+
+
+def test_it_gives_way_to_a_bar_that_the_module_brings() -> None:
+    class Brings(Model):
+        def configure_callbacks(self):
+            return [RichProgressBar()]
+
+    shown, out = console(terminal=False)
+    trainer = fit(Progress(console=shown), Brings())
+    assert type(trainer.progress_bar_callback) is RichProgressBar
+    assert out.getvalue() == ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
@@ -17,7 +18,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.settings import RunSettings
-from nimble_lightning.worker.lightning_objects import build_trainer
+from nimble_lightning.worker.lightning_objects import build_parts, build_trainer
 
 
 def built(**config: Any) -> L.Trainer:
@@ -98,3 +99,28 @@ def test_what_lightning_refuses_is_a_wrong_request(tmp_path: Path) -> None:
     asked = RunSettings(lightning={"accelerator": "cpu", "max_epochs": -3})
     with pytest.raises(RequestError, match="lightning.Trainer refuses its arguments: .*max_epochs"):
         build_trainer(asked, RunFolder(tmp_path), [])
+
+
+class Described(L.LightningModule):
+    def __init__(self, net: torch.nn.Module, optimizer: Any, sizes: dict[str, int]) -> None:
+        super().__init__()
+        self.net, self.optimizer, self.sizes = net, optimizer, sizes
+
+
+def test_a_module_gets_the_objects_that_its_parameters_describe() -> None:
+    params = {
+        "net": {"_target_": "torch.nn.Linear", "in_features": 3, "out_features": 2},
+        "optimizer": {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5},
+        "sizes": {"width": 4},
+    }
+    module: Any = build_parts(RunSettings(trainer="some.py", params=params), {}, Described).module
+    assert (module.net.in_features, module.sizes) == (3, {"width": 4})
+    assert module.optimizer(module.net.parameters()).defaults["lr"] == 0.5
+
+
+@pytest.mark.filterwarnings("ignore::lightning_fabric.utilities.warnings.PossibleUserWarning")
+def test_a_module_of_the_other_package_is_refused_by_its_name() -> None:
+    other = pytest.importorskip("pytorch_lightning")
+    kind = type("Theirs", (other.LightningModule,), {})
+    with pytest.raises(RequestError, match="Theirs is a LightningModule of pytorch_lightning"):
+        build_parts(RunSettings(trainer="some.py"), {}, kind)

@@ -219,3 +219,9 @@ def test_a_trainer_that_cannot_train_is_refused(write: Write) -> None:
     assert peek("t.py").node.name == "T"
     write("u.py", "class NimbleTrainer: ...\nclass T(NimbleTrainer):\n    def pre_process(self): ...\n")
     assert "T has no train" in refusal("u.py:T")
+
+
+def test_a_base_that_came_with_a_star_is_found() -> None:
+    Path("bases.py").write_text("import lightning as L\nclass Base(L.LightningModule): ...\n")
+    Path("starred.py").write_text("from bases import *\nclass Mine(Base): ...\n")
+    assert peek("starred.py").kind == "module"
