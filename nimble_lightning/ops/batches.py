@@ -1,15 +1,35 @@
-"""How many samples a batch holds, and how to cut it into pieces. Pieces are views: nothing is copied."""
+"""How many samples a batch holds, and how to cut it into pieces. Pieces are views: nothing is copied.
+
+A batch whose class has `__len__` and `split(size)` says both itself; of others the first dimensions of their
+tensors tell.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeGuard
 
 import torch
+
+from nimble_lightning.errors import TrainerError
+
+
+class SplittableBatch(Protocol):
+    """A batch that knows its samples, as one of texts of unequal lengths in one long row does."""
+
+    def __len__(self) -> int:
+        """How many samples it holds."""
+        ...
+
+    def split(self, size: int) -> Iterable[Any]:
+        """Batches of at most so many of its samples, in order."""
+        ...
 
 
 def size_of(batch: Any) -> int:
     """The number of samples: the first dimension of the first tensor found; 1 for what cannot be measured."""
+    if _knows_itself(batch):
+        return len(batch)
     if isinstance(batch, torch.Tensor):
         return batch.shape[0] if batch.dim() else 1
     if isinstance(batch, Mapping):
@@ -25,7 +45,14 @@ def size_of(batch: Any) -> int:
 
 
 def split(batch: Any, size: int) -> Iterator[Any]:
-    """Cut a batch of tensors, mappings and sequences into pieces of at most `size` samples."""
+    """Cut a batch into pieces of at most `size` samples.
+
+    Raises:
+        TrainerError: Something in it has another length, so that nobody knows which part goes where.
+    """
+    if _knows_itself(batch):
+        yield from batch.split(size)
+        return
     n = size_of(batch)
     for start in range(0, n, size):
         yield _cut(batch, start, min(start + size, n), n)
@@ -33,12 +60,28 @@ def split(batch: Any, size: int) -> Iterator[Any]:
 
 def can_split(batch: Any) -> bool:
     """Whether a batch can be cut into smaller ones."""
-    return isinstance(batch, torch.Tensor | Mapping | Sequence) and size_of(batch) > 1
+    return (_knows_itself(batch) or isinstance(batch, torch.Tensor | Mapping | Sequence)) and size_of(
+        batch
+    ) > 1
+
+
+def _knows_itself(batch: Any) -> TypeGuard[SplittableBatch]:
+    if isinstance(batch, torch.Tensor | str | bytes):
+        return False
+    return callable(getattr(type(batch), "split", None)) and hasattr(type(batch), "__len__")
 
 
 def _cut(value: Any, start: int, stop: int, n: int) -> Any:
     if isinstance(value, torch.Tensor):
-        return value[start:stop] if value.dim() and value.shape[0] == n else value
+        if value.dim() and value.shape[0] == n:
+            return value[start:stop]
+        if value.dim() and value.shape[0] > 1:
+            raise TrainerError(
+                f"The batch has {n} samples and holds a tensor of {value.shape[0]}: nobody knows what of it "
+                "belongs to which sample, so it cannot be cut into pieces.\nReturn an object with __len__() "
+                "and split(size) from collate, or give each tensor one row a sample."
+            )
+        return value
     if isinstance(value, Mapping):
         cut = {k: _cut(v, start, stop, n) for k, v in value.items()}
         return cut if type(value) is dict else type(value)(cut)  # type: ignore[call-arg]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nimble_lightning.errors import TrainerError
 from nimble_lightning.ops.batches import can_split, size_of, split
 
 Pair = namedtuple("Pair", ["x", "y"])
@@ -68,3 +70,38 @@ def _first(piece: object) -> torch.Tensor:
     while not isinstance(piece, torch.Tensor):
         piece = next(iter(piece.values())) if isinstance(piece, dict) else piece[0]  # type: ignore[index]
     return piece
+
+
+class Texts:
+    """Texts of unequal lengths in one row."""
+
+    def __init__(self, ids: torch.Tensor, ends: list[int]) -> None:
+        self.ids, self.ends = ids, ends
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    def split(self, size: int) -> Iterator[Texts]:
+        for first in range(0, len(self), size):
+            begin, ends = ([0, *self.ends])[first], self.ends[first : first + size]
+            yield Texts(self.ids[begin : ends[-1]], [end - begin for end in ends])
+
+
+def test_a_batch_that_knows_its_samples_is_asked() -> None:
+    batch = Texts(torch.arange(21), [7, 12, 21])
+    assert size_of(batch) == 3
+    assert can_split(batch)
+    assert [piece.ids.tolist() for piece in split(batch, 2)] == [list(range(12)), list(range(12, 21))]
+
+
+@pytest.mark.parametrize(
+    "batch", [{"x": torch.zeros(4, 2), "rows": torch.arange(7)}, [torch.zeros(7), torch.ones(5)]]
+)
+def test_a_tensor_of_another_length_goes_whole_to_no_piece(batch: object) -> None:
+    with pytest.raises(TrainerError, match=r"split\(size\)"):
+        list(split(batch, 2))
+
+
+def test_what_is_one_for_all_goes_with_every_piece() -> None:
+    pieces = list(split({"x": torch.zeros(4, 2), "mask": torch.zeros(1, 2)}, 2))
+    assert [piece["mask"].shape[0] for piece in pieces] == [1, 1]
