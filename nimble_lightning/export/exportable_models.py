@@ -65,6 +65,13 @@ def is_hugging_face(module: nn.Module) -> bool:
     )
 
 
+def is_adapter(module: nn.Module) -> bool:
+    """Whether this is a model of PEFT around another one, told without importing it."""
+    return any(
+        kind.__name__ == "PeftModel" and kind.__module__.startswith("peft.") for kind in type(module).__mro__
+    )
+
+
 def companions_of(owner: Any) -> list[Any]:
     """Tokenizers and processors kept as attributes; processors last, as they contain the others."""
     found = [

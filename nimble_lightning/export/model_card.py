@@ -33,9 +33,9 @@ def card(
 
 def front_matter(about: Mapping[str, Any], usage: Mapping[str, Any]) -> dict[str, Any]:
     """What the Hub reads: emissions are in grams there."""
-    hugging_face = is_hugging_face(about)
+    library = "peft" if is_adapter(about) else "transformers" if is_hugging_face(about) else "pytorch"
     matter: dict[str, Any] = {
-        "library_name": "transformers" if hugging_face else "pytorch",
+        "library_name": library,
         "tags": ["nimble_lightning", "pytorch-lightning"],
     }
     kilograms = value_of(usage.get("co2e_kg"))
@@ -58,6 +58,11 @@ def kind_of(value: Any) -> str:
 def is_hugging_face(about: Mapping[str, Any]) -> bool:
     """Whether an export is a folder for `from_pretrained`."""
     return "config.json" in about.get("files", {})
+
+
+def is_adapter(about: Mapping[str, Any]) -> bool:
+    """Whether an export is an adapter of PEFT."""
+    return "adapter_config.json" in about.get("files", {})
 
 
 def _head(about: Mapping[str, Any]) -> Iterator[str]:
@@ -87,7 +92,13 @@ def _metrics(run: Mapping[str, Any]) -> Iterator[str]:
 def _use(about: Mapping[str, Any]) -> Iterator[str]:
     yield "## Use"
     model, files = about.get("model", {}), about.get("files", {})
-    if is_hugging_face(about):
+    if is_adapter(about):
+        yield from _code(
+            "from peft import AutoPeftModelForCausalLM",
+            "",
+            'model = AutoPeftModelForCausalLM.from_pretrained("this repository")',
+        )
+    elif is_hugging_face(about):
         name = str(model.get("class")).rpartition(".")[2]
         yield from _code(
             f"from transformers import {name}", "", f'model = {name}.from_pretrained("this repository")'

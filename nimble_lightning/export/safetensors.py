@@ -1,4 +1,7 @@
-"""Weights as safetensors: with config and tokenizer where `from_pretrained` is to find them."""
+"""Weights as safetensors: with config and tokenizer where `from_pretrained` is to find them.
+
+Of an adapter around another model, the adapter alone, which PEFT and transformers open on the model it names.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ from torch import Tensor, nn
 
 from nimble_lightning.errors import ExportError
 from nimble_lightning.export.compare_weights import first_difference
-from nimble_lightning.export.exportable_models import ExportedModel, is_hugging_face
+from nimble_lightning.export.exportable_models import ExportedModel, is_adapter, is_hugging_face
 
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
 
 
 def save(model: ExportedModel, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
@@ -30,13 +34,25 @@ def save(model: ExportedModel, folder: Path, state: Mapping[str, Tensor] | None 
         state: Other weights of the same model, from a checkpoint.
     """
     with _no_bars():
-        if is_hugging_face(model.module):
+        if is_adapter(model.module):
+            _save_adapter(model.module, folder, state)
+        elif is_hugging_face(model.module):
             more = {} if state is None else {"state_dict": dict(state)}
             model.module.save_pretrained(folder, **more)  # type: ignore[operator]
         else:
             _save_plain(model.module.state_dict() if state is None else state, folder / WEIGHTS)
         for companion in model.companions:
             companion.save_pretrained(folder)
+
+
+def _save_adapter(module: Any, folder: Path, state: Mapping[str, Tensor] | None) -> None:
+    config = module.peft_config[module.active_adapter]
+    if Path(named := config.base_model_name_or_path or "").is_dir():
+        # Whoever opens the adapter does so from another place.
+        config.base_model_name_or_path = str(Path(named).resolve())
+    more = {} if state is None else {"state_dict": dict(state)}
+    module.save_pretrained(folder, selected_adapters=[module.active_adapter], **more)
+    (folder / "README.md").unlink(missing_ok=True)  # an empty form of PEFT's; the model card is ours
 
 
 def _save_plain(state: Mapping[str, Any], path: Path) -> None:
@@ -65,11 +81,17 @@ def require_same(model: ExportedModel, folder: Path, state: Mapping[str, Tensor]
     Raises:
         ExportError: One of them is missing or different.
     """
-    if is_hugging_face(model.module):
-        found: Mapping[str, Tensor] = from_pretrained(type(model.module), folder).state_dict()
+    wanted = model.module.state_dict() if state is None else state
+    if is_adapter(model.module):
+        from peft import get_peft_model_state_dict
+
+        wanted = get_peft_model_state_dict(model.module, dict(wanted))
+        found: Mapping[str, Tensor] = tensors_of(folder / ADAPTER)
+    elif is_hugging_face(model.module):
+        found = from_pretrained(type(model.module), folder).state_dict()
     else:
         found = tensors_of(folder / WEIGHTS)
-    difference = first_difference(model.module.state_dict() if state is None else state, found)
+    difference = first_difference(wanted, found)
     if difference is not None:
         raise ExportError(f"The safetensors of {model.name} are not the model: {difference}.")
 

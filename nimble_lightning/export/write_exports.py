@@ -18,7 +18,7 @@ from nimble_lightning.export.checks import ExportCheck
 from nimble_lightning.export.compare_weights import is_sharded, untouched
 from nimble_lightning.export.dynamic_shapes import Shapes
 from nimble_lightning.export.example_inputs import ExampleCall
-from nimble_lightning.export.exportable_models import ExportedModel, is_hugging_face
+from nimble_lightning.export.exportable_models import ExportedModel, is_adapter, is_hugging_face
 from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.export.model_outputs import output_names
 
@@ -112,6 +112,10 @@ class _Exporting:
 
     def _weights(self) -> dict[str, Any]:
         known = {"class": self.model.class_name, "model": self.model.name, **self.build}
+        if is_adapter(self.module):
+            # On the model that it names, as others will open it.
+            base = ExportedModel(self.model.name, self.module.get_base_model())  # type: ignore[operator]
+            return {"kind": "pretrained", "path": str(self.folder), **known, "class": base.class_name}
         if is_hugging_face(self.module):
             return {"kind": "pretrained", "path": str(self.folder), **known}
         return {"kind": "rebuilt", "path": str(self.folder / safetensors.WEIGHTS), **known}
