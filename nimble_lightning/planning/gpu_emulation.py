@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 from typing_extensions import override
+
+log = logging.getLogger(__name__)
 
 # CUDA's autocast does these in full precision; the CPU's leaves them as they come.
 _CAST_FIRST = {
@@ -22,11 +27,12 @@ _CAST_FIRST = {
     "binary_cross_entropy_with_logits",
 }
 _CAST_WITHIN = {"softmax", "log_softmax", "softmin", "cumsum", "cumprod", "prod", "sum"}
+_CHOOSE = {torch.Tensor.__getitem__, torch.masked_select, torch.Tensor.masked_select}
 _HALVES = (torch.bfloat16, torch.float16)
 
 
 class GpuEmulation(TorchFunctionMode):
-    """Dropout keeps a byte an element, attention keeps no scores, and autocast is that of CUDA."""
+    """Dropout keeps a byte an element, attention keeps no scores, masks pick all, autocast is CUDA's."""
 
     @override
     def __torch_function__(
@@ -38,6 +44,8 @@ class GpuEmulation(TorchFunctionMode):
             return func(*args[:4], **{**given, **_positional(args), "dropout_p": 0.0})
         if func is F.dropout:
             return _dropout(*args, **given)
+        if func in _CHOOSE:
+            return _all_chosen(func, *args, **given)
         if torch.is_autocast_enabled("cpu"):
             args, given = _as_cuda_would(getattr(func, "__name__", ""), args, given)
         return func(*args, **given)
@@ -66,6 +74,24 @@ def not_traced(batch: Any) -> Iterator[None]:
 def _positional(args: tuple[Any, ...]) -> dict[str, Any]:
     """What of an attention's arguments comes after the mask."""
     return dict(zip(("dropout_p", "is_causal"), args[4:], strict=False))
+
+
+def _all_chosen(func: Callable[..., Any], source: Tensor, chosen: Any, **given: Any) -> Any:
+    """What a mask picks, though nobody knows what the mask holds: everything it could, which is the most."""
+    masks = isinstance(chosen, Tensor) and chosen.dtype is torch.bool and chosen.dim()
+    if not masks or not is_fake(chosen):
+        return func(source, chosen, **given)
+    if func is not torch.Tensor.__getitem__:
+        source, chosen = torch.broadcast_tensors(source, chosen)
+    _say_all_chosen()
+    return source.flatten(0, chosen.dim() - 1).clone()
+
+
+@cache
+def _say_all_chosen() -> None:
+    log.warning(
+        "what a mask picks depends on values, which a plan has none of: it is taken to pick everything"
+    )
 
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

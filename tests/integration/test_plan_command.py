@@ -71,6 +71,18 @@ class Module(L.LightningModule):
         data = torch.utils.data.TensorDataset(torch.randn(24, self.layer.in_features))
         return torch.utils.data.DataLoader(data, batch_size=8)
 """
+PLACES = """
+import torch
+from nimble_lightning import NimbleTrainer
+
+class Places(NimbleTrainer):
+    def pre_process(self):
+        self.train_data = torch.randn(8, 4)
+        self.model = torch.nn.Linear(4, 1)
+
+    def train(self, batch):
+        return self.model(batch).flatten()[(batch[:, 0] > 0).nonzero()].mean()
+"""
 ORIGINAL = """
 from nimble_lightning import NimbleTrainer
 
@@ -198,8 +210,9 @@ def test_a_lightning_module_is_planned_as_it_is(plan: Any) -> None:
         (BLOCKS, ("--devise=H100",), "plan has no option --devise"),
         (BLOCKS, ("strategy=model_parallel", "lightning.devices=8"), "tensor_parallel_size=1"),
         (BLOCKS, ("params.widht=1",), "width"),
+        (PLACES, (), "depend on values"),
     ],
-    ids=["original", "by hand", "device", "option", "tensor parallel", "typo"],
+    ids=["original", "by hand", "device", "option", "tensor parallel", "typo", "values"],
 )
 def test_what_cannot_be_planned_is_refused(plan: Any, source: str, words: tuple[str, ...], said: str) -> None:
     code, text = plan(*words, source=source, options=())

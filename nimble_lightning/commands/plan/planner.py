@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import DynamicOutputShapeException
 
 from nimble_lightning.adapters.model_settings import enable_gradient_checkpointing
 from nimble_lightning.commands.plan.traced_model import Prepared
@@ -128,7 +129,13 @@ class Planner:
     def _traced(self, numbers: Numbers, samples: int) -> Timeline:
         prepared, batch = self.prepared, self.prepared.batch
         piece = batch if samples >= size_of(batch) else next(split(batch, samples))
-        return trace(prepared.subject, piece, prepared.mode, numbers)
+        try:
+            return trace(prepared.subject, piece, prepared.mode, numbers)
+        except DynamicOutputShapeException as error:
+            raise RequestError(
+                f"The shapes of a step depend on values, which a plan has none of: {error.func} gives as "
+                "many rows as it finds.\nA mask in brackets (x[mask]) can be planned; or have collate say where."
+            ) from None
 
     def _remedies(self, question: Question, found: list[Candidate]) -> Iterator[tuple[str, Candidate]]:
         """Each tried by itself, the gentlest first."""

@@ -87,6 +87,25 @@ def test_operations_are_those_pytorch_counts() -> None:
     assert 0.99 * 6 * multiplied * batch.numel() <= ours <= 1.4 * 6 * multiplied * batch.numel()
 
 
+def test_what_a_mask_picks_is_taken_to_be_all_there_is() -> None:
+    def masked(model: nn.Module, batch: Tensor) -> Tensor:
+        keep = batch >= 0
+        logits = model(input_ids=batch).logits[keep]
+        return F.cross_entropy(logits, torch.masked_select(batch, keep))
+
+    def flat(model: nn.Module, batch: Tensor) -> Tensor:
+        return F.cross_entropy(model(input_ids=batch).logits.flatten(0, 1).clone(), batch.flatten().clone())
+
+    peaks = []
+    for loss in (masked, flat):
+        subject, mode = empty(llama, loss=loss)
+        with not_traced(None):
+            peaks.append(
+                peak(measure(subject, mode), trace(subject, words(2), mode, Numbers()), Layout()).total
+            )
+    assert peaks[0] == pytest.approx(peaks[1], rel=0.01)
+
+
 def test_memory_grows_by_the_same_with_each_sample() -> None:
     subject, mode = empty(llama)
     with not_traced(None):
