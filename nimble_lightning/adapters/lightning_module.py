@@ -22,6 +22,7 @@ from nimble_lightning.adapters.step_runner import StepRunner
 from nimble_lightning.adapters.training_log import RunningMeans
 from nimble_lightning.adapters.training_mode import set_training_mode
 from nimble_lightning.adapters.user_trainer import UserTrainer
+from nimble_lightning.checkpoint import frozen_weights
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.ranks import group_of_shares
 from nimble_lightning.settings import RunSettings
@@ -207,6 +208,8 @@ class NimbleModule(ThinModule):
         checkpoint.setdefault("nimble", {}).update(
             self.stepping.state_dict() | {"running": self.running.state_dict()}
         )
+        if frozen := frozen_weights.names_of(self, checkpoint.get("state_dict", {})):
+            checkpoint["nimble"][frozen_weights.KEY] = frozen
 
     @override
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

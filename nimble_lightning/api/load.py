@@ -12,6 +12,7 @@ import lightning as L
 import torch
 
 from nimble_lightning.adapters import NimbleModule
+from nimble_lightning.checkpoint.frozen_weights import complete
 from nimble_lightning.checkpoint.integrity import NOT_LOADED, not_loaded, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops.plain_files import found_inside, open_plain
@@ -104,9 +105,10 @@ def _checkpoint(path: Path, *, unpickle: bool) -> Any:
 
 def _loaded(file: BinaryIO, path: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
     except NOT_LOADED as error:
         raise not_loaded(path, error) from None
+    return complete(loaded, path) if isinstance(loaded, dict) else loaded
 
 
 def _model(parts: Parts) -> torch.nn.Module:

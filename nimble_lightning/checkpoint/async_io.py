@@ -54,7 +54,8 @@ class AsyncNimbleCheckpointIO(CheckpointIO):
         self.wait()
         self.poll()
         facts = RunFacts.of(checkpoint)
-        self._saving = self._submit(self._commit, self._snapshots.take(checkpoint), local(path), facts)
+        trained = self.checkpoint_io.without_frozen(checkpoint, local(path))
+        self._saving = self._submit(self._commit, self._snapshots.take(trained), local(path), facts)
 
     @override
     def load_checkpoint(

@@ -15,6 +15,7 @@ from typing_extensions import override
 from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.contents.hyper_parameters import with_plain_settings
 from nimble_lightning.checkpoint.file_names import retired_path
+from nimble_lightning.checkpoint.frozen_weights import FrozenWeights, complete
 from nimble_lightning.checkpoint.hash_file import HashingFile
 from nimble_lightning.checkpoint.integrity import NOT_LOADED, manifests_of, not_loaded, open_verified
 from nimble_lightning.checkpoint.manifest import Manifest
@@ -36,14 +37,17 @@ class NimbleCheckpointIO(CheckpointIO):
 
     Args:
         allow_foreign: Also load files without a manifest; they too are read with ``weights_only=True`` only.
+        frozen_folder: Where weights that are not trained are kept once for the checkpoints in its folders;
+            None: in each checkpoint.
 
     Example::
 
         Trainer(plugins=[NimbleCheckpointIO()])
     """
 
-    def __init__(self, *, allow_foreign: bool = False) -> None:
+    def __init__(self, *, allow_foreign: bool = False, frozen_folder: Path | None = None) -> None:
         self.allow_foreign = allow_foreign
+        self._frozen = None if frozen_folder is None else FrozenWeights(frozen_folder)
         self._parent: str | None = None
 
     @override
@@ -52,7 +56,12 @@ class NimbleCheckpointIO(CheckpointIO):
     ) -> None:
         if storage_options is not None:
             raise RequestError(f"`storage_options={storage_options!r}` is not for local files; leave it out.")
-        self.commit(checkpoint, local(path), RunFacts.of(checkpoint))
+        facts = RunFacts.of(checkpoint)
+        self.commit(self.without_frozen(checkpoint, local(path)), local(path), facts)
+
+    def without_frozen(self, checkpoint: dict[str, Any], path: Path) -> dict[str, Any]:
+        """The checkpoint less the weights that are kept once for all."""
+        return checkpoint if self._frozen is None else self._frozen.without(checkpoint, path)
 
     def commit(self, checkpoint: Mapping[str, Any], path: Path, facts: RunFacts) -> Manifest:
         """Save ``checkpoint`` at ``path`` with the given facts in its manifest."""
@@ -74,10 +83,12 @@ class NimbleCheckpointIO(CheckpointIO):
         refuse_code(weights_only)
         path = local(path)
         with self._open(path) as (file, manifest):
-            checkpoint = _read(file, path, map_location)
+            checkpoint = complete(_read(file, path, map_location), path, map_location)
         if manifest is not None:
             check_step(checkpoint, manifest, path)
             self._parent = self._parent or manifest.digest
+        if self._frozen is not None:
+            self._frozen.know(checkpoint)
         return checkpoint
 
     @override

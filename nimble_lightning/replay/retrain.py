@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from nimble_lightning.checkpoint.frozen_weights import complete
 from nimble_lightning.checkpoint.integrity import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops.run_files import read_json
@@ -177,7 +178,7 @@ def _load(path: Path, digest: str | None = None) -> Any:
     with open_verified(path) as (file, manifest):
         if digest is not None and manifest.digest != digest:
             raise CheckpointError(f"{path} was changed after it was verified.")
-        return torch.load(file, map_location="cpu", weights_only=True)
+        return complete(torch.load(file, map_location="cpu", weights_only=True), path)
 
 
 def _reason(job: Job) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nimble_lightning.adapters import UserTrainer
 from nimble_lightning.checkpoint import verify
+from nimble_lightning.checkpoint.frozen_weights import complete
 from nimble_lightning.checkpoint.integrity import open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops import plain_files, yaml_files
@@ -80,7 +81,7 @@ def _state(file: Path) -> dict[str, Tensor]:
     if file.is_dir():
         raise RequestError(f"{file} is sharded; give weights in one file, such as an export of that run.")
     with open_verified(file) as (whole, _):
-        content = torch.load(whole, map_location="cpu", weights_only=True)
+        content = complete(torch.load(whole, map_location="cpu", weights_only=True), file)
     return content["state_dict"]  # type: ignore[no-any-return]
 
 

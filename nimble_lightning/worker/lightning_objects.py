@@ -6,6 +6,7 @@ import inspect
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -89,7 +90,9 @@ def build_trainer(
             callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
             logger=options.pop("logger", loggers),
             profiler=options.pop("profiler", None) or ThinProfiler(),
-            plugins=with_checkpoint_io(_as_list(options.pop("plugins", None)), settings.checkpoints),
+            plugins=with_checkpoint_io(
+                _as_list(options.pop("plugins", None)), settings.checkpoints, folder.checkpoints
+            ),
             use_distributed_sampler=options.pop("use_distributed_sampler", False),
             **options,
         )
@@ -110,11 +113,12 @@ def refuse_average_of_parts(trainer: L.Trainer) -> None:
         )
 
 
-def with_checkpoint_io(plugins: list[Any], settings: CheckpointSettings) -> list[Any]:
-    """The user's plugins, and ours for checkpoints unless one of theirs is for that."""
+def with_checkpoint_io(plugins: list[Any], settings: CheckpointSettings, folder: Path) -> list[Any]:
+    """The user's plugins, and ours for the checkpoints in this folder unless one of theirs is for that."""
     if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         return plugins
-    return [*plugins, AsyncNimbleCheckpointIO() if settings.asynchronous else NimbleCheckpointIO()]
+    ours = NimbleCheckpointIO(frozen_folder=folder)
+    return [*plugins, AsyncNimbleCheckpointIO(ours) if settings.asynchronous else ours]
 
 
 def made(value: Any, **more: Any) -> Any:

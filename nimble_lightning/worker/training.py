@@ -18,6 +18,7 @@ from nimble_lightning.adapters.evaluation import figures, without_loggers
 from nimble_lightning.adapters.model_settings import compile_cache
 from nimble_lightning.adapters.stop_iteration import watch_steps
 from nimble_lightning.callbacks._batch_start import end_again
+from nimble_lightning.checkpoint.full_weights import weights_of
 from nimble_lightning.ops.end_causes import Cause
 from nimble_lightning.ops.run_files import read_json, write_json
 from nimble_lightning.ranks import everyones
@@ -247,7 +248,7 @@ def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[st
         rows = trainer.test(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
         metrics.update(figures(trainer, rows))
     if not metrics and best is not None and ours:
-        parts.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+        parts.module.load_state_dict(weights_of(best))
     return metrics
 
 
