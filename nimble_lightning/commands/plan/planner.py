@@ -134,7 +134,7 @@ class Planner:
         except DynamicOutputShapeException as error:
             raise RequestError(
                 f"The shapes of a step depend on values, which a plan has none of: {error.func} gives as "
-                "many rows as it finds.\nA mask in brackets (x[mask]) can be planned; or have collate say where."
+                "many rows as it finds.\nA mask in brackets, x[mask], can be planned."
             ) from None
 
     def _remedies(self, question: Question, found: list[Candidate]) -> Iterator[tuple[str, Candidate]]:
