@@ -33,7 +33,7 @@ def save(model: ExportedModel, folder: Path, state: Mapping[str, Tensor] | None 
         folder: Where to.
         state: Other weights of the same model, from a checkpoint.
     """
-    with _no_bars():
+    with no_bars():
         if is_adapter(model.module):
             _save_adapter(model.module, folder, state)
         elif is_hugging_face(model.module):
@@ -111,7 +111,7 @@ def load_into(module: nn.Module, path: Path) -> None:
 
 def from_pretrained(kind: Any, folder: Path) -> nn.Module:
     """What `from_pretrained` makes of a folder, without asking the network."""
-    with _no_bars():
+    with no_bars():
         model: nn.Module = kind.from_pretrained(folder, local_files_only=True)
         return model
 
@@ -126,7 +126,7 @@ def class_called(name: str) -> Any:
 
 
 @contextmanager
-def _no_bars() -> Iterator[None]:
+def no_bars() -> Iterator[None]:
     """No progress bars of transformers, if it is loaded and would show any."""
     bars = sys.modules.get("transformers.utils.logging")
     if bars is None or not bars.is_progress_bar_enabled():

@@ -33,11 +33,11 @@ class Sample:
 
     Attributes:
         caption: The user's words.
-        kind: text, table, image, audio, video, file or error.
+        kind: text, marked, table, image, audio, video, file or error.
         source: Where a browser finds it: a data address, or a path beside the page.
         text: Its words, or those of the error.
         head: Names of a table's columns.
-        rows: A table's cells.
+        rows: A table's cells; of a marked text its pieces, each with what is not empty if it is marked.
         more: What was left out, in words.
         link: The whole of it, beside the page.
     """
@@ -87,7 +87,13 @@ def _of_file(file: BinaryIO, caption: str, kind: str, name: str, left: int) -> S
     if kind == "table" and size <= plain_files.MOST_BYTES and (table := _table(file.read(size))) is not None:
         head, rows, more = table
         return Sample(caption, "table", head=head, rows=rows, more=more, link=link)
-    if kind in ("text", "table"):
+    if (
+        kind == "marked"
+        and size <= plain_files.MOST_BYTES
+        and (pieces := _pieces(file.read(size))) is not None
+    ):
+        return Sample(caption, "marked", rows=pieces, link=link)
+    if kind in ("text", "table", "marked"):
         file.seek(0)
         text = printable(redact(file.read(_MOST_TEXT).decode(errors="replace"))).rstrip("\n")
         more = "the rest is in the file" if size > _MOST_TEXT else ""
@@ -118,6 +124,21 @@ def _table(data: bytes) -> tuple[list[str], list[list[str]], str] | None:
     more += [f"{columns - _MOST_COLUMNS:,} more columns"] if columns > _MOST_COLUMNS else []
     cells = [[_cell(value) for value in row[:_MOST_COLUMNS]] for row in rows[:_MOST_ROWS]]
     return [str(name) for name in head[:_MOST_COLUMNS]], cells, " and ".join(more)
+
+
+def _pieces(data: bytes) -> list[list[str]] | None:
+    """Texts, each with whether it is marked; None when it is no such list."""
+    try:
+        content = redacted(json.loads(data))
+        pieces = [(str(text), bool(marked)) for text, marked in content]
+    except (ValueError, TypeError, RecursionError):
+        return None
+    found, left = [], _MOST_TEXT
+    for text, marked in pieces:
+        found.append([printable(text[:left]), "x" * marked])
+        if (left := left - len(text)) <= 0:
+            break
+    return found
 
 
 def _equally_long(lists: Iterable[list[Any]]) -> bool:

@@ -14,6 +14,7 @@ import torch
 
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.notifications import png
+from nimble_lightning.ops.marked_text import MarkedText
 from nimble_lightning.ops.secrets import redact
 
 _CHANNELS = (1, 3, 4)
@@ -24,13 +25,15 @@ _PNG_MODES = ("1", "L", "LA", "I", "I;16", "P", "RGB", "RGBA")
 
 
 def keep(value: Any, stem: Path) -> tuple[Path, str]:
-    """Write a result at `stem`; returns the file and what it is: text, table, image, audio, video or file.
+    """Write a result at `stem`; returns the file and what it is: text, marked, table, image, and so on.
 
     Raises:
         TrainerError: It cannot be shown.
     """
     if isinstance(value, Path):
         return _copied(value, stem)
+    if isinstance(value, MarkedText):
+        return _text(json.dumps(value.pieces, ensure_ascii=False), stem.with_suffix(".json")), "marked"
     if (drawn := _of_other_libraries(value, stem)) is not None:
         return drawn
     if is_sound(value):

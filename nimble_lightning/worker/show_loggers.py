@@ -67,7 +67,7 @@ def _to_wandb(logger: Any, entries: Sequence[Mapping[str, Any]], show: Path, ste
             shown[_tag(entry)] = wandb.Audio(str(path), caption=caption)
         elif entry["kind"] == "video":
             shown[_tag(entry)] = wandb.Video(str(path), caption=caption, format=path.suffix[1:])
-        elif entry["kind"] in ("text", "table"):
+        elif entry["kind"] in ("text", "marked", "table"):
             words = html.escape(path.read_text(encoding="utf-8"))
             shown[_tag(entry)] = wandb.Html(f"<p>{html.escape(caption)}</p><pre>{words}</pre>", inject=False)
     # Its own count of steps has gone on since the last one we know.

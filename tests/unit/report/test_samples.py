@@ -73,6 +73,17 @@ def test_a_file_that_is_gone_or_elsewhere_is_an_error() -> None:
     assert [s.kind for s in found] == ["error"] * 3
 
 
+def test_a_marked_text_is_its_pieces_and_no_longer_than_others() -> None:
+    content = [["a\x1b ", False], ["b", True], ["c" * 20_000, False], ["d", True]]
+    (found,) = ready(entry("1.json", content, "marked"))
+    assert found.kind == "marked"
+    assert [row[1] for row in found.rows] == ["", "x", ""]
+    assert found.rows[0][0] == "a\\x1b "
+    assert sum(len(text) for text, _ in found.rows) <= 12_100
+    (other,) = ready(entry("2.json", {"a": 1}, "marked"))
+    assert other.kind == "text"
+
+
 def test_a_table_that_is_none_is_shown_as_text() -> None:
     (found,) = ready(entry("1.json", "not json", "table"))
     assert (found.kind, found.text) == ("text", "not json")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from nimble_lightning.adapters import UserTrainer
+from nimble_lightning.ops.marked_text import MarkedText
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.worker import show_loggers
 from nimble_lightning.worker.show import MOST, show
@@ -52,12 +53,13 @@ def read(path: Path) -> tuple[tuple[int, int], str, list[int]]:
         ({"a": torch.tensor([1, 2])}, "table", {"a": [1, 2]}),
         ([{"word": "x", "p": np.float32(0.5)}], "table", [{"word": "x", "p": 0.5}]),
         (torch.arange(3), "table", [0, 1, 2]),
+        (MarkedText([("a ", False), ("b", True)]), "marked", [["a ", False], ["b", True]]),
     ],
 )
 def test_words_numbers_and_tables_stay_readable(tmp_path: Path, value: Any, kind: str, content: Any) -> None:
     found, path = only(tmp_path, value)
     assert found == kind
-    assert (json.loads(path.read_text()) if kind == "table" else path.read_text()) == content
+    assert (path.read_text() if kind == "text" else json.loads(path.read_text())) == content
 
 
 @pytest.mark.parametrize(
