@@ -29,6 +29,9 @@ from nimble_lightning.runs.request.setting_effects import asked_in
 from nimble_lightning.runs.result import Result
 
 # Sections that take more than their files list.
+_RECIPE = "recipe:"
+# Sections that may be given as the trainer's parameter of that name: a file, a list of them, a model.
+_SHORT = ("data", "model")
 _OPEN = ("params", "lightning", "callbacks", "logger", "validator", "signature")
 
 
@@ -38,13 +41,14 @@ def run(
     """Train a trainer class, file or object, as the command does.
 
     Args:
-        trainer: A class with the four methods, `"file.py"`, `"file.py:Class"` or `"package.module:Class"`. An
-            object, or a class typed into a notebook, is trained in this process, where it cannot be started
-            again.
+        trainer: A class with the four methods, `"file.py"`, `"file.py:Class"`, `"package.module:Class"`, or a
+            recipe, `"recipe:smollm2_135m/sft"`. An object, or a class typed into a notebook, is trained in
+            this process, where it cannot be started again.
         params: Keywords for its `pre_process`.
         check: Whether a run that fails or is stopped raises; False: its result says so.
         settings: Any other key of the configuration: `lightning={"max_epochs": 3}`,
-            `data={"batch_size": 64}`, `optim="sgd"`.
+            `data={"batch_size": 64}`, `optim="sgd"`. `data` and `model` that are no settings but a name or a
+            list are parameters.
 
     Raises:
         RequestError: It could not be started.
@@ -59,9 +63,16 @@ def run(
             "nl.run() was reached while a worker was loading this file. Put the call under if __name__ == "
             "'__main__':"
         )
+    params = {**(params or {}), **{key: settings.pop(key) for key in _SHORT if _is_short(settings.get(key))}}
+    if isinstance(trainer, str) and trainer.startswith(_RECIPE):
+        settings["recipe"] = trainer.removeprefix(_RECIPE)
+        config = _compose(params, settings)
+        trainer = str(config.trainer)
+    else:
+        config = _compose(params, settings)
     spec = trainer if isinstance(trainer, str) else _spec_of(trainer)
     job = Job.from_config(
-        _compose(dict(params or {}), settings),
+        config,
         trainer=_absolute(spec) if spec else type_name(trainer),
         usual={} if isinstance(trainer, str) else _defaults(trainer),
     )
@@ -103,7 +114,7 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
     choices = [
         f"{group}={values.pop(group)}"
         for group, choice in settings.items()
-        if isinstance(choice, str) and shipped_defaults.choices(group)
+        if isinstance(choice, str) and (shipped_defaults.choices(group) or group == "recipe")
     ]
     GlobalHydra.instance().clear()
     try:
@@ -118,6 +129,10 @@ def _compose(params: dict[str, Any], settings: Mapping[str, Any]) -> DictConfig:
     except (HydraException, OmegaConfBaseException) as error:
         raise RequestError(str(error).splitlines()[0]) from None
     return merged  # type: ignore[return-value]
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, str | Path | list | tuple)
 
 
 def _spec_of(trainer: Any) -> str | None:

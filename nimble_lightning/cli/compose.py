@@ -74,8 +74,16 @@ class Composer:
         def listed(parent: str, kind: ObjectType) -> list[str]:
             return sorted(name for name in files.get_group_options(parent, kind) if not name.startswith("_"))
 
+        def choices(group: str) -> list[str]:
+            deeper = [
+                f"{part}/{name}"
+                for part in listed(group, ObjectType.GROUP)
+                for name in choices(f"{group}/{part}")
+            ]
+            return [*listed(group, ObjectType.CONFIG), *deeper]
+
         groups = [name for name in listed("", ObjectType.GROUP) if name != "hydra"]
-        return {group: listed(group, ObjectType.CONFIG) for group in groups}
+        return {group: choices(group) for group in groups}
 
 
 @contextmanager

@@ -67,6 +67,7 @@ def make_plan(request: Request, *, required: bool = True) -> RequestPlan:
 
     _check_sweeps(request)
     with composer(request) as hydra:
+        request.overrides = [_as_parameter(override, hydra) for override in request.overrides]
         config = hydra.probe(request.overrides)
         sources = [find_source(spec, _datamodule(request, config)) for spec in _trainers(request, config)]
         overrides, plain = _rewritten(request, config, hydra, sources)
@@ -104,6 +105,16 @@ def find_source(spec: str, datamodule: str | None) -> TrainerSource:
             "Put a LightningDataModule beside it, or name one: datamodule=data.py:Class"
         )
     return TrainerSource(trainer, data)
+
+
+def _as_parameter(override: Override, hydra: Composer) -> Override:
+    """`data=FILE` and `model=NAME` for the trainer: a section of settings cannot be a word or a list."""
+    key = override.key_or_group
+    if key not in ("data", "model") or hydra.is_group(override) or override.is_delete():
+        return override
+    if any(isinstance(value, dict | None) for value in candidates(override)):
+        return override
+    return read_override(f"params.{str(override.input_line).lstrip('+')}")
 
 
 def _rewritten(
@@ -199,5 +210,7 @@ def _refuse_unread(config: DictConfig, request: Request, groups: Mapping[str, Se
 def _own_files(request: Request) -> bool:
     """Whether files that are not ours take part, so that nothing is as shipped."""
     return (
-        bool(request.search_path()) or bool(request.values("experiment")) or bool(request.flags.config_name)
+        bool(request.search_path())
+        or any(bool(request.values(group)) for group in ("recipe", "experiment"))
+        or bool(request.flags.config_name)
     )

@@ -75,6 +75,9 @@ def unknown_key(
 def bad_choice(error: MissingConfigException, groups: Mapping[str, Sequence[str]]) -> str:
     """What to say about a file that a group does not have."""
     group, _, choice = (error.missing_cfg_file or "").removesuffix(".yaml").rpartition("/")
+    top, _, deeper = group.partition("/")
+    if group not in groups and top in groups:
+        group, choice = top, f"{deeper}/{choice}"
     options = groups.get(group) or sorted(error.options or [])
     if not group:
         return str(error).splitlines()[0]

@@ -49,7 +49,7 @@ def test_a_file_has_content_and_no_line_too_long(path: Path) -> None:
 def test_a_folder_is_shipped_as_a_package(folder: Path) -> None:
     with initialize_config_module("nimble_lightning.conf", version_base="1.3"):
         assert compose("config") is not None
-    assert folder == CONF or folder.parent in (CONF, CONF / "hydra")
+    assert folder == CONF or folder.parent in (CONF, CONF / "hydra", CONF / "recipe")
 
 
 @pytest.mark.parametrize(("file", "block"), BLOCKS, ids=[file for file, _ in BLOCKS])

@@ -14,7 +14,7 @@ from nimble_lightning.run_folder import JOB
 from nimble_lightning.sweeps.outcomes import all_kept
 
 # Files of any settings, so that nobody knows what a member has of them.
-_ANYTHING = "experiment"
+_ANYTHING = {"experiment", "recipe"}
 
 
 def numbered(sweep: Path, rows: Sequence[tuple[str, ...]], first: int) -> list[int]:
@@ -64,7 +64,7 @@ def require_same(sweep: Path, config: DictConfig, words: Collection[str], again:
     if not found:
         return
     varied = _varied(words) | _varied(found[0].overrides)
-    if _ANYTHING in varied:
+    if _ANYTHING & {*varied}:
         return
     from nimble_lightning.runs.job import Job
     from nimble_lightning.runs.request.rerun import refuse

@@ -80,6 +80,7 @@ def value(key: str, *words: str) -> Any:
         ("params.lr=1,2", "asks for several runs; add -m"),
         ("params.lr=${oc.env:NIMBLE_TEST_NOT_SET}", "Environment variable 'NIMBLE_TEST_NOT_SET' not found"),
         ("experiment=nope", "experiment has no nope"),
+        ("recipe=smollm2_135m/sfd", "recipe has no smollm2_135m/sfd; did you mean recipe=smollm2_135m/sft?"),
     ],
 )
 def test_a_slip_is_refused_with_what_was_meant(word: str, said: str) -> None:
@@ -314,3 +315,26 @@ def test_a_reference_stays_one_when_its_value_fits(monkeypatch: pytest.MonkeyPat
 def test_a_key_of_a_choice_that_was_not_made_names_the_choice(key: str, choices: str) -> None:
     with pytest.raises(RequestError, match=f"no {key} as it is; {choices} it"):
         make_plan(parse([f"{key}=1"]))
+
+
+def test_data_and_model_that_are_no_settings_are_parameters(tmp_path: Path) -> None:
+    Path("chat.py").write_text(
+        "from nimble_lightning import NimbleTrainer\n"
+        "class Chat(NimbleTrainer):\n"
+        "    def pre_process(self, *, data, model: str = 'a'): ...\n"
+        "    def train(self, batch): ...\n"
+    )
+    found = make_plan(
+        parse(["trainer=chat.py", "data=a/b.jsonl", "data.batch_size=3", "model=x/y-1.5"])
+    ).config
+    assert OmegaConf.to_container(found.params) == {"data": "a/b.jsonl", "model": "x/y-1.5"}
+    assert (found.data.batch_size, found.model.compile) == (3, False)
+    found = make_plan(parse(["trainer=chat.py", "data=[{path: a.jsonl, weight: 2}, {path: b}]"])).config
+    assert found.params.data == [{"path": "a.jsonl", "weight": 2}, {"path": "b"}]
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/mine.yaml").write_text("batch_size: 7\n")
+    where = ("--config-dir", str(tmp_path))
+    assert (
+        make_plan(parse([*where, "trainer=chat.py", "+data=mine", "params.data=1"])).config.data.batch_size
+        == 7
+    )
