@@ -79,10 +79,10 @@ def one_run(command: str, words: list[str]) -> tuple[DictConfig, str]:
 
     Args:
         command: For the error, where there is no file.
-        words: `FILE [key=value ...]`, or `trainer=FILE` among the others.
+        words: `FILE [key=value ...]`, or `trainer=FILE` or `recipe=NAME` among the others.
     """
     named = [f"trainer={quote(words[0])}", *words[1:]] if words and "=" not in words[0] else list(words)
-    if not any(word.startswith("trainer=") for word in named):
+    if not any(word.startswith(("trainer=", "recipe=")) for word in named):
         raise RequestError(f"{command} needs a file: nimble-cli {command} my_trainer.py")
     asked = make_plan(parse(named))
     source = asked.sources[0]

@@ -129,6 +129,13 @@ COMMANDS: tuple[Command, ...] = (
         needs="nimble_lightning.commands.check.command",
     ),
     Command(
+        "look",
+        "look FILE model=NAME [key=value ...]",
+        "show what a language model would learn from conversations",
+        _late("nimble_lightning.commands.look"),
+        needs="nimble_lightning.commands.look",
+    ),
+    Command(
         "plan",
         "plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]",
         "estimate memory and speed, also for GPUs that are not here",
