@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
+    from nimble_lightning.llm.dpo import DPO
     from nimble_lightning.llm.sft import SFT
 
-__all__ = ["SFT"]
+__all__ = ["DPO", "SFT"]
 
-__getattr__, __dir__ = lazy(__name__, {"SFT": "nimble_lightning.llm.sft"})
+__getattr__, __dir__ = lazy(__name__, {"DPO": "nimble_lightning.llm.dpo", "SFT": "nimble_lightning.llm.sft"})

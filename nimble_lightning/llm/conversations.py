@@ -82,6 +82,15 @@ def rows_of(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield place, row
 
 
+def turns_of(turns: Sequence[Any], place: str) -> list[dict[str, Any]]:
+    """Turns in one form, whatever they call who speaks.
+
+    Raises:
+        RequestError: One is none.
+    """
+    return [_turn(turn, place, number) for number, turn in enumerate(turns, 1)]
+
+
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
@@ -140,7 +149,7 @@ def _conversation(row: Mapping[str, Any], place: str) -> tuple[list[dict[str, An
     if turns is not None:
         if not isinstance(turns, list) or not turns:
             raise RequestError(f"{place}: no list of turns")
-        return [_turn(turn, place, number) for number, turn in enumerate(turns, 1)], tools
+        return turns_of(turns, place), tools
     if "instruction" in row and "output" in row:
         asked = "\n\n".join(filter(None, [str(row["instruction"]), str(row.get("input") or "")]))
         before = [{"role": "system", "content": str(row["system"])}] if row.get("system") else []
@@ -148,8 +157,7 @@ def _conversation(row: Mapping[str, Any], place: str) -> tuple[list[dict[str, An
     if "prompt" in row and "completion" in row:
         prompt, completion = row["prompt"], row["completion"]
         if isinstance(prompt, list) and isinstance(completion, list):
-            turns = [*prompt, *completion]
-            return [_turn(turn, place, number) for number, turn in enumerate(turns, 1)], tools
+            return turns_of([*prompt, *completion], place), tools
         return _pair(prompt, completion), tools
     raise RequestError(
         f"{place}: of no known format, it has {', '.join(map(str, row)) or 'nothing'}\nKnown are {FORMATS}"

@@ -89,8 +89,8 @@ def read_sft_data(
     """
     tokenizer = load_tokenizer(model, template)
     place = base_of(model)
-    longest = _row_length(AutoConfig.from_pretrained(place), longest)
-    stops = [stop] if stop else stop_tokens(tokenizer, _generation(place))
+    longest = row_length(AutoConfig.from_pretrained(place), longest)
+    stops = stops_of(tokenizer, model, stop)
     encoder = ChatEncoder(tokenizer, stops, learn)
     reader = ChatReader(encoder, longest, over_length, eval_share if eval_data is None else 0.0)
     train = PackedRows(reader.read(sources_of(data)), longest, apart=not packing)
@@ -106,16 +106,25 @@ def settings_for_reading(params: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in params.items() if name in taken}
 
 
-def _row_length(config: Any, asked: int | None) -> int:
+def row_length(config: Any, asked: int | None) -> int:
+    """Tokens of a row: as asked, else as the model can, up to 2,048.
+
+    Raises:
+        RequestError: The model cannot take so many.
+    """
     limit = int(getattr(config, "max_position_embeddings", None) or _LONGEST)
     if asked is not None and asked > limit:
         raise RequestError(f"params.longest={asked}: the model takes up to {limit:,} tokens")
     return asked or min(limit, _LONGEST)
 
 
-def _generation(place: str) -> Any:
+def stops_of(tokenizer: Any, model: str, asked: str | None) -> list[str]:
+    """The texts of the tokens that end an answer: the one asked for, else those of the model."""
+    if asked:
+        return [asked]
     try:
-        return GenerationConfig.from_pretrained(place)
+        generation = GenerationConfig.from_pretrained(base_of(model))
     except OSError:
         # Not every model has one.
-        return None
+        generation = None
+    return stop_tokens(tokenizer, generation)
