@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from forked_command import Command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -50,6 +51,14 @@ def test_language_model() -> None:
     assert record("language_model")["metrics"]["val_loss"] < 4.0, (
         "better than guessing among 128 characters (4.85)"
     )
+
+
+def test_chat() -> None:
+    pytest.importorskip("peft")
+    Command(f"trainer={EXAMPLES / 'chat.py'}", "lightning.max_steps=6", "data.batch_size=4").end_with(0)
+    assert record("chat")["metrics"]["perplexity"] < 600, "better than guessing"
+    (shown,) = Path("outputs/chat").glob("*/show/01.json")
+    assert [row["asked"] for row in json.loads(shown.read_text())][0] == "What is the capital of Norway?"
 
 
 def test_lightning_module() -> None:
