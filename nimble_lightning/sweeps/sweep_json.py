@@ -70,7 +70,7 @@ def best(members: Sequence[Mapping[str, Any]], objectives: Sequence[Objective]) 
 
 def said(outcomes: Sequence[MemberOutcome], objectives: Sequence[Objective]) -> list[str]:
     """By which figures members are judged, and which of them are best, for people."""
-    lines = [f"judged by {each}" for each in objectives]
+    lines = [f"objective: {each}" for each in objectives]
     members = {outcome.number: _member(outcome) for outcome in outcomes}
     found = best(list(members.values()), objectives)
     # By one figure they are equally good, by several each is best in a way of its own.

@@ -146,7 +146,7 @@ def test_a_run_that_is_killed_is_told_of_by_its_sender(tmp_path: Path, good: Ser
     begun, failed = good.messages
     assert begun["title"] == "digits started"
     assert "ended without a word" in failed["message"]
-    assert "To go on: the same again" in failed["message"]
+    assert "To resume: the same again" in failed["message"]
 
 
 def notify(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -190,7 +190,7 @@ def test_a_search_finds_the_highest_accuracy_goes_on_for_it_alone_and_everybody_
     study = studies.optuna().load_study(study_name=studies.NAME, storage=address)
     assert (study.direction.name, study.best_trial.number) == ("MAXIMIZE", best)
     assert (summary()["best"], summary()["objectives"]) == ([best], {"accuracy": "maximize"})
-    assert f"judged by accuracy, higher is better (by its name)\nbest: job {best}  accuracy=" in text
+    assert f"objective: accuracy, higher is better (by its name)\nbest: job {best}  accuracy=" in text
     page = (SWEEP / "report.html").read_text()
     assert f"member {best}<" in page
     assert "objective: accuracy, higher is better" in page

@@ -64,14 +64,14 @@ def test_where_members_do_not_agree_nobody_is_best_and_it_is_said() -> None:
     (found,) = judged_by(members)
     assert found.mode is None
     assert said(members, [found]) == [
-        "judged by a or t (on which the members do not agree, type monitor=NAME)"
+        "objective: a or t (on which the members do not agree, type monitor=NAME)"
     ]
 
 
 def test_the_best_is_told_with_its_figure_its_direction_and_its_values() -> None:
     members = [ended(0, a=0.5), ended(1, a=0.25), ended(2, a=0.5)]
     assert said(members, [HIGH]) == [
-        "judged by a, higher is better (by its name)",
+        "objective: a, higher is better (by its name)",
         "best: job 0  a=0.5  params.lr=0  (and as good: job 2)",
     ]
 
