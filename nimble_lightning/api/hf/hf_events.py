@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import CallbackHandler, ExportableState
 from typing_extensions import override
 
-from nimble_lightning.api.hf.hf_steps import HFSteps
+from nimble_lightning.api.hf.hf_steps import HFSteps, follows_steps
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.batches import size_of
 
@@ -172,6 +172,7 @@ class HFEvents(L.Callback):
             "first_step": hf._initial_global_step,
             "last_logged": hf._globalstep_last_logged,
             "flos": float(hf.current_flos),
+            "schedule": None if follows_steps(hf.lr_scheduler) else hf.lr_scheduler.state_dict(),
         }
 
     @override
@@ -187,6 +188,8 @@ class HFEvents(L.Callback):
             hf._initial_global_step = state_dict["first_step"]
         hf._globalstep_last_logged = state_dict["last_logged"]
         hf.current_flos = state_dict["flos"]
+        if state_dict["schedule"] is not None:
+            hf.lr_scheduler.load_state_dict(state_dict["schedule"])
 
 
 class Callbacks(CallbackHandler):

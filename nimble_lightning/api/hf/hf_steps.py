@@ -10,7 +10,9 @@ from accelerate.data_loader import (  # type: ignore[import-untyped]
     IterableDatasetShard,
 )
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader, IterableDataset
+from transformers.optimization import GreedyLR
 
 from nimble_lightning.data import make_loader
 from nimble_lightning.data.loader import Loader, Options
@@ -56,9 +58,14 @@ class HFSteps:
 
     def configure_optimizers(self) -> Any:
         hf = self._hf()
-        if hf.lr_scheduler is None:
+        if not follows_steps(hf.lr_scheduler):
             return hf.optimizer
         return {"optimizer": hf.optimizer, "lr_scheduler": {"scheduler": hf.lr_scheduler, "interval": "step"}}
+
+
+def follows_steps(schedule: Any) -> bool:
+    """Whether it moves after every step, rather than after evaluations, as transformers has it then."""
+    return schedule is not None and not isinstance(schedule, ReduceLROnPlateau | GreedyLR)
 
 
 def loader_of(ready: Any, hf: Any) -> Loader:
