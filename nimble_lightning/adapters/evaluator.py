@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nimble_lightning.adapters.evaluation import Means, same_on_all_ranks
 from nimble_lightning.adapters.global_step import PieceLoss
-from nimble_lightning.adapters.losses import loss_and_count
 from nimble_lightning.adapters.predictions import Predictions, metrics_of, split, wants_predictions
 from nimble_lightning.adapters.returned_figures import parts_of, plain
 from nimble_lightning.adapters.user_trainer import UserTrainer
@@ -66,10 +65,8 @@ class Evaluator:
                 self._keep(part, predictions, labels)
             returned = figures
         if evaluate is None:
-            loss, items = loss_and_count(
-                returned, batch, samples, self._loss_of.compute_loss, self._loss_of.label_count
-            )
-            means.add({"loss": loss}, samples, items=float(items), repeated=repeated, rank=rank)
+            loss, items = self._loss_of.of(returned, batch, samples)
+            means.add({"loss": loss}, samples, items=items, repeated=repeated, rank=rank)
         else:
             for values, count in parts_of(returned, batch, samples, self._loss_of.label_count):
                 means.add(values, samples, items=count, repeated=repeated, rank=rank)

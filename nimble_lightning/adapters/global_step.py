@@ -58,9 +58,16 @@ class PieceLoss:
     train: Callable[[Any], Any]
     compute_loss: Callable[..., Any] | None = None
     label_count: LabelCount = field(default_factory=LabelCount)
+    smoothing: float = 0.0
 
     def __call__(self, piece: Any, samples: int) -> tuple[Tensor, float]:
-        loss, count = loss_and_count(self.train(piece), piece, samples, self.compute_loss, self.label_count)
+        return self.of(self.train(piece), piece, samples)
+
+    def of(self, output: Any, piece: Any, samples: int) -> tuple[Tensor, float]:
+        """The same of what `train` has returned."""
+        loss, count = loss_and_count(
+            output, piece, samples, self.compute_loss, self.label_count, self.smoothing
+        )
         return loss, float(count)
 
 

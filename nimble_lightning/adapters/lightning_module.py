@@ -17,6 +17,7 @@ from typing_extensions import override
 from nimble_lightning.adapters import optimizers
 from nimble_lightning.adapters.evaluator import Evaluator
 from nimble_lightning.adapters.fast_paths import ThinModule, signature_known
+from nimble_lightning.adapters.fit_limits import evaluate_at_start, hold_back_evaluation
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
 from nimble_lightning.adapters.step_runner import StepRunner
 from nimble_lightning.adapters.training_log import RunningMeans
@@ -84,6 +85,7 @@ class NimbleModule(ThinModule):
             self.user, self.settings, self.trainer, self.stepping.arguments.accumulate
         )
         self.stepping.plateau = configured.plateau
+        hold_back_evaluation(self.trainer, self.settings.evaluation)
         return configured.for_lightning
 
     def _adopt_early(self) -> None:
@@ -113,6 +115,7 @@ class NimbleModule(ThinModule):
     @override
     def on_train_start(self) -> None:
         self.stepping.start()
+        evaluate_at_start(self.trainer, self.settings.evaluation)
 
     @override
     def on_train_epoch_start(self) -> None:

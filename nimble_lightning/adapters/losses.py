@@ -47,6 +47,25 @@ class LabelCount:
             known = self._shifts[type(output)] = self._shifts_labels(output, labels)
         return shifted if known else every
 
+    def smoothed(self, output: Mapping[str, Any], batch: Any, amount: float) -> Tensor:
+        """The loss with that much of each label shared out among all, as transformers' LabelSmoother does.
+
+        Raises:
+            TrainerError: There is nothing to smooth.
+        """
+        labels = batch.get("labels") if isinstance(batch, Mapping) else None
+        logits = output.get("logits")
+        if not isinstance(labels, Tensor) or not isinstance(logits, Tensor) or labels.dtype != torch.long:
+            raise TrainerError(
+                "model.label_smoothing needs logits and whole-numbered labels. Return the model's whole "
+                "output from train, and have 'labels' in the batch."
+            )
+        if labels.dim() > 1 and self._shifts_labels(output, labels):
+            logits, labels = logits[..., :-1, :], labels[..., 1:]
+        return cross_entropy(
+            logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORED_LABEL, label_smoothing=amount
+        )
+
     def not_asked(self, batch: Any) -> None:
         """Say once that a loss alone does not tell what it is a mean over, where that makes a difference."""
         if not self._to_look_at:
@@ -112,12 +131,17 @@ def loss_and_count(
     samples: int,
     compute_loss: Callable[..., Any] | None,
     label_count: LabelCount,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Any]:
     """A loss tensor; `loss, num_items`; or a mapping / model output with `loss` (and `num_items`).
 
     The count decides how pieces and ranks are weighted: samples by default, tokens where `train` says so or
     where a Hugging Face model was given labels with one entry a token.
     """
+    if smoothing and not (isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor)):
+        raise TrainerError(
+            "model.label_smoothing needs the model's whole output. Return self.model(**batch) from train."
+        )
     if isinstance(output, Tensor) and output.dim() == 0:
         label_count.not_asked(batch)
         return output, samples
@@ -134,7 +158,9 @@ def loss_and_count(
         return output
     if isinstance(output, Mapping) and isinstance(output.get("loss"), Tensor):
         count = output.get("num_items")
-        return output["loss"], count if count is not None else label_count(output, batch, samples)
+        count = count if count is not None else label_count(output, batch, samples)
+        loss = label_count.smoothed(output, batch, smoothing) if smoothing else output["loss"]
+        return loss, count
     raise TrainerError(
         f"train returned {type(output).__name__}; expected the loss as a tensor, (loss, num_items), or a "
         "mapping with 'loss'."

@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -15,6 +16,7 @@ from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from nimble_lightning.adapters.data_module import NimbleData
+from nimble_lightning.adapters.fit_limits import end_within_epoch
 from nimble_lightning.adapters.user_trainer import UserTrainer
 from nimble_lightning.errors import RequestError, TrainerError
 from nimble_lightning.ops.metric_names import Mode
@@ -111,6 +113,8 @@ class Configured:
 
 def configure(user: UserTrainer, settings: RunSettings, trainer: L.Trainer, accumulate: int) -> Configured:
     """The optimizer and schedule of a run: those the user configures, or those its settings name."""
+    epochs = settings.lightning.get("max_epochs")
+    end_within_epoch(trainer, epochs, partial(steps_per_epoch, trainer, accumulate))
     own = user.method("configure_optimizers")
     if own is not None:
         return _own(own(), f"{user.name}.configure_optimizers", settings.monitor)
@@ -137,6 +141,17 @@ def planned_steps(trainer: L.Trainer, accumulate: int) -> int | None:
     if not isinstance(trainer.datamodule, NimbleData):
         known = trainer.estimated_stepping_batches
         return None if known == math.inf else int(known)
+    an_epoch = steps_per_epoch(trainer, accumulate)
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
+    steps = math.inf if an_epoch is None or epochs == math.inf else an_epoch * epochs
+    steps = steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
+    return None if steps == math.inf else int(steps)
+
+
+def steps_per_epoch(trainer: L.Trainer, accumulate: int) -> int | None:
+    """Of the optimizer, with our own data; None for a stream."""
+    if not isinstance(trainer.datamodule, NimbleData):
+        return None
     limit = trainer.limit_train_batches
     batches = trainer.datamodule.batches_per_epoch() or math.inf
     batches = (
@@ -144,10 +159,7 @@ def planned_steps(trainer: L.Trainer, accumulate: int) -> int | None:
         if isinstance(limit, float) and batches != math.inf
         else min(batches, limit if isinstance(limit, int) else math.inf)
     )
-    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
-    steps = math.ceil(int(batches) / accumulate) * epochs if math.inf not in (batches, epochs) else math.inf
-    steps = steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
-    return None if steps == math.inf else int(steps)
+    return None if batches == math.inf else math.ceil(int(batches) / accumulate)
 
 
 def _own(configured: Any, method: str, monitor: str | None) -> Configured:

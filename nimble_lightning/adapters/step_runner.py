@@ -48,7 +48,12 @@ class StepRunner:
         self._grad_norm = settings.log.grad_norm
         size = settings.data.micro_batch_size
         self.pieces = Pieces(None if size == "auto" else int(size))
-        self.loss_of = PieceLoss(Watched(user.object.train), user.method("compute_loss"), LabelCount(module))
+        self.loss_of = PieceLoss(
+            Watched(user.object.train),
+            user.method("compute_loss"),
+            LabelCount(module),
+            settings.model.label_smoothing,
+        )
         self.arguments = _TrainerArguments(settings.clip)
         self.cooperation = StepStrategy()
         self.plateau = Plateau()

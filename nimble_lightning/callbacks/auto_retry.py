@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_EVERY_SECONDS = 1.0
 # The newest may be the one that a dying disk took with it.
-_KEEP = 2
+_LEAST = 2
 
 
 class OutOfTime(SIGTERMException):
@@ -52,6 +52,8 @@ class AutoRetry(L.Callback):
         hang_seconds: A step that takes longer is a hang; "auto" learns it from the steps; None: no hang.
         max_time_per_run: Time for one start of the command (90m, 2h, 00:12:00:00); then commit and stop.
         max_time: Time for all starts together.
+        keep: How many commits stay: the newest so many, or "all"; "best": no more than a resume needs, the
+            newest two, beside the best weights, which others keep.
 
     A file named `save_now` in the Trainer's `default_root_dir`, or SIGUSR1, asks for a save at the next step;
     SIGTERM for a save and an end. Hangs, `max_time` and starting again are the supervisor's part; without
@@ -67,7 +69,13 @@ class AutoRetry(L.Callback):
         hang_seconds: float | Literal["auto"] | None = "auto",
         max_time_per_run: float | str | None = None,
         max_time: float | str | None = None,
+        keep: int | Literal["all", "best"] = "best",
     ) -> None:
+        if isinstance(keep, int) and keep < _LEAST:
+            raise RequestError(
+                f"keep={keep}: the newest {_LEAST} commits always stay, in case one is damaged.\n"
+                f"Type keep=best, which is those and the best, or a number of at least {_LEAST}"
+            )
         if save_every_n_steps is not None and save_every_n_steps < 1:
             raise RequestError(
                 f"save_every_n_steps={save_every_n_steps!r}: expected 1 or more, or null to save by time."
@@ -80,6 +88,7 @@ class AutoRetry(L.Callback):
         self.save_every_epoch = save_every_epoch
         self.hang_seconds = hang_seconds
         self.max_time = max_time
+        self.keep = keep
         self.max_time_per_run = (
             None if max_time_per_run is None else in_seconds(max_time_per_run, "max_time_per_run")
         )
@@ -229,8 +238,10 @@ class AutoRetry(L.Callback):
         log.error("nothing of this run is committed, so a retry begins anew; training goes on: %s", why)
 
     def _clear_away(self, folder: Path) -> None:
+        if self.keep == "all":
+            return
         try:
-            prune(folder, keep=_KEEP, protect=self._others)
+            prune(folder, keep=self.keep if isinstance(self.keep, int) else _LEAST, protect=self._others)
         except OSError as error:
             log.error("old checkpoints could not be deleted, training goes on: %s", error)
 

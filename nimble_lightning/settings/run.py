@@ -57,6 +57,9 @@ class ModelSettings:
     gradient_checkpointing: bool | Sequence[str] = False
     """True, or names of the blocks that recompute instead of remember."""
 
+    label_smoothing: float = 0.0
+    """Of the loss of a Hugging Face model: how much of each label is shared out among all."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
@@ -70,11 +73,25 @@ class Clip:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """When evaluation begins; how often it comes `lightning` says."""
+
+    on_start: bool = False
+    """Whether the untrained model is evaluated as well."""
+
+    after_steps: Natural = 0
+    """Not before so many optimizer steps."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckpointSettings:
     """How checkpoints are written."""
 
     asynchronous: bool = False
     """Training waits only while the state is copied, at the price of that much more memory."""
+
+    keep: Literal["all", "best"] | Positive = "best"
+    """How many commits stay: the newest so many; "all"; "best": those a resume needs, beside the best."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +191,7 @@ class RunSettings:
     data: DataSettings = field(default_factory=DataSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     clip: Clip = field(default_factory=Clip)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
 
     export: Sequence[Literal["safetensors", "torch", "onnx"]] | None = ("safetensors",)
@@ -259,6 +277,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "data": DataSettings,
     "model": ModelSettings,
     "clip": Clip,
+    "evaluation": EvaluationSettings,
     "checkpoints": CheckpointSettings,
     "show": ShowSettings,
     "log": LogSettings,

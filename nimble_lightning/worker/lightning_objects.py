@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,12 @@ def build_parts(settings: RunSettings, context: Mapping[str, Any], target: Any =
             "log.grad_norm=true is for trainers of four methods. Let the LightningModule log it in "
             "on_before_optimizer_step."
         )
+    epochs = settings.lightning.get("max_epochs")
+    if (lightning or inspect.isfunction(target)) and isinstance(epochs, float) and not epochs.is_integer():
+        raise RequestError(
+            f"lightning.max_epochs={epochs}: a LightningModule is trained for whole epochs. Type "
+            "lightning.max_steps=N."
+        )
     if lightning or inspect.isfunction(target):
         # Networks, optimizers and the like, as projects configured by Hydra have them.
         params = {name: made(value) if _describes(value) else value for name, value in params.items()}
@@ -80,6 +87,9 @@ def build_trainer(
 ) -> L.Trainer:
     """The Trainer: everything under `lightning` as it stands, ours around it."""
     options = {name: made(value) for name, value in settings.lightning.items()}
+    if isinstance(epochs := options.get("max_epochs"), float):
+        # The step at which a fraction ends our adapters know.
+        options["max_epochs"] = math.ceil(epochs)
     # However many machines were asked for: so many have come.
     options["num_nodes"] = int(os.environ.get("GROUP_WORLD_SIZE", options.get("num_nodes", 1)))
     callbacks = [made(block) for block in blocks(settings.callbacks.blocks)]

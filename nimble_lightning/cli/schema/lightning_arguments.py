@@ -14,7 +14,7 @@ ELSEWHERE: Mapping[str, str] = {
 NARROWER: Mapping[str, str] = {
     "accelerator": "Literal['auto', 'cpu', 'cuda', 'gpu', 'mps', 'tpu'] | dict",
     "strategy": "str | dict",
-    "max_epochs": "Unlimited | None",
+    "max_epochs": "Epochs | None",
     "max_steps": "Unlimited",
     "min_epochs": "Natural | None",
     "min_steps": "Natural | None",

@@ -61,6 +61,15 @@ def _unlimited(value: Any) -> int:
         raise Mismatch("a whole number of at least 0, or -1 for no end") from None
 
 
+def _epochs(value: Any) -> int | float:
+    if isinstance(value, float) and value > 0:
+        return value
+    try:
+        return _unlimited(value)
+    except Mismatch:
+        raise Mismatch("a number of epochs, which may be a fraction such as 1.5, or -1 for no end") from None
+
+
 def _batches(value: Any) -> int | float:
     if isinstance(value, float) and 0.0 <= value <= 1.0:
         return value
@@ -117,4 +126,5 @@ SCALARS: dict[str, Callable[[Any], Any]] = {
     "Natural": _natural,
     "Unlimited": _unlimited,
     "Batches": _batches,
+    "Epochs": _epochs,
 }

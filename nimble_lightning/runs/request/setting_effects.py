@@ -14,7 +14,7 @@ Kind = Literal["steps", "whole", "module", "function"]
 
 _OPTIMIZER = ("optim", "schedule")
 # Of the adapters, which stand between the four methods and Lightning.
-_ADAPTED = (*_OPTIMIZER, "clip", "model", "data")
+_ADAPTED = (*_OPTIMIZER, "clip", "model", "data", "evaluation")
 # How many processes there are, and where, is decided before anything is trained.
 _PROCESSES = ("lightning.accelerator", "lightning.devices", "lightning.num_nodes")
 # What needs a Trainer of Lightning's that trains.
@@ -28,6 +28,7 @@ _INSTEAD = {
     "clip": "lightning.gradient_clip_val=1.0 does it there",
     "data": "its data module makes the batches: params.NAME reaches its constructor",
     "model": "do it in its configure_model",
+    "evaluation": "lightning.val_check_interval and its own hooks decide there",
 }
 
 
