@@ -132,6 +132,7 @@ class SFT(NimbleTrainer):
             before = [self._answer(untrained, begun) for _, begun in self._prompts]
         rows = zip(self._prompts, before, after, strict=True)
         yield "asked before and after", [{"asked": a, "before": b, "after": c} for (a, _), b, c in rows]
+        yield from self._data.tables()
         for number, sample in enumerate(self._data.samples(), 1):
             yield f"example {number}: what is learned is marked", sample
 

@@ -47,6 +47,23 @@ class SFTData:
             f"{told}, {len(self.held_out.lengths):,} to evaluate on",
         ]
 
+    def tables(self) -> Iterator[tuple[str, Any]]:
+        """The account and the lengths, each with a caption."""
+        summary = self.summary
+        yield (
+            "what it learned from",
+            {
+                "conversations": summary.conversations,
+                "left out": len(summary.refused) + len(summary.too_long),
+                "cut": summary.cut,
+                "tokens": summary.tokens,
+                "learned": f"{summary.trained / max(summary.tokens, 1):.1%}",
+                "rows": f"{len(self.train):,} of {self.train.room:,} tokens, {self.train.fullness:.1%} full",
+            },
+        )
+        bars = [{"up to so many tokens": bound, "texts": count} for bound, count in summary.histogram()]
+        yield "how long its texts are", bars
+
     def samples(self) -> Iterator[MarkedText]:
         """The first examples as the model gets them; what it learns is marked."""
         for number in range(min(_SAMPLES, len(self.train.lengths))):

@@ -71,6 +71,12 @@ def test_a_model_learns_its_loss_is_exact_and_its_answers_are_shown_before_and_a
     shown = json.loads((run / "show/01.json").read_text())
     assert set(shown[0]) == {"asked", "before", "after"}
     assert any(row["before"] != row["after"] for row in shown)
+    index = json.loads((run / "show/index.json").read_text())
+    assert [entry["kind"] for entry in index] == ["table"] * 3 + ["marked"] * 3
+    account, lengths = (json.loads((run / f"show/0{number}.json").read_text()) for number in (2, 3))
+    assert (account["conversations"], account["learned"]) == (40, "17.5%")
+    assert sum(bar["texts"] for bar in lengths) == 40
+    assert "<ins>" in (run / "report.html").read_text()
     assert AutoTokenizer.from_pretrained(run / "best").chat_template == tiny_chat.CHATML
 
 
