@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := $(BIN)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheel examples soak bench
+.PHONY: help setup demo test check wheel examples soak ecosystem bench
 
 help:  ## Show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ examples: $(READY)  ## Run every example (make test does it too)
 
 soak: $(READY)  ## Run the tests that take many minutes
 	$(BIN)/python -m pytest -m 'soak or slow' --timeout 7200
+
+ecosystem: $(READY)  ## Train projects of common shapes alone, with our callbacks, and killed under retry
+	$(BIN)/python -m pytest -m slow --timeout 1800 tests/ecosystem
 
 bench: $(READY)  ## Measure steps a second beside the raw loop, Lightning and the HF Trainer
 	$(BIN)/python -m tests.bench
