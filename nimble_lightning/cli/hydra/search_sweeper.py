@@ -21,6 +21,7 @@ from nimble_lightning.cli.compose import as_value
 from nimble_lightning.cli.hydra.launcher import SideBySide
 from nimble_lightning.cli.hydra.task import Task
 from nimble_lightning.cli.request_plan import find_source
+from nimble_lightning.cli.schema.check_config import takes_whole_numbers
 from nimble_lightning.cli.schema.sections import launch_of
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import studies
@@ -158,7 +159,8 @@ class Search(Sweeper):
         for override in overrides:
             found.pop(override.key_or_group, None)
             if override.is_sweep_override():
-                found[override.key_or_group] = _swept(override)
+                whole = takes_whole_numbers(self._config, override.key_or_group, source.signatures)
+                found[override.key_or_group] = _swept(override, whole)
         return found
 
     def _grid(self) -> dict[str, list[Any]]:
@@ -241,11 +243,18 @@ def _known(monitor: str | None, mode: Mode | None) -> Objective:
     return found
 
 
-def _swept(override: Override) -> Space:
-    """The space of `key=interval(...)`, `range(...)`, `choice(...)` or `1,2,3` on a command line."""
+def _swept(override: Override, whole: bool = False) -> Space:
+    """The space of `key=interval(...)`, `range(...)`, `choice(...)` or `1,2,3` on a command line.
+
+    Hydra makes the limits of an interval floats: that a setting takes `whole` numbers alone its type says.
+    """
     sweep: Any = override.value()
     if isinstance(sweep, IntervalSweep):
-        whole = isinstance(sweep.start, int) and isinstance(sweep.end, int) or "int" in sweep.tags
+        if whole and any((limit or 0) % 1 for limit in (sweep.start, sweep.end)):
+            raise RequestError(
+                f"{override.key_or_group} takes whole numbers, and {override.input_line} has other limits"
+            )
+        whole |= isinstance(sweep.start, int) and isinstance(sweep.end, int) or "int" in sweep.tags
         return make_space(
             override.key_or_group,
             {"low": sweep.start, "high": sweep.end, "log": "log" in sweep.tags, "whole": whole},

@@ -119,6 +119,33 @@ def check_target(name: str, block: DictConfig) -> None:
         _check_block(block, signature, name)
 
 
+def takes_whole_numbers(config: DictConfig, key: str, params: Iterable[Signature]) -> bool:
+    """Whether the type of a setting, by its dotted name, takes whole numbers and no others."""
+    section, _, name = key.rpartition(".")
+    block = OmegaConf.select(config, section) if section else config
+    if section == "params":
+        signatures = list(params)
+    elif section == "lightning":
+        signatures = [from_text(NARROWER, section)]
+    elif isinstance(block, DictConfig) and "_target_" in block:
+        signatures = [found] if (found := of_target(str(block._get_node("_target_")))) else []
+    else:
+        signatures = [signature_of(section)] if section in NAMES else []
+    return any(
+        name in signature.parameters
+        and type(_read(1, signature.parameters[name], signature)) is int
+        and _read(0.5, signature.parameters[name], signature) is None
+        for signature in signatures
+    )
+
+
+def _read(value: Any, parameter: Parameter, signature: Signature) -> Any:
+    try:
+        return conform(value, parameter.annotation, signature.source)
+    except Mismatch:
+        return None
+
+
 def trainer_arguments() -> list[str]:
     """What lightning.Trainer takes and is set here."""
     signature = of_target("lightning.Trainer")
