@@ -72,7 +72,7 @@ class NimbleTrainer:
         """Record a number.
 
         In `train` its mean since the previous record is logged; in `evaluate`, as `val_NAME`, its mean over
-        all samples.
+        all samples. Elsewhere it is not recorded, which is said.
         """
         if self._sink is not None:
             self._sink(name, value)

@@ -55,7 +55,8 @@ class Evaluator:
         samples, means = size_of(batch), self._means.setdefault(part, Means())
         evaluate, predicts = self._user.method(method), self._asks_for_predictions()
         if evaluate is None and not predicts:
-            loss, items = self._loss_of(batch, samples)
+            # What `train` logs is of its training.
+            (loss, items), _ = self._with_logs(lambda: self._loss_of(batch, samples))
             means.add({"loss": loss}, samples, items=items, repeated=repeated, rank=rank)
             return
         returned, logged = self._with_logs(lambda: (evaluate or self._loss_of.train)(batch))

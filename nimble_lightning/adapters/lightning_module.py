@@ -19,6 +19,7 @@ from nimble_lightning.adapters.evaluator import Evaluator
 from nimble_lightning.adapters.fast_paths import ThinModule, signature_known
 from nimble_lightning.adapters.fit_limits import evaluate_at_start, hold_back_evaluation
 from nimble_lightning.adapters.model_settings import compile_modules, enable_gradient_checkpointing
+from nimble_lightning.adapters.returned_figures import say_once
 from nimble_lightning.adapters.step_runner import StepRunner
 from nimble_lightning.adapters.training_log import RunningMeans
 from nimble_lightning.adapters.training_mode import set_training_mode
@@ -201,8 +202,15 @@ class NimbleModule(ThinModule):
         self.log_dict(exact, prog_bar=True, sync_dist=True, reduce_fx="max")
 
     def _log_figure(self, name: str, value: Any) -> None:
-        if not self._evaluator.takes(name, value):
+        if self._evaluator.takes(name, value):
+            return
+        if self.running.in_step:
             self.running.add(name, value)
+        else:
+            say_once(
+                f"self.log({name!r}, ...) is not recorded here: it is for train(self, batch), evaluate and "
+                "compute_metrics. Keep a number of the whole run as an attribute, or print it"
+            )
 
     # --- checkpoints ----------------------------------------------------------------------------------------
 

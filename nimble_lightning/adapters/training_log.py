@@ -59,9 +59,14 @@ def learning_rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
 
 
 class RunningMeans:
-    """`train_loss` weighted by items, whatever the user logs by step; and the loss over the whole run."""
+    """`train_loss` weighted by items, whatever the user logs by step; and the loss over the whole run.
+
+    Attributes:
+        in_step: Whether a batch is being trained on, which what is logged now belongs to.
+    """
 
     def __init__(self) -> None:
+        self.in_step = False
         self._loss: Tensor | None = None
         self._items = 0.0
         self._whole_run = [0.0, 0.0]
@@ -78,6 +83,7 @@ class RunningMeans:
 
     def begin(self) -> None:
         """A try at a step starts: forget what a failed try logged."""
+        self.in_step = True
         if self._pending:
             self._pending.clear()
 
@@ -87,6 +93,7 @@ class RunningMeans:
 
     def commit(self) -> None:
         """The step is done."""
+        self.in_step = False
         for name, value in self._pending:
             entry = self._logged.setdefault(name, [0.0, 0])
             entry[0] = entry[0] + value

@@ -13,6 +13,7 @@ from line_trainer import Line, fitted
 
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.settings import Clip, DataSettings, LogSettings, RunSettings
+from nimble_lightning.trainer import NimbleTrainer
 
 LINEAR = {"_target_": "nimble_lightning.optim.schedules.linear"}
 SGD = {"_target_": "torch.optim.SGD", "lr": 0.5}
@@ -227,3 +228,29 @@ def test_an_evaluation_without_samples_says_which_data_is_empty(data: Any, words
 
     with pytest.raises(TrainerError, match=words):
         logged(Empty())
+
+
+class Talkative(Line):
+    """Logs wherever it can."""
+
+    def pre_process(self, *, samples: int = 36) -> None:
+        super().pre_process(samples=samples)
+        self.eval_data = self.train_data
+        self.log("prepared", 1.0)
+
+    # The loss of train is the figure.
+    evaluate = NimbleTrainer.evaluate
+
+    def train(self, batch: Any) -> Any:
+        self.log("trained", 2.0)
+        return super().train(batch)
+
+
+def test_what_is_logged_outside_of_batches_is_said_to_be_lost(caplog: pytest.LogCaptureFixture) -> None:
+    user = Talkative()
+    rows, _ = logged(user, max_epochs=2)
+    assert {value for _, value in rows.of("trained")} == {2.0}
+    assert caplog.text.count("self.log('prepared', ...) is not recorded here") == 1
+    assert "'trained'" not in caplog.text, "nor where train gives the figure of the evaluation"
+    user.log("shown", 3.0)
+    assert "self.log('shown', ...) is not recorded here" in caplog.text
