@@ -20,7 +20,9 @@ _LONGEST_NAME = 28
 def content(sweep: SweepFolder) -> dict[str, Any]:
     """What the template `sweep.html` shows."""
     ranked = sweep.ranked()
-    reached = [member for member in ranked if sweep.rank(member) is not None]
+    reached = [member for member in ranked if sweep.value(member) is not None]
+    # Where nobody knows which way is better they are drawn all the same, and none is best.
+    best = reached[0] if reached and sweep.rank(reached[0]) is not None else None
     varied = sweep.varied[:_MOST_AXES]
     return {
         "doubts": sweep.doubts,
@@ -29,8 +31,8 @@ def content(sweep: SweepFolder) -> dict[str, Any]:
         "status": _status(ranked),
         "metric": sweep.metric,
         "objective": sweep.objective,
-        "best": reached[0] if reached else None,
-        "best_value": quantities.number(sweep.value(reached[0])) if reached else "",
+        "best": best,
+        "best_value": quantities.number(sweep.value(best)) if best is not None else "",
         "varied": varied,
         "common": _prefix(varied),
         "members": [_row(sweep, member, varied) for member in ranked[:MOST_ROWS]],
@@ -73,7 +75,9 @@ def _parallel(sweep: SweepFolder, reached: list[SweepMember], varied: list[str])
         return None
     strands = [
         Strand(
-            [*(m.settings.get(name) for name in varied), sweep.value(m)], _rank(k, reached), _told(sweep, m)
+            [*(m.settings.get(name) for name in varied), sweep.value(m)],
+            _place(k, sweep, reached),
+            _told(sweep, m),
         )
         for k, m in enumerate(reached[:_MOST_STRANDS])
     ]
@@ -86,7 +90,7 @@ def _scatters(sweep: SweepFolder, reached: list[SweepMember], varied: list[str])
     found = []
     for name in varied:
         dots = [
-            Dot(m.settings.get(name), value, _rank(k, reached), _told(sweep, m))
+            Dot(m.settings.get(name), value, _place(k, sweep, reached), _told(sweep, m))
             for k, m in enumerate(reached[:_MOST_STRANDS])
             if (value := sweep.value(m)) is not None
         ]
@@ -94,8 +98,10 @@ def _scatters(sweep: SweepFolder, reached: list[SweepMember], varied: list[str])
     return found
 
 
-def _rank(place: int, reached: list[SweepMember]) -> float:
-    return place / max(1, len(reached) - 1)
+def _place(number: int, sweep: SweepFolder, reached: list[SweepMember]) -> float:
+    """From 0 of the best to 1; all are drawn alike where nobody knows what is better."""
+    known = sweep.rank(reached[number]) is not None
+    return number / max(1, len(reached) - 1) if known else 0.0
 
 
 def _told(sweep: SweepFolder, member: SweepMember) -> str:

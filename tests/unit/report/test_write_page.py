@@ -257,6 +257,18 @@ def test_a_sweep_is_judged_as_it_was_summed_up(way: str, best: str) -> None:
     assert f"member {best}" in found.words
 
 
+def test_where_no_way_is_known_to_be_better_members_are_drawn_and_none_is_best() -> None:
+    folder = sweep(Path("sweep"))
+    for file in folder.glob("*/run.json"):
+        file.write_text(file.read_text().replace("accuracy", "gap"))
+    html = build_sweep(folder).read_text()
+    found = Reader(html)
+    dots = [str(attributes.get("class")) for _, attributes in found.elements]
+    assert [dot for dot in dots if dot.startswith("member ")] == ["member q0", "member q0"]
+    assert "best gap" not in found.words
+    assert not {"best fifth", "in the best run"} & set(found.words)
+
+
 def test_a_smaller_loss_is_better() -> None:
     folder = Path("sweep")
     for number, loss in enumerate([0.5, 0.25, float("nan")]):
