@@ -14,7 +14,7 @@ import pytest
 import torch
 from checkpoint_cases import save, state
 
-from nimble_lightning.checkpoint import NimbleCheckpointIO, newest_whole, verify
+from nimble_lightning.checkpoint import NimbleCheckpointIO, integrity, newest_whole, verify
 from nimble_lightning.checkpoint.commit import commit_file
 from nimble_lightning.checkpoint.integrity import NOT_LOADED, not_loaded
 from nimble_lightning.checkpoint.position import RunFacts, describe
@@ -188,3 +188,13 @@ def test_what_torch_does_not_load_is_told_without_the_advice_to_load_it_all_the_
     assert reason in told.removesuffix(".") + "."
     for advice in ("will likely succeed", "add_safe_globals", "\n"):
         assert advice not in told
+
+
+def test_a_file_longer_than_its_manifest_says_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integrity, "hash_plain", lambda fd: pytest.fail("it was read"))
+    path = save(tmp_path / "1.ckpt", 1)
+    os.truncate(path, 1 << 40)
+    with pytest.raises(CheckpointError, match=rf"1.ckpt has {1 << 40} bytes, its manifest says"):
+        verify(path)
