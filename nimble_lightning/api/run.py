@@ -91,6 +91,11 @@ def run(
 
 def _run_here(job: Job, trainer: Any) -> Result:
     detect.around("inline")
+    if (launch := job.settings.launch.name) not in ("local", "inline"):
+        raise RequestError(
+            f"launch={launch} needs a class in a file, which processes elsewhere can find; this one is "
+            "trained in this process. Put it into a file, or leave launch out"
+        )
     # Brings Lightning with it, which a process that only supervises can do without.
     from nimble_lightning.launch.inline import run_inline
 

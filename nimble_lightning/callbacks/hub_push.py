@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import get_args
@@ -18,6 +19,8 @@ from nimble_lightning.export.checkpoint_watcher import CheckpointWatcher, Strate
 from nimble_lightning.export.exportable_models import models_of
 from nimble_lightning.ops.lightning_packages import serves_both
 from nimble_lightning.run_folder import CHECKPOINTS, JOB, STAGED
+
+log = logging.getLogger(__name__)
 
 
 @guarded
@@ -65,7 +68,10 @@ class HubPush(Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if self.repo is None or not trainer.is_global_zero or trainer.fast_dev_run or trainer.sanity_checking:
+        if not trainer.is_global_zero or trainer.fast_dev_run or trainer.sanity_checking:
+            return
+        if self.repo is None:
+            log.warning("hub_push has no repo, so nothing is pushed: callbacks.hub_push.repo=OWNER/NAME")
             return
         # The trainer's own object holds the tokenizer, too.
         owner = getattr(getattr(pl_module, "user", None), "object", pl_module)

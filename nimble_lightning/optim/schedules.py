@@ -6,6 +6,7 @@ them in `state_dict()`. So a checkpoint holds only the position, and an extended
 
 from __future__ import annotations
 
+import logging
 import math
 from functools import partial
 from typing import Any
@@ -16,13 +17,17 @@ from typing_extensions import override
 
 from nimble_lightning.errors import RequestError
 
+log = logging.getLogger(__name__)
+
 Amount = int | float
 """Steps as a whole number, or a share of the run as a fraction below 1."""
 
 
 def constant(optimizer: Optimizer, *, total_steps: int | None = None, warmup: Amount = 0) -> LambdaLR:
     """The peak rate throughout, after the warm-up."""
-    return LambdaLR(optimizer, partial(_ramp, warmup=steps_of("warmup", warmup, total_steps)))
+    rise = steps_of("warmup", warmup, total_steps)
+    _say_what_does_not_fit(total_steps, rise)
+    return LambdaLR(optimizer, partial(_ramp, warmup=rise))
 
 
 def cosine(
@@ -31,6 +36,7 @@ def cosine(
     """Half a cosine from the peak down to `min_ratio` of it at the end of the run."""
     total = _needed("cosine", total_steps)
     rise, low = steps_of("warmup", warmup, total), _ratio("min_ratio", min_ratio)
+    _say_what_does_not_fit(total, rise)
     return LambdaLR(optimizer, partial(_cosine, warmup=rise, total=total, low=low))
 
 
@@ -40,6 +46,7 @@ def linear(
     """A straight line from the peak down to `min_ratio` of it at the end of the run."""
     total = _needed("linear", total_steps)
     rise, low = steps_of("warmup", warmup, total), _ratio("min_ratio", min_ratio)
+    _say_what_does_not_fit(total, rise)
     return LambdaLR(optimizer, partial(_linear, warmup=rise, start=rise, total=total, low=low))
 
 
@@ -54,7 +61,9 @@ def wsd(
     """Warm-up, a stable stretch at the peak, then a straight line down over the last `decay` steps."""
     total = _needed("wsd", total_steps)
     rise, low = steps_of("warmup", warmup, total), _ratio("min_ratio", min_ratio)
-    start = max(rise, total - steps_of("decay", decay, total))
+    fall = steps_of("decay", decay, total)
+    _say_what_does_not_fit(total, rise, fall)
+    start = max(rise, total - fall)
     return LambdaLR(optimizer, partial(_linear, warmup=rise, start=start, total=total, low=low))
 
 
@@ -74,6 +83,7 @@ def onecycle(
             "expected at least 1."
         )
     rise, first = steps_of("warmup", warmup, total), 1 / div_factor
+    _say_what_does_not_fit(total, rise)
     shape = partial(_onecycle, warmup=rise, total=total, first=first, last=first / final_div_factor)
     return LambdaLR(optimizer, shape)
 
@@ -93,10 +103,31 @@ def plateau(
     if mode not in ("min", "max"):
         raise RequestError(f"schedule.mode={mode!r} is unknown. Type schedule.mode=min or schedule.mode=max.")
     rise = steps_of("warmup", warmup, total_steps)
+    _say_what_does_not_fit(total_steps, rise)
     floor = [_ratio("min_ratio", min_ratio) * float(group["lr"]) for group in optimizer.param_groups]
     return _WarmupPlateau(
         optimizer, rise, mode=mode, factor=factor, patience=patience, threshold=threshold, min_lr=floor
     )
+
+
+def _say_what_does_not_fit(total: int | None, rise: int, fall: int = 0) -> None:
+    """A schedule longer than the run is cut off, which may be meant, as in a short first try."""
+    if total is not None and rise >= total:
+        log.warning(
+            "the schedule warms up for %d steps and the run has %d: the rate stays below its peak, give a "
+            "smaller schedule.warmup",
+            rise,
+            total,
+        )
+    elif total is not None and rise + fall > total:
+        log.warning(
+            "%d steps of warm-up and %d of decay do not fit into %d: the decay takes the %d after the "
+            "warm-up, give a smaller schedule.decay",
+            rise,
+            fall,
+            total,
+            total - rise,
+        )
 
 
 def _cosine(step: int, *, warmup: int, total: int, low: float) -> float:

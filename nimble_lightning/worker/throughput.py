@@ -10,6 +10,9 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
+from nimble_lightning.adapters import NimbleModule
+from nimble_lightning.adapters.optimizers import planned_steps
+from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ops.metric_values import number
 from nimble_lightning.ranks import everyones, share_of_data
@@ -48,6 +51,7 @@ class Meter(L.Callback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        _require_reachable(trainer, pl_module)
         self._started = time.monotonic()
         trained = sum(p.numel() for p in pl_module.parameters() if p.requires_grad)
         where = f"{trainer.world_size} x {trainer.strategy.root_device.type}"
@@ -118,3 +122,17 @@ class Meter(L.Callback):
     @override
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._before, self._samples = state_dict["seconds"], state_dict["samples"]
+
+
+def _require_reachable(trainer: L.Trainer, module: L.LightningModule) -> None:
+    """Refuse to end before the least number of steps; how many an epoch has is known by now."""
+    least = trainer.fit_loop.min_steps
+    accumulate = trainer.accumulate_grad_batches
+    if isinstance(module, NimbleModule):
+        accumulate = module.stepping.arguments.accumulate
+    most = planned_steps(trainer, accumulate) if least else None
+    if least and most is not None and most < least:
+        raise RequestError(
+            f"lightning.min_steps={least}: the run ends after {most} steps in "
+            f"lightning.max_epochs={trainer.max_epochs}\nGive a larger lightning.max_epochs"
+        )

@@ -8,6 +8,7 @@ ELSEWHERE: Mapping[str, str] = {
     "callbacks": "set callbacks.NAME.ARGUMENT, or add your own: +callbacks.mine._target_=package.Class",
     "logger": "choose logger=csv, logger=[jsonl,tensorboard] or logger=none",
     "default_root_dir": "the run's folder is output_dir/name/run_id",
+    "model_registry": "callbacks=[default,hub_push] callbacks.hub_push.repo=OWNER/NAME uploads the model",
 }
 
 # Its own annotations name classes that anybody may derive from.

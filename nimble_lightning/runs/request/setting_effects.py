@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,8 +61,9 @@ class Trained:
             RequestError: It says why, and where the wish would be heard.
         """
         for key in asked:
-            why = self._why_not(key) or _why_not_with(config, key)
-            if why and _is_on(key, config):
+            if not _is_on(key, config):
+                continue
+            if why := self._why_not(key) or _why_not_with(config, key):
                 raise RequestError(f"{key} would change nothing: {why}")
 
     def _why_not(self, key: str) -> str:
@@ -119,7 +121,15 @@ def _why_not_with(config: Mapping[str, Any], key: str) -> str:
             "there is no lightning.gradient_clip_val, which it goes with\n"
             "For a trainer of four methods, clip.norm=1.0 or clip.value=0.5 says both"
         )
+    for unit in ("epochs", "steps"):
+        if key == f"lightning.min_{unit}" and (most := _most(unit, config)) < _value_of(key, config):
+            return f"the run ends after lightning.max_{unit}={most:g}\nGive a larger lightning.max_{unit}"
     return ""
+
+
+def _most(unit: str, config: Mapping[str, Any]) -> float:
+    limit = _value_of(f"lightning.max_{unit}", config)
+    return math.inf if limit in (None, -1) else float(limit)
 
 
 def _is_of_a_fit(key: str) -> bool:

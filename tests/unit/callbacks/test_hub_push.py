@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from line_trainer import Line, fitted
 
 from nimble_lightning.callbacks import HubPush
 from nimble_lightning.errors import RequestError
@@ -15,3 +16,8 @@ def test_a_strategy_nobody_knows_is_refused_with_those_there_are() -> None:
 def test_a_name_that_is_no_repositorys_is_refused(repo: str) -> None:
     with pytest.raises(RequestError, match="expected OWNER/NAME"):
         HubPush(repo)
+
+
+def test_without_a_repository_it_says_that_nothing_is_pushed(caplog: pytest.LogCaptureFixture) -> None:
+    fitted(Line(), callbacks=[HubPush()], max_epochs=1)
+    assert "nothing is pushed: callbacks.hub_push.repo=OWNER/NAME" in caplog.text

@@ -138,3 +138,18 @@ def test_plateau_warms_up_with_the_optimizers_steps_and_judges_afterwards() -> N
 def test_plateau_refuses_a_direction_that_does_not_exist() -> None:
     with pytest.raises(RequestError, match=r"schedule\.mode=min"):
         schedules.plateau(optimizer(), mode="best")
+
+
+@pytest.mark.parametrize("name", ["constant", "cosine", "linear", "wsd", "onecycle", "plateau"])
+def test_a_warm_up_that_outlasts_the_run_is_told(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    getattr(schedules, name)(optimizer(), total_steps=100, warmup=99)
+    assert "warms up" not in caplog.text
+    getattr(schedules, name)(optimizer(), total_steps=100, warmup=100)
+    assert "warms up for 100 steps and the run has 100: the rate stays below its peak" in caplog.text
+
+
+def test_a_decay_that_is_cut_off_by_the_warm_up_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    schedules.wsd(optimizer(), total_steps=10, warmup=0.5, decay=0.5)
+    assert not caplog.text
+    schedules.wsd(optimizer(), total_steps=10, warmup=0.5, decay=0.9)
+    assert "5 steps of warm-up and 9 of decay do not fit into 10: the decay takes the 5" in caplog.text

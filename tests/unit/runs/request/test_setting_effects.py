@@ -97,6 +97,15 @@ def test_what_acts_or_is_off_is_not(trained: Trained, key: str) -> None:
     trained.refuse([key], config(optim={"lr": 0.1}, clip={"norm": 1.0}))
 
 
+@pytest.mark.parametrize("unit", ["epochs", "steps"])
+def test_a_least_length_beyond_the_end_is_refused(unit: str) -> None:
+    limits = {f"min_{unit}": 5, f"max_{unit}": 2}
+    with pytest.raises(RequestError, match=f"min_{unit} would change nothing: .*max_{unit}=2\nGive a larger"):
+        STEPS.refuse([f"lightning.min_{unit}"], config(lightning=limits))
+    for end in (5, 6, -1, None):
+        STEPS.refuse([f"lightning.min_{unit}"], config(lightning={**limits, f"max_{unit}": end}))
+
+
 def test_what_a_whole_run_did_not_hear_is_known() -> None:
     asked = ["lightning.max_epochs", "params.lr", "data.batch_size", "lightning.devices", "monitor"]
     assert unheard(asked, config()) == ["lightning.max_epochs", "data.batch_size"]
