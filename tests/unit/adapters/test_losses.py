@@ -64,6 +64,10 @@ def test_so_does_every_text_model_of_transformers_that_can_be_made_small() -> No
             # Their sizes fit only together, or they need images, sound or a package that is not installed.
             not_made[name] = f"{type(error).__name__}: {error}".partition("\n")[0]
             continue
+        if not all(gradient.isfinite().all() for gradient in gradients(model, None).values()):
+            # Uncut as well: queries that are padding have no key to look at.
+            not_made[name] = "its gradients are not finite"
+            continue
         found[name] = difference(model)
     print(*(f"{name} could not be made: {why}" for name, why in not_made.items()), sep="\n")
     assert len(found) > 2 * len(not_made)
