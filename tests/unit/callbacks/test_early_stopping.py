@@ -54,6 +54,8 @@ def test_it_takes_what_the_rest_takes(values: dict[str, tuple[float, ...]], epoc
 def test_by_how_much_the_best_must_be_beaten_counts_both_ways() -> None:
     rising = Logs(accuracy=(1.0, 1.05, 1.1, 1.15, 1.2, 1.25))
     assert fit(rising, EarlyStopping(patience=1, min_delta=0.5)).current_epoch == 2
+    falling = Logs(val_ce=(2.0, 1.95, 1.9, 1.85, 1.8, 1.75))
+    assert fit(falling, EarlyStopping(patience=1, min_delta=0.5)).current_epoch == 2
 
 
 def test_what_nobody_knows_to_be_better_is_refused_before_training() -> None:

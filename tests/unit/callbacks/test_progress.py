@@ -207,7 +207,10 @@ class Two(Model):
         return [torch.optim.SGD(self.layer.parameters(), lr=0.1) for _ in range(2)]
 
 
-def test_a_step_has_the_samples_of_all_its_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("parts", [1, 3])
+def test_a_step_has_the_samples_of_all_its_batches_on_all_ranks(
+    parts: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = []
 
     class Kept(progress_display.PlainLines):
@@ -215,8 +218,9 @@ def test_a_step_has_the_samples_of_all_its_batches(monkeypatch: pytest.MonkeyPat
             shown.append(position)
 
     monkeypatch.setattr(callbacks.progress, "display", lambda console, _, longest: Kept(console, longest))
+    monkeypatch.setattr(callbacks.progress, "share_of_data", lambda strategy: (0, parts))
     fit(Progress(), limit_train_batches=6, accumulate_grad_batches=3)
-    assert shown[-1].samples_per_step == 3
+    assert shown[-1].samples_per_step == 3 * parts
 
 
 @pytest.mark.parametrize(

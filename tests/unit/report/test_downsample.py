@@ -32,6 +32,7 @@ def test_every_value_is_in_the_bucket_of_its_place(values: list[float], most: in
         if own:
             assert (b.low, b.high) == (min(own), max(own))
             assert b.low <= b.mean <= b.high
+            assert math.isclose(b.total, math.fsum(own), rel_tol=1e-6, abs_tol=1e-6 * max(map(abs, own)))
 
 
 @given(st.lists(FINITE, min_size=1, max_size=300))
@@ -64,3 +65,8 @@ def test_what_is_no_number_is_counted_and_leaves_the_rest_alone() -> None:
     nothing = thinned([math.inf])[0]
     assert nothing.count == 0
     assert math.isnan(nothing.mean)
+
+
+def test_the_mean_of_joined_buckets_is_over_their_points() -> None:
+    # Two buckets of two, one of which has lost a point.
+    assert [b.mean for b in thinned([1.0, math.nan, 4.0, 7.0], most=2)] == [4.0]

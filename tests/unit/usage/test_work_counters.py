@@ -151,3 +151,13 @@ def test_the_short_way_to_the_number_of_samples_leads_to_the_same_number(batch: 
     work.add(batch)
     work.tell(told := piece())
     assert told.samples == size_of(batch)
+
+
+def test_a_second_fit_adds_its_batches_to_those_of_the_first() -> None:
+    work, told = WorkCounters(measure=False), piece()
+    for left in (3, 5):
+        work.begin(net(), 0, left)
+        for _ in range(left):
+            work.add(torch.zeros(2, 8))
+    work.tell(told)
+    assert (told.done, told.total, told.samples) == (8, 8, 16)
