@@ -86,6 +86,26 @@ def test_ranks_draw_other_random_numbers_for_their_shares() -> None:
     assert len(first | second) == len(first) + len(second) == 6
 
 
+class Shuffled(IterableDataset[int]):
+    """Draws its order from a generator that it made itself."""
+
+    def __init__(self) -> None:
+        self.random = random.Random(0)
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.random.sample(range(N), N)
+
+
+def test_a_streams_own_generator_draws_anew_each_epoch() -> None:
+    loader = make_loader(Shuffled(), batch_size=N, shuffle=True)
+    epochs = []
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        epochs.append(next(iter(loader)).tolist())
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(N))
+    assert epochs[0] != epochs[1]
+
+
 def test_every_epoch_is_announced_to_the_stream() -> None:
     ours = loader(NoisyStream())
     epochs = [train(ours) for _ in range(2)]
