@@ -12,13 +12,17 @@ import lightning as L
 import torch
 
 from nimble_lightning.adapters import NimbleModule
+from nimble_lightning.checkpoint import Manifest, newest_whole, verify
 from nimble_lightning.checkpoint.frozen_weights import complete
+from nimble_lightning.checkpoint.full_weights import weights_of
 from nimble_lightning.checkpoint.integrity import NOT_LOADED, not_loaded, open_verified
 from nimble_lightning.errors import CheckpointError, RequestError
-from nimble_lightning.ops.plain_files import found_inside, open_plain
+from nimble_lightning.ops.plain_files import found_inside, is_inside, open_plain
 from nimble_lightning.ops.run_files import read_json
-from nimble_lightning.run_folder import CHECKPOINTS, RECORD, STEPS
+from nimble_lightning.planning.custom_sharding import sharding_noted
+from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.trust import TrustTerms, Vouched, vouched
+from nimble_lightning.settings import RunSettings
 from nimble_lightning.worker.lightning_objects import Parts, build_parts
 
 _FOREIGN = "its bytes are vouched for by nobody; it is loaded with weights_only=True"
@@ -56,39 +60,79 @@ def load(
         if key is not None:
             raise RequestError(f"{place} is one file; what is signed is a run folder. Give that, or no key.")
         return _checkpoint(place, unpickle=unpickle)
-    folder = vouched(place, TrustTerms(key, trainer, trust))
-    parts = _built(folder)
-    weights = _weights(place, folder.claims)["state_dict"]
-    parts.module.load_state_dict(weights)
+    run = vouched(place, TrustTerms(key, trainer, trust))
+    parts = built(run, run.settings)
+    give_weights(parts, run, best_checkpoint(run.job.folder, run.job.run_id, run.claims))
     return _model(parts).eval()
 
 
-def _built(folder: Vouched) -> Parts:
-    """The module as training would have it, before its weights are loaded."""
-    context = {"run_folder": str(folder.job.folder.path), "resume_from": None}
-    parts = build_parts(folder.settings, context, folder.target)
-    if parts.user is not None:
-        if parts.user.trains_by_itself:
-            raise RequestError("The trainer does everything itself; load what it left in the run folder.")
-        parts.user.prepare()
-        if isinstance(parts.module, NimbleModule):
-            parts.module.setup("fit")
+def built(run: Vouched, settings: RunSettings) -> Parts:
+    """The module as training would have it, before its weights are loaded.
+
+    Args:
+        run: Whose trainer it is.
+        settings: Of the run, or near to them.
+    """
+    context = {"run_folder": str(run.job.folder.path), "resume_from": None}
+    # A model that the run cut up stays whole here, where there is nobody to share it with.
+    with sharding_noted():
+        parts = build_parts(settings, context, run.target)
+        if parts.user is not None:
+            if parts.user.trains_by_itself:
+                raise RequestError("The trainer does everything itself; load what it left in the run folder.")
+            parts.user.prepare()
+            if isinstance(parts.module, NimbleModule):
+                parts.module.setup("fit")
+        parts.module.configure_model()
     return parts
 
 
-def _weights(folder: Path, claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The best checkpoint, else the newest; from the very file whose bytes were checked."""
-    best = claims.get("best_checkpoint") or read_json(folder / RECORD).get("best_checkpoint")
-    names = [Path(best).name] if isinstance(best, str) else []
-    found = [path for name in names for path in found_inside(folder, folder / CHECKPOINTS, name)]
-    found = found or found_inside(folder, folder / STEPS, "*.ckpt")
-    if not found:
-        raise CheckpointError(f"{folder} holds no checkpoint.")
-    with open_verified(found[-1]) as (file, manifest):
-        signed = {entry["manifest"] for entry in claims.get("checkpoints", ())}
-        if claims and manifest.digest not in signed:
-            raise CheckpointError(f"{found[-1]} was changed after it was verified.")
-        return _loaded(file, found[-1])  # type: ignore[no-any-return]
+def best_checkpoint(folder: RunFolder, run_id: str, claims: Mapping[str, Any] | None = None) -> Path:
+    """The checkpoint that the run's record names, else the newest of the best, else the newest.
+
+    Args:
+        folder: Of the run.
+        run_id: Its name.
+        claims: What was signed of it, which goes before its record.
+    """
+    named = (claims or {}).get("best_checkpoint") or read_json(folder.run).get("best_checkpoint")
+    if named:
+        # The folder may have been moved since.
+        there = found_inside(folder.path, folder.checkpoints, Path(str(named)).name)
+        if not there:
+            raise CheckpointError(f"{folder.path} has lost its best checkpoint, {Path(str(named)).name}.")
+        return there[0]
+    for place in (folder.best, folder.steps):
+        inside = is_inside(folder.path, place)
+        if inside and (newest := newest_whole(place, run_id=run_id)) is not None:
+            return newest.path
+    raise RequestError(f"{folder.path} holds no checkpoint yet. Train first.")
+
+
+def give_weights(parts: Parts, run: Vouched, path: Path) -> int:
+    """Load a checkpoint of the run from the very bytes that were checked; returns its step."""
+    if path.is_dir():
+        manifest = verify(path, run_id=run.job.run_id)
+        _require_signed(path, manifest, run.claims)
+        weights = weights_of(path)
+    else:
+        with open_verified(path, run_id=run.job.run_id) as (file, manifest):
+            _require_signed(path, manifest, run.claims)
+            weights = _loaded(file, path)["state_dict"]
+    try:
+        parts.module.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"The trainer does not build the model that this run trained: {reason} Use the file as it was."
+        ) from None
+    return manifest.step
+
+
+def _require_signed(path: Path, manifest: Manifest, claims: Mapping[str, Any]) -> None:
+    signed = {entry["manifest"] for entry in claims.get("checkpoints", ())}
+    if claims and manifest.digest not in signed:
+        raise CheckpointError(f"{path} was not signed, or was changed after it was verified.")
 
 
 def _checkpoint(path: Path, *, unpickle: bool) -> Any:

@@ -154,7 +154,7 @@ def test_without_the_packages_for_onnx_the_line_to_install_them_is_named(
 
 
 def test_the_folder_of_a_run_that_was_moved_can_be_exported(decoder: Path, tmp_path: Path) -> None:
-    from nimble_lightning.commands.export.rebuild import best_checkpoint
+    from nimble_lightning.api.load import best_checkpoint
     from nimble_lightning.run_folder import RunFolder
 
     moved = tmp_path / "moved"

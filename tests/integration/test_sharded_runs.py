@@ -15,10 +15,10 @@ from killed_runs import faults, job
 from safetensors.torch import load_file
 from sharded_trainer import causes, digests, saves, sharded
 
+from nimble_lightning.api.load import best_checkpoint
 from nimble_lightning.checkpoint import fault_points, newest_whole, verify
 from nimble_lightning.checkpoint.full_weights import weights_of
 from nimble_lightning.commands import main
-from nimble_lightning.commands.export.rebuild import best_checkpoint
 from nimble_lightning.launch.start import start
 from nimble_lightning.run_folder import RunFolder
 

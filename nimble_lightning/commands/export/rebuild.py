@@ -13,17 +13,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from nimble_lightning.adapters import NimbleModule
-from nimble_lightning.checkpoint import newest_whole, verify
+from nimble_lightning.api.load import best_checkpoint
+from nimble_lightning.checkpoint import verify
 from nimble_lightning.checkpoint.full_weights import weights_of
-from nimble_lightning.errors import CheckpointError, ExportError, RequestError
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.export.example_inputs import ExampleCall, record
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.torch_export import quiet
-from nimble_lightning.ops.plain_files import found_inside, is_inside
-from nimble_lightning.ops.run_files import read_json
 from nimble_lightning.planning.custom_sharding import sharding_noted
-from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.trust import TrustTerms, Vouched, vouched
 from nimble_lightning.settings import ModelSettings
@@ -90,22 +88,6 @@ def load_best(rebuilt: Rebuilt) -> tuple[Path, int]:
             f"The trainer no longer builds the model that this run trained: {reason} Use the file as it was."
         ) from None
     return path, manifest.step
-
-
-def best_checkpoint(folder: RunFolder, run_id: str) -> Path:
-    """The checkpoint that the run's record names, else the newest of the best, else the newest."""
-    named = read_json(folder.run).get("best_checkpoint")
-    if named:
-        # The folder may have been moved since.
-        there = found_inside(folder.path, folder.checkpoints, Path(str(named)).name)
-        if not there:
-            raise CheckpointError(f"{folder.path} has lost its best checkpoint, {Path(str(named)).name}.")
-        return there[0]
-    for place in (folder.best, folder.steps):
-        inside = is_inside(folder.path, place)
-        if inside and (newest := newest_whole(place, run_id=run_id)) is not None:
-            return newest.path
-    raise RequestError(f"{folder.path} holds no checkpoint yet. Train first.")
 
 
 def sample_calls(rebuilt: Rebuilt) -> dict[str, ExampleCall]:
