@@ -9,6 +9,7 @@ from nimble_lightning._lazy import lazy
 if TYPE_CHECKING:
     from nimble_lightning._version import __version__
     from nimble_lightning.adapters import adapt
+    from nimble_lightning.api.evaluate import evaluate, predict
     from nimble_lightning.api.hf.hf_trainer import HFTrainer
     from nimble_lightning.api.load import load
     from nimble_lightning.api.run import run
@@ -24,9 +25,11 @@ __all__ = [
     "RunError",
     "__version__",
     "adapt",
+    "evaluate",
     "load",
     "models",
     "param",
+    "predict",
     "run",
 ]
 
@@ -39,9 +42,11 @@ __getattr__, __dir__ = lazy(
         "RunError": "nimble_lightning.errors",
         "__version__": "nimble_lightning._version",
         "adapt": "nimble_lightning.adapters",
+        "evaluate": "nimble_lightning.api.evaluate",
         "load": "nimble_lightning.api.load",
         "models": "nimble_lightning.validators.models",
         "param": "nimble_lightning.trainer",
+        "predict": "nimble_lightning.api.evaluate",
         "run": "nimble_lightning.api.run",
     },
 )

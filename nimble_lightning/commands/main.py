@@ -164,6 +164,18 @@ COMMANDS: tuple[Command, ...] = (
         needs="nimble_lightning.commands.export.command",
     ),
     Command(
+        "evaluate",
+        "evaluate RUN [--json] [key=value ...]",
+        "evaluate a run's best weights, on its data or other data",
+        _late("nimble_lightning.commands.evaluate", "evaluate"),
+    ),
+    Command(
+        "predict",
+        "predict RUN --out FILE [key=value ...]",
+        "write what the trainer predicts, one row a sample",
+        _late("nimble_lightning.commands.evaluate", "predict"),
+    ),
+    Command(
         "report",
         "report DIR...",
         "write the HTML page of a run, a sweep or any logged metrics",

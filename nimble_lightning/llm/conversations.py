@@ -127,7 +127,7 @@ def _parsed(text: str, place: str) -> Any:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     number = 0
     for batch in pq.ParquetFile(path).iter_batches():

@@ -16,6 +16,7 @@ from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.fast_paths import ThinProfiler
@@ -36,6 +37,11 @@ class Parts:
     module: L.LightningModule
     data: L.LightningDataModule | None
     user: UserTrainer | None = None
+
+    def define(self, step: str, loader: str) -> bool:
+        """Whether module and data override Lightning's methods of these names."""
+        source = self.module if self.data is None else self.data
+        return is_overridden(step, self.module) and is_overridden(loader, source)
 
 
 def build_parts(settings: RunSettings, context: Mapping[str, Any], target: Any = None) -> Parts:

@@ -81,7 +81,7 @@ def to_log(folder: RunFolder, rank: int, local_rank: int, settings: LogSettings)
         else:
             sys.stdout, sys.stderr = copy, copy
         try:
-            with _levels(level):
+            with levels(level):
                 yield
         finally:
             sys.stdout, sys.stderr = before
@@ -114,7 +114,7 @@ class _Printable(logging.Formatter):
 
 
 @contextmanager
-def _levels(level: str) -> Iterator[None]:
+def levels(level: str) -> Iterator[None]:
     """Ours at the asked level; Lightning's own remarks only when something is wrong, or when debugging."""
     host = level if level == "DEBUG" else "WARNING"
     wanted = {

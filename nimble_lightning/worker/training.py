@@ -11,7 +11,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.evaluation import figures, without_loggers
@@ -243,16 +242,12 @@ def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[st
             )
         metrics.update(figures(trainer, rows))
         best = None
-    has_test = data.has_test_data if isinstance(data, NimbleData) else _has_test(parts.module, data)
+    has_test = (
+        data.has_test_data if isinstance(data, NimbleData) else parts.define("test_step", "test_dataloader")
+    )
     if has_test:
         rows = trainer.test(parts.module, datamodule=data, ckpt_path=best, weights_only=True, verbose=False)
         metrics.update(figures(trainer, rows))
     if not metrics and best is not None and ours:
         parts.module.load_state_dict(weights_of(best))
     return metrics
-
-
-def _has_test(module: L.LightningModule, data: L.LightningDataModule | None) -> bool:
-    return is_overridden("test_step", module) and is_overridden(
-        "test_dataloader", data if data is not None else module
-    )
