@@ -143,6 +143,12 @@ COMMANDS: tuple[Command, ...] = (
         needs="nimble_lightning.commands.plan.command",
     ),
     Command(
+        "convert",
+        "convert FILE [--json]",
+        "turn settings of other programs into a command line of ours",
+        _late("nimble_lightning.commands.convert.command"),
+    ),
+    Command(
         "retry",
         "retry [--max-retries N] [--run-id NAME] -- CMD ...",
         "run any command and restart it when it fails",
