@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,13 +31,14 @@ from nimble_lightning.worker.lightning_objects import Parts, made
 from nimble_lightning.worker.output import levels
 from nimble_lightning.worker.seeds import seed_all
 
-# Of lightning.Trainer's arguments, those on which a figure of a trained model depends.
-_OF_RUN = (
-    *("accelerator", "precision", "deterministic", "inference_mode", "fast_dev_run", "overfit_batches"),
-    *("limit_val_batches", "limit_test_batches", "limit_predict_batches"),
-)
+log = logging.getLogger(__name__)
+
+# Of lightning.Trainer's arguments, those on which a figure of a trained model depends; the limits first.
+_LIMITS = ("limit_val_batches", "limit_test_batches", "limit_predict_batches")
+_PARTS = (*_LIMITS, "fast_dev_run", "overfit_batches")
+_OF_RUN = (*_PARTS, "accelerator", "precision", "deterministic", "inference_mode")
 # Those that may be asked for anew.
-_LIGHTNING = ("accelerator", "precision", *(name for name in _OF_RUN if name.startswith("limit_")))
+_LIGHTNING = (*_LIMITS, "accelerator", "precision")
 # Settings of the data, and the least each can be.
 _DATA = {"eval_batch_size": 1, "num_workers": 0}
 
@@ -103,6 +105,7 @@ class TrainedModel:
                     found.update(figures(trainer, act(module, datamodule=data, verbose=False)))
         if not found:
             raise RequestError(f"{self.name} has no data to evaluate on. Set self.eval_data in pre_process.")
+        self._tell_limits()
         return found
 
     def predict(self, take: Callable[[Sequence[Row]], None]) -> int:
@@ -123,7 +126,14 @@ class TrainedModel:
             raise RequestError(
                 f"{self.name} has no data to predict on. Set self.predict_data, test_data or eval_data."
             )
+        self._tell_limits()
         return rows.count
+
+    def _tell_limits(self) -> None:
+        """What is right for a comparison with the run may surprise on other data."""
+        for name in _PARTS:
+            if (value := self._settings.lightning.get(name)) and value != 1.0:
+                log.warning("lightning.%s=%s: this is of a part of the data", name, value)
 
     def _trainer(self, *callbacks: L.Callback) -> L.Trainer:
         options = {name: made(v) for name, v in self._settings.lightning.items() if name in _OF_RUN}

@@ -79,7 +79,10 @@ def built(run: Vouched, settings: RunSettings) -> Parts:
         parts = build_parts(settings, context, run.target)
         if parts.user is not None:
             if parts.user.trains_by_itself:
-                raise RequestError("The trainer does everything itself; load what it left in the run folder.")
+                raise RequestError(
+                    f"{parts.user.name}.train makes the model by itself, so it cannot be built again. What "
+                    f"it trained is in {run.job.folder.exported}, as safetensors."
+                )
             parts.user.prepare()
             if isinstance(parts.module, NimbleModule):
                 parts.module.setup("fit")

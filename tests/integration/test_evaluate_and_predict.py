@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,68 @@ def test_an_altered_checkpoint_is_not_evaluated(run: Path) -> None:
             nl.evaluate(step, trust=True)
     finally:
         step.write_bytes(content)
+
+
+def test_with_a_key_only_what_was_signed_is_evaluated(run: Path, place: Path, tmp_path: Path) -> None:
+    assert main(["keygen", "--out", str(tmp_path / "key.pem")]) == 0
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert main(["sign", str(copy), "--key", str(tmp_path / "key.pem")]) == 0
+    key = str(tmp_path / "key.pub.pem")
+    step = sorted((copy / "checkpoints/steps").glob("*.ckpt"))[-1]
+    assert nl.evaluate(copy, key=key) == figures_of(run)
+    assert nl.evaluate(step, key=key).keys() == figures_of(run).keys()
+    other = Path(shutil.copy(step, copy / "checkpoints/steps/other.ckpt"))
+    manifest = json.loads(step.with_name(f"{step.name}.manifest.json").read_text())
+    renamed = {**manifest, "name": other.name, "files": {other.name: manifest["files"][step.name]}}
+    other.with_name(f"{other.name}.manifest.json").write_text(json.dumps(renamed))
+    with pytest.raises(CheckpointError, match=r"not signed|not what was signed"):
+        nl.evaluate(other, key=key)
+
+
+SETS = """
+import torch
+from nimble_lightning import NimbleTrainer
+
+class Sets(NimbleTrainer):
+    def pre_process(self):
+        x = torch.linspace(-1, 1, 20)[:, None]
+        self.train_data = (x, 2 * x)
+        self.eval_data = {"near": (x, 2 * x), "far": (x[:5] + 5, 2 * x[:5] + 10)}
+        self.lr = 0.1
+        self.build_model()
+
+    def build_model(self):
+        self.model = torch.nn.Linear(1, 1)
+
+    def train(self, batch):
+        return (self.model(batch[0]) - batch[1]).square().mean()
+
+    def predict(self, batch):
+        return self.model(batch[0])[:, 0]
+"""
+LATE = SETS.replace("        self.build_model()\n", "").replace("build_model", "configure_model")
+EMA = {"_target_": "lightning.pytorch.callbacks.EMAWeightAveraging", "decay": 0.5}
+
+
+@pytest.mark.parametrize(("code", "callbacks"), [(SETS, {"ema": EMA}), (LATE, {})], ids=["averaged", "late"])
+def test_several_sets_of_a_limited_run_are_evaluated_as_it_did(
+    tmp_path: Path, code: str, callbacks: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sets.py").write_text(code)
+    result = nl.run(
+        str(tmp_path / "sets.py"), run_id="one", output_dir=str(tmp_path / "outputs"), launch="inline",
+        lightning={"max_epochs": 3, "accelerator": "cpu", "limit_val_batches": 2, "precision": "bf16-mixed"},
+        data={"batch_size": 4}, export=None, report=False, monitor="near_loss", callbacks=callbacks,
+    )  # fmt: skip
+    capsys.readouterr()
+    found = nl.evaluate(result.folder, trust=True)
+    assert "limit_val_batches=2: this is of a part of the data" in capsys.readouterr().err
+    assert found == {name: result.metrics[name] for name in ("near_loss", "far_loss")}
+    rows = nl.predict(result.folder, trust=True)
+    assert [(row["data"], row["index"]) for row in rows] == [
+        *(("near", index) for index in range(20)),
+        *(("far", index) for index in range(5)),
+    ]
 
 
 def test_an_interrupted_prediction_leaves_nothing(

@@ -109,6 +109,8 @@ def commands(folder: Path, key: str, mine: Path) -> dict[str, Callable[[], objec
         ),
         "load": lambda: nl.load(folder),
         "load with a trainer": lambda: nl.load(folder, trainer=f"{mine}"),
+        "evaluate": cli("evaluate", "DIR"),
+        "evaluate --trainer": cli("evaluate", "DIR", "--trainer", f"{mine}:Mlp"),
         "verify": cli("verify", "DIR", "--key", key),
         "check": cli("check", "DIR"),
     }
@@ -399,10 +401,19 @@ def test_an_honest_one_is_looked_at_as_ever(
     honest: Run, requests: tuple[int, list[str]], tmp_path: Path
 ) -> None:
     place = copied(honest, tmp_path, requests[0], "honest")
-    names = ("verify", "report", "usage", "notify elsewhere", "load", "load with a trainer")
+    names = (
+        "verify",
+        "report",
+        "usage",
+        "notify elsewhere",
+        "load",
+        "load with a trainer",
+        "evaluate --trainer",
+    )
     outcome = looked_at({"honest": (place, names)}, honest, requests[1])["honest"]
     assert not faults(outcome), outcome
     assert [outcome.ended[name] for name in names[:4]] == ["0"] * 4, outcome
     assert "trust=True" in outcome.ended["load"]
     assert outcome.ended["load with a trainer"].startswith("Sequential")
+    assert outcome.ended["evaluate --trainer"] == "0"
     assert any("mine finished" in request for request in outcome.requests)

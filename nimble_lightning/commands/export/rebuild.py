@@ -13,7 +13,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from nimble_lightning.adapters import NimbleModule
-from nimble_lightning.api.load import best_checkpoint
+from nimble_lightning.api import load
 from nimble_lightning.checkpoint import verify
 from nimble_lightning.checkpoint.full_weights import weights_of
 from nimble_lightning.errors import ExportError
@@ -21,12 +21,11 @@ from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.export.example_inputs import ExampleCall, record
 from nimble_lightning.export.exportable_models import ExportedModel, models_of
 from nimble_lightning.export.torch_export import quiet
-from nimble_lightning.planning.custom_sharding import sharding_noted
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.trust import TrustTerms, Vouched, vouched
 from nimble_lightning.settings import ModelSettings
 from nimble_lightning.worker.export_best import owner_of
-from nimble_lightning.worker.lightning_objects import Parts, build_parts
+from nimble_lightning.worker.lightning_objects import Parts
 from nimble_lightning.worker.seeds import seed_all
 
 
@@ -52,16 +51,7 @@ def built(run: Vouched) -> Rebuilt:
     here = replace(run.settings.data, num_workers=0)
     settings = replace(run.settings, data=here, model=ModelSettings())
     seed_all(settings.seed)
-    # A model that the run cut up stays whole here, where there is nobody to share it with.
-    with sharding_noted():
-        parts = build_parts(settings, {"run_folder": str(job.folder.path), "resume_from": None}, run.target)
-        if parts.user is not None:
-            parts.user.prepare()
-            if parts.user.trains_by_itself:
-                text = f"{parts.user.name}.train makes the model by itself, so it cannot be built again"
-                raise ExportError(f"{text}. What it trained is in {job.folder.exported}, as safetensors.")
-            parts.module.setup("fit")
-        parts.module.configure_model()
+    parts = load.built(run, settings)
     models = models_of(owner_of(parts))
     for model in models:
         model.base = fingerprint(model.module)
@@ -77,7 +67,7 @@ def build_model(folder: Path, name: str, trainer: str, whole: bool) -> nn.Module
 
 def load_best(rebuilt: Rebuilt) -> tuple[Path, int]:
     """Give the models their best weights; returns the checkpoint and its step."""
-    path = best_checkpoint(rebuilt.job.folder, rebuilt.job.run_id)
+    path = load.best_checkpoint(rebuilt.job.folder, rebuilt.job.run_id)
     manifest = verify(path, run_id=rebuilt.job.run_id)
     weights = weights_of(path)
     try:
