@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from nimble_lightning.adapters.load_trainer import load
 from nimble_lightning.errors import CheckpointError, RequestError
 from nimble_lightning.ops import yaml_files
+from nimble_lightning.planning.custom_sharding import sharding_noted
 from nimble_lightning.proof.digests import digest_of
 from nimble_lightning.proof.environment import file_of, moved
 from nimble_lightning.proof.verification import verify
@@ -123,7 +124,9 @@ def _trainer(spec: str, claims: Mapping[str, Any], terms: TrustTerms) -> Any:
     signed = ((claims.get("code") or {}).get("trainer") or {}).get("sha256")
     if signed is not None and digest_of(file).sha256 != signed:
         raise CheckpointError(f"{file} is not the trainer that was signed; give that one.")
-    found = load(spec)
+    # It keeps what it imports, and its model is to be built whole.
+    with sharding_noted():
+        found = load(spec)
     chosen = (terms.trainer or "").endswith(".py")
     if chosen and inspect.isfunction(found) and Path(inspect.getfile(found)) != file:
         # Something that the file only imports, by a name that the folder has chosen.

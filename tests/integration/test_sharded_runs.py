@@ -15,6 +15,7 @@ from killed_runs import faults, job
 from safetensors.torch import load_file
 from sharded_trainer import causes, digests, saves, sharded
 
+import nimble_lightning as nl
 from nimble_lightning.api.load import best_checkpoint
 from nimble_lightning.checkpoint import fault_points, newest_whole, verify
 from nimble_lightning.checkpoint.full_weights import weights_of
@@ -122,7 +123,7 @@ def test_with_a_damaged_piece_the_save_before_is_taken(tmp_path: Path, untouched
 
 
 @pytest.mark.slow
-def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
+def test_what_fully_shard_cut_up_is_exported_and_evaluated_whole(tmp_path: Path) -> None:
     trainer, folder, out = tmp_path / "cut_up.py", tmp_path / "run", tmp_path / "out"
     trainer.write_text(CUT_UP)
     assert start(sharded(folder, "lightning.max_epochs=1", trainer=f"{trainer}:CutUp")).status == "finished"
@@ -131,6 +132,9 @@ def test_what_fully_shard_cut_up_is_exported_whole(tmp_path: Path) -> None:
     trained = weights_of(best_checkpoint(RunFolder(folder), "test"))
     assert {f"model.{name}" for name in exported} == set(trained)
     assert all(torch.equal(weight, trained[f"model.{name}"]) for name, weight in exported.items())
+    metrics = json.loads((folder / "run.json").read_text())["metrics"]
+    found = nl.evaluate(folder, trust=True)
+    assert found == pytest.approx({name: metrics[name] for name in found}, rel=1e-5)
 
 
 def test_where_lightning_wants_a_gpu_it_says_so_once(tmp_path: Path) -> None:
