@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,24 @@ def test_a_run_is_evaluated_to_the_very_figures_that_it_ended_with(run: Path) ->
     random = torch.get_rng_state()
     assert nl.evaluate(run, trust=True) == figures_of(run)
     assert torch.equal(torch.get_rng_state(), random), "random numbers outside go on as they were"
+
+
+@pytest.mark.slow
+def test_a_run_of_two_ranks_that_was_killed_is_evaluated_on_one_device(run: Path, place: Path) -> None:
+    words = [
+        f"trainer={place}/line.py", "run_id=two", f"output_dir={place}/outputs", "lightning.max_epochs=40",
+        "lightning.accelerator=cpu", "lightning.devices=2", "data.batch_size=4", "export=null",
+        "report=false", "callbacks.auto_retry.save_every_n_steps=3",
+    ]  # fmt: skip
+    folder = place / "outputs/line/two"
+    first = Command(*words)
+    while first.running and len(list((folder / "checkpoints/steps").glob("*.ckpt"))) < 2:
+        time.sleep(0.05)
+    first.kill()
+    assert nl.evaluate(folder, trust=True).keys() == figures_of(run).keys(), "of what is whole by now"
+    done = Command(*words).end()
+    assert done.returncode == 0, done.stderr
+    assert nl.evaluate(folder, trust=True) == pytest.approx(figures_of(folder), rel=1e-6)
 
 
 def test_other_data_and_batch_sizes_are_asked_for_by_name(run: Path, tmp_path: Path) -> None:
