@@ -144,7 +144,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "convert",
-        "convert FILE [--json]",
+        "convert FILE [--task sft|dpo] [--json]",
         "turn settings of other programs into a command line of ours",
         _late("nimble_lightning.commands.convert.command"),
     ),

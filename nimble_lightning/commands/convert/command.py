@@ -10,30 +10,42 @@ from typing import Any
 
 from nimble_lightning.api.hf.training_arguments import FIELDS
 from nimble_lightning.commands.argument_parser import Parser
+from nimble_lightning.commands.convert.asked_fields import RENAMED
 from nimble_lightning.commands.convert.conversion import Conversion
-from nimble_lightning.commands.convert.hf_arguments import RENAMED, convert_arguments
+from nimble_lightning.commands.convert.hf_arguments import convert_arguments
+from nimble_lightning.commands.convert.llama_factory import convert_llama_factory, is_llama_factory
+from nimble_lightning.commands.convert.oumi import convert_oumi, is_oumi
+from nimble_lightning.commands.convert.trl import convert_trl, is_trl
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files, yaml_files
 from nimble_lightning.ops.exit_codes import ExitCode
 
 # A zip file, as torch.save writes, and the pickles of before.
 _PICKLES = (b"PK\x03\x04", b"\x80")
+_TASKS = ("sft", "dpo")
 _PRINT = "print(args.to_json_string())"
 
 
 def main(words: list[str]) -> int:
     """Convert; returns the exit code."""
     parser = Parser("convert", "Turn settings of other programs into a command line of ours.")
-    parser.add_argument("file", metavar="FILE", help="JSON or YAML of TrainingArguments")
+    parser.add_argument("file", metavar="FILE", help="of TrainingArguments, TRL, Oumi or LLaMA-Factory")
+    parser.add_argument(
+        "--task", choices=_TASKS, metavar="|".join(_TASKS), help="where a YAML of TRL fits both"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     asked = parser.read(words)
-    found = convert(read(Path(asked.file)))
+    found = convert(read(Path(asked.file)), asked.task and asked.task.upper())
     print(json.dumps(found.as_data(), indent=2) if asked.json else "\n".join(found.lines()))
     return ExitCode.FINISHED
 
 
-def convert(given: Mapping[str, Any]) -> Conversion:
+def convert(given: Mapping[str, Any], task: str | None = None) -> Conversion:
     """The command line for settings whose kind their names tell.
+
+    Args:
+        given: The settings.
+        task: "SFT" or "DPO", for a YAML that does not say.
 
     Raises:
         RequestError: They are of no kind that is known.
@@ -43,9 +55,20 @@ def convert(given: Mapping[str, Any]) -> Conversion:
             "This is a trainer_state.json: how a run went, without its learning rate or seed.\n"
             f"Its arguments are converted: have the script {_PRINT}, into a file"
         )
+    if is_trl(given) and not is_llama_factory(given):
+        return convert_trl(given, task)
+    if task is not None:
+        raise RequestError("--task is for a YAML of TRL; this file says itself what it is for")
+    if is_oumi(given):
+        return convert_oumi(given)
+    if is_llama_factory(given):
+        return convert_llama_factory(given)
     if not any(RENAMED.get(name, name) in FIELDS for name in given):
         named = ", ".join(list(map(str, given))[:5]) or "nothing"
-        raise RequestError(f"Expected fields of TrainingArguments, such as learning_rate; there is {named}")
+        raise RequestError(
+            "Expected fields of TrainingArguments, such as learning_rate, or a YAML of TRL, Oumi or "
+            f"LLaMA-Factory; there is {named}"
+        )
     found = Conversion("TrainingArguments of transformers", {"trainer": "my_trainer.py"})
     found.leave_out("trainer", None, "my_trainer.py stands for the file of your NimbleTrainer")
     convert_arguments(given, found)

@@ -65,7 +65,8 @@ class Conversion:
         self.type(key, value, name)
         usual = _usual_text(key) if ours is None else ours
         if self.settings[key] != usual:
-            self.defaults.append(TheirDefault(name, theirs, f"{key}={self.settings[key]}", usual))
+            typed = f"{key}={self.settings[key]}"
+            self.defaults.append(TheirDefault(name, theirs, typed, usual.strip("'")))
 
     def leave_out(self, name: str, value: Any, why: str) -> None:
         """Name a field that is not carried over."""
@@ -79,7 +80,8 @@ class Conversion:
 
     def words(self) -> list[str]:
         """The command line, word by word."""
-        typed = [f"{key}={value}" for key, value in self.settings.items()]
+        ordered = sorted(self.settings, key=lambda key: (key != "trainer", not key.startswith("params.")))
+        typed = [f"{key}={self.settings[key]}" for key in ordered]
         return ["python", "-m", "nimble_lightning", *typed]
 
     def lines(self) -> list[str]:
