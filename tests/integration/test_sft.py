@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nimble_lightning.checkpoint.full_weights import weights_of
+from nimble_lightning.commands import main
 from nimble_lightning.llm.chat_masks import ChatEncoder, stop_tokens
 from nimble_lightning.llm.conversations import read
 from nimble_lightning.llm.packing import IGNORED
@@ -113,3 +114,19 @@ def test_a_model_that_is_not_there_is_refused_in_words_and_not_tried_again() -> 
     text = Command(*SETTINGS, "run_id=bad", "params.model=./tyni").end_with(2)
     assert "model=./tyni: there is no such folder" in text
     assert "Traceback" not in text
+
+
+def test_a_converted_yaml_of_trl_trains(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("trl.yaml").write_text(
+        "model_name_or_path: tiny\ndataset_name: chats.jsonl\nmax_length: 128\nbf16: false\nuse_cpu: true\n"
+        "per_device_train_batch_size: 2\ngradient_accumulation_steps: 2\nnum_train_epochs: 0.5\n"
+        "warmup_steps: 2\nlogging_steps: 1\nassistant_only_loss: true\noutput_dir: outputs\nrun_name: trl\n"
+    )
+    assert main.main(["convert", "trl.yaml", "--json"]) == 0
+    words = json.loads(capsys.readouterr().out)["command"]
+    Command(*words[3:], "params.answer_tokens=8").end_with(0)
+    run = Path("outputs/SFT/trl")
+    record(run)
+    logged = [json.loads(line)["metrics"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    rates = [metrics["lr"] for metrics in logged if "lr" in metrics]
+    assert rates == pytest.approx([0, 1e-5, 2e-5, 4e-5 / 3, 2e-5 / 3]), "half of 40 texts, in steps of 4"
