@@ -146,11 +146,12 @@ class ExactResume(L.Callback):
             before, now = own.get("shares", list(range(len(random)))), _shares(trainer)
             self._random = mine(random) if before == now else None
             if self._random is None:
-                log.warning(
-                    "resuming on %s what ran on %s: no sample is lost or repeated, but bits may differ",
-                    _told(now),
-                    _told(before),
+                samples = (
+                    "this epoch reads its samples from the first again; ExactResume(seed=N) would go on"
+                    if "iteration" in own
+                    else "no sample is lost or repeated, but bits may differ"
                 )
+                log.warning("resuming on %s what ran on %s: %s", _told(now), _told(before), samples)
 
     def _step_aside(self) -> None:
         if self._source is not None:
