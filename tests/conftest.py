@@ -64,6 +64,7 @@ def leaves_nothing_behind(homes: Iterator[Path], request: pytest.FixtureRequest)
     os.chdir(own)
     yield
     os.chdir(home)
+    _one_lightning_no_more()
     left = _environment_left(environ)
     left += [
         f"a handler for {s.name}"
@@ -80,6 +81,18 @@ def leaves_nothing_behind(homes: Iterator[Path], request: pytest.FixtureRequest)
     left += _process_group_left()
     if left:
         pytest.fail(f"{request.node.name} left behind: {', '.join(left)}")
+
+
+def _one_lightning_no_more() -> None:
+    """In a process that has done a run both names mean one package; other tests want the two."""
+    aliases = [finder for finder in sys.meta_path if type(finder).__module__.endswith(".lightning_alias")]
+    for finder in aliases:
+        sys.meta_path.remove(finder)
+    if aliases:
+        for name in [
+            name for name in sys.modules if name.startswith(("pytorch_lightning", "lightning_fabric"))
+        ]:
+            del sys.modules[name]
 
 
 def _environment_left(before: dict[str, str]) -> list[str]:

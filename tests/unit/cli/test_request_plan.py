@@ -42,8 +42,14 @@ def value(key: str, *words: str) -> Any:
         ("params.hidden=1.5", "params.hidden: expected int"),
         ("params.act=rleu", "expected one of 'relu', 'gelu', got 'rleu'; did you mean 'relu'?"),
         ("lightning.max_epoch=3", "did you mean lightning.max_epochs?"),
-        ("lightning.max_epochs=abc", "expected a whole number of at least 0, or -1 for no end or null"),
-        ("lightning.max_epochs=-3", "lightning.max_epochs: expected a whole number of at least 0, or -1"),
+        (
+            "lightning.max_epochs=abc",
+            "a number of epochs, which may be a fraction such as 1.5, or -1 for no end",
+        ),
+        (
+            "lightning.max_epochs=-3",
+            "lightning.max_epochs: expected a number of epochs, which may be a fraction",
+        ),
         ("lightning.limit_val_batches=1.5", "a share of them from 0.0 to 1.0"),
         ("lightning.gradient_clip_algorithm=nrom", "did you mean 'norm'?"),
         ("lightning.accumulate_grad_batches=0", "a whole number of at least 1"),

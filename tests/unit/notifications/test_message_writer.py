@@ -40,7 +40,13 @@ def test_a_failure_says_where_why_and_how_to_go_on(folder: Path) -> None:
     facts = {"cause": "oom", "rank": 1, "step": 120, "message": "failed: out of memory"}
     message = write(folder, "failed", **facts, command="nimble-cli train x.py run_id=night")
     assert message.title == "digits failed at step 120"
-    for part in ("out of memory", "oom, rank 1", "two\nthree", "To go on: nimble-cli train x.py", "night #3"):
+    for part in (
+        "out of memory",
+        "oom, rank 1",
+        "two\nthree",
+        "To resume: nimble-cli train x.py",
+        "night #3",
+    ):
         assert part in message.body
     assert message.is_good is False
 
