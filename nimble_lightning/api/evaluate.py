@@ -34,13 +34,16 @@ from nimble_lightning.worker.seeds import seed_all
 log = logging.getLogger(__name__)
 
 # Of lightning.Trainer's arguments, those on which a figure of a trained model depends; the limits first.
-_LIMITS = ("limit_val_batches", "limit_test_batches", "limit_predict_batches")
-_PARTS = (*_LIMITS, "fast_dev_run", "overfit_batches")
-_OF_RUN = (*_PARTS, "accelerator", "precision", "deterministic", "inference_mode")
+_OF_EVALUATION = ("limit_val_batches", "limit_test_batches")
+_OF_PREDICTION = ("limit_predict_batches",)
+_OF_BOTH = ("fast_dev_run", "overfit_batches")
+_OF_RUN = (
+    *(*_OF_EVALUATION, *_OF_PREDICTION, *_OF_BOTH),
+    *("accelerator", "precision", "deterministic", "inference_mode"),
+)
 # Those that may be asked for anew.
-_LIGHTNING = (*_LIMITS, "accelerator", "precision")
-# Settings of the data, and the least each can be.
-_DATA = {"eval_batch_size": 1, "num_workers": 0}
+_LIGHTNING = (*_OF_EVALUATION, *_OF_PREDICTION, "accelerator", "precision")
+_DATA = ("eval_batch_size",)
 
 
 @dataclass(frozen=True)
@@ -59,18 +62,18 @@ class Changes:
 
     def applied(self, settings: RunSettings) -> RunSettings:
         """The run's settings with these."""
-        require("data setting of an evaluation", self.data, tuple(_DATA))
+        require("data setting of an evaluation", self.data, _DATA)
         require("lightning setting of an evaluation", self.lightning, _LIGHTNING)
         for name, value in self.data.items():
-            if type(value) is not int or value < _DATA[name]:
-                raise RequestError(f"data.{name}={value}: expected a whole number of at least {_DATA[name]}.")
+            if type(value) is not int or value < 1:
+                raise RequestError(f"data.{name}={value}: expected a whole number of at least 1.")
         asked = [f"{group}.{name}" for group in ("data", "lightning") for name in getattr(self, group)]
         return replace(
             settings,
             params=_merged(settings.params, self.params),
             data=replace(settings.data, **self.data),
             lightning={**settings.lightning, **self.lightning},
-            asked=[*(settings.asked or ()), *asked],
+            asked=asked,
         )
 
 
@@ -97,6 +100,7 @@ class TrainedModel:
 
     def evaluate(self) -> dict[str, float]:
         """The figures of its evaluation and, where there is test data, of its test."""
+        self._refuse_without_effect(_OF_PREDICTION, "an evaluation")
         trainer, module, data = self._trainer(), self._parts.module, self._parts.data
         found: dict[str, float] = {}
         with _interruptible():
@@ -105,11 +109,12 @@ class TrainedModel:
                     found.update(figures(trainer, act(module, datamodule=data, verbose=False)))
         if not found:
             raise RequestError(f"{self.name} has no data to evaluate on. Set self.eval_data in pre_process.")
-        self._tell_limits()
+        self._tell_limits(*_OF_EVALUATION, *_OF_BOTH)
         return found
 
     def predict(self, take: Callable[[Sequence[Row]], None]) -> int:
         """Hand over one row a sample, in the order of the data; returns how many."""
+        self._refuse_without_effect(_OF_EVALUATION, "a prediction")
         user, data = self._parts.user, self._parts.data
         if user is not None and user.method("predict") is None:
             raise RequestError(
@@ -126,12 +131,21 @@ class TrainedModel:
             raise RequestError(
                 f"{self.name} has no data to predict on. Set self.predict_data, test_data or eval_data."
             )
-        self._tell_limits()
+        self._tell_limits(*_OF_PREDICTION, *_OF_BOTH)
         return rows.count
 
-    def _tell_limits(self) -> None:
+    def _refuse_without_effect(self, names: Sequence[str], what: str) -> None:
+        for key in self._settings.asked or ():
+            if key.startswith("data.") and not isinstance(self._parts.data, NimbleData):
+                raise RequestError(
+                    f"{key} would change nothing: the data of {self.name} make their own batches."
+                )
+            if key.removeprefix("lightning.") in names:
+                raise RequestError(f"{key} would change nothing about {what}.")
+
+    def _tell_limits(self, *names: str) -> None:
         """What is right for a comparison with the run may surprise on other data."""
-        for name in _PARTS:
+        for name in names:
             if (value := self._settings.lightning.get(name)) and value != 1.0:
                 log.warning("lightning.%s=%s: this is of a part of the data", name, value)
 

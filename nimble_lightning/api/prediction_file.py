@@ -84,7 +84,7 @@ class _JsonLines:
 
     def write(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            text = json.dumps(_as_json(row), allow_nan=False, ensure_ascii=False)
+            text = json.dumps(as_json(row), allow_nan=False, ensure_ascii=False)
             self._file.write(f"{text}\n".encode())
 
     def close(self) -> None:
@@ -187,18 +187,18 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """NaN and infinities, which JSON lacks, as words."""
     if isinstance(value, dict):
-        return {name: _as_json(entry) for name, entry in value.items()}
+        return {name: as_json(entry) for name, entry in value.items()}
     if isinstance(value, list):
-        return [_as_json(entry) for entry in value]
+        return [as_json(entry) for entry in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> Any:
     nested = isinstance(value, list | dict)
-    return json.dumps(_as_json(value), ensure_ascii=False) if nested else value
+    return json.dumps(as_json(value), ensure_ascii=False) if nested else value
 
 
 def _require_columns(rows: Sequence[Row], columns: Sequence[str]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from omegaconf import OmegaConf
 from nimble_lightning.cli.arguments import candidates, read_override
 from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.errors import RequestError
+from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.untrusted_text import printable
 from nimble_lightning.run_folder import seen_from_here
 
@@ -30,10 +34,14 @@ def evaluate(words: list[str]) -> int:
     parser = _parser("evaluate", "Evaluate the best weights of a run, on one device.")
     parser.add_argument("--json", action="store_true", help="for programs")
     asked = parser.read(words)
+    # Brings torch with it.
+    from nimble_lightning.api.prediction_file import as_json
+
     with _model(asked) as model:
         figures = model.evaluate()
     if asked.json:
-        print(json.dumps({"checkpoint": str(model.checkpoint), "step": model.step, "metrics": figures}))
+        found = {"checkpoint": str(model.checkpoint), "step": model.step, "metrics": as_json(figures)}
+        print(json.dumps(found, allow_nan=False))
         return 0
     width = max(map(len, figures))
     for name, value in figures.items():
@@ -51,10 +59,20 @@ def predict(words: list[str]) -> int:
     # Brings torch with it.
     from nimble_lightning.api.prediction_file import prediction_file
 
-    with prediction_file(asked.out, force=asked.force) as take, _model(asked) as model:
+    with _terminable(), prediction_file(asked.out, force=asked.force) as take, _model(asked) as model:
         count = model.predict(take)
     print(printable(f"{asked.out}: {count} row{'' if count == 1 else 's'}; {_source(model)}"))
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends what is done in this block in order, as Ctrl-C does."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(ExitCode.TERMINATED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser(command: str, text: str) -> Parser:

@@ -55,13 +55,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(place: Path) -> Path:
     (place / "line.py").write_text(TRAINER)
-    done = Command(
-        f"trainer={place}/line.py", "run_id=one", f"output_dir={place}/outputs", "lightning.max_epochs=3",
-        "lightning.accelerator=cpu", "data.batch_size=4", "data.eval_batch_size=5", "params.noisy=true",
-        "optim.lr=0.05", "export=null", "report=false",
-    ).end()  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return place / "outputs/line/one"
+    result = nl.run(
+        f"{place}/line.py", params={"noisy": True}, run_id="one", output_dir=f"{place}/outputs",
+        lightning={"max_epochs": 3, "accelerator": "cpu"}, data={"batch_size": 4, "eval_batch_size": 5},
+        optim={"lr": 0.05}, launch="inline", export=None, report=False,
+    )  # fmt: skip
+    return result.folder
 
 
 def figures_of(run: Path) -> dict[str, float]:
@@ -166,6 +165,7 @@ def test_nobody_s_code_is_run_unasked(run: Path, place: Path) -> None:
         (["data.batch_size=2"], "eval_batch_size"),
         (["data.eval_batch_size=0"], "at least 1"),
         (["lightning.max_epochs=2"], "max_epochs"),
+        (["lightning.limit_predict_batches=2"], "nothing about an evaluation"),
         (["params.nois=1"], "nois"),
         (["params.shift=1,2"], "one value"),
     ],
@@ -256,18 +256,21 @@ def test_several_sets_of_a_limited_run_are_evaluated_as_it_did(
     ]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_prediction_leaves_nothing(
-    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     interrupting = TRAINER.replace(
         "def predict(self, batch):", "def predict(self, batch):\n        self.act(batch)"
     )
-    act = "\n    def act(self, batch):\n        if batch[0][0] > -0.25: os.kill(os.getpid(), signal.SIGINT)\n"
-    (tmp_path / "line.py").write_text(f"import os, signal\n{interrupting}{act}")
-    handler = signal.getsignal(signal.SIGINT)
+    act = (
+        f"\n    def act(self, batch):\n        if batch[0][0] > -0.25: os.kill(os.getpid(), {number.value})\n"
+    )
+    (tmp_path / "line.py").write_text(f"import os\n{interrupting}{act}")
+    handler = signal.getsignal(number)
     words = ["predict", str(run), "--out", f"{tmp_path}/out.csv", "--trainer", f"{tmp_path}/line.py"]
-    assert main([*words, "data.eval_batch_size=2"]) == 130
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert main([*words, "data.eval_batch_size=2"]) == code
+    assert signal.getsignal(number) is handler
     assert not [name for name in os.listdir(tmp_path) if "out" in name]
 
 
@@ -310,3 +313,5 @@ def test_a_lightning_module_is_evaluated_and_asked_as_well(tmp_path: Path) -> No
     assert found["val_loss"] == result.metrics["val_loss"]
     rows = nl.predict(result.folder, trust=True)
     assert [row["index"] for row in rows] == list(range(10))
+    with pytest.raises(RequestError, match="make their own batches"):
+        nl.evaluate(result.folder, {"eval_batch_size": 2}, trust=True)
