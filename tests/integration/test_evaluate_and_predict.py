@@ -267,10 +267,12 @@ def test_an_interrupted_prediction_leaves_nothing(
         f"\n    def act(self, batch):\n        if batch[0][0] > -0.25: os.kill(os.getpid(), {number.value})\n"
     )
     (tmp_path / "line.py").write_text(f"import os\n{interrupting}{act}")
-    handler = signal.getsignal(number)
+    handler = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    # Of a command in the background a shell has it ignored.
+    before = signal.signal(number, handler)
     words = ["predict", str(run), "--out", f"{tmp_path}/out.csv", "--trainer", f"{tmp_path}/line.py"]
     assert main([*words, "data.eval_batch_size=2"]) == code
-    assert signal.getsignal(number) is handler
+    assert signal.signal(number, before) is handler
     assert not [name for name in os.listdir(tmp_path) if "out" in name]
 
 

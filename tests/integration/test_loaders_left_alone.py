@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
 from project_loaders import Augmented, Doubling, fit, loaders
 from torch.utils.data import DataLoader
@@ -65,17 +64,6 @@ def test_weights_are_those_of_the_project_alone_also_after_a_kill(kind: str, tmp
 )
 def test_and_so_are_what_workers_draw(kind: str, steps: tuple[int, ...], tmp_path: Path) -> None:
     require_exact(LIGHTNING, kind, 2, tmp_path, steps)
-
-
-def test_a_checkpoint_of_lightnings_own_at_the_end_of_an_epoch_is_exact_as_well(tmp_path: Path) -> None:
-    untouched = fit(LIGHTNING, loaders("shuffled"), [])
-    keep = {"dirpath": tmp_path, "filename": "{epoch}", "save_top_k": -1}
-    ours = [ExactResume(), ModelCheckpoint(**keep)]
-    fit(LIGHTNING, loaders("shuffled"), ours, enable_checkpointing=True)
-    _, weights = fit(
-        LIGHTNING, loaders("shuffled"), [ExactResume()], resume=str(tmp_path / "epoch=0.ckpt"), seed=99
-    )
-    assert weights == untouched[1]
 
 
 def test_another_seed_is_another_order() -> None:

@@ -104,6 +104,7 @@ def test_an_adapter_is_small_goes_on_after_a_kill_with_the_same_bits_and_opens_a
         assert loss_of(model) == pytest.approx(metrics["val_loss"], abs=1e-5)
 
 
+@pytest.mark.slow
 def test_two_ranks_evaluate_every_token_once() -> None:
     run = train("two", "lightning.max_epochs=1", "lightning.devices=2", "strategy=ddp", "data.batch_size=3")
     found = loss_of(AutoModelForCausalLM.from_pretrained(run / "best"))
@@ -116,6 +117,7 @@ def test_a_model_that_is_not_there_is_refused_in_words_and_not_tried_again() -> 
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_a_converted_yaml_of_trl_trains(capsys: pytest.CaptureFixture[str]) -> None:
     Path("trl.yaml").write_text(
         "model_name_or_path: tiny\ndataset_name: chats.jsonl\nmax_length: 128\nbf16: false\nuse_cpu: true\n"
