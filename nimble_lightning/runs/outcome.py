@@ -83,6 +83,7 @@ class Evidence:
         trouble: Why the workers could not be started.
         lost: By rank, the machine it was on, where that was lost.
         server_lost: Whether the server that workers are forked from is gone, and they with it.
+        told_ranks_stay: Whether a rank that was told to end is there until this has been judged.
     """
 
     finished: bool = False
@@ -95,6 +96,7 @@ class Evidence:
     trouble: str | None = None
     lost: Mapping[int, str] = field(default_factory=dict)
     server_lost: bool = False
+    told_ranks_stay: bool = False
 
     def silent(self) -> int | None:
         """The rank that first ended without a word."""
@@ -124,8 +126,9 @@ def judge(evidence: Evidence) -> Outcome:
     errors = [e for e in by_time if "SystemExit" not in e["bases"]]
     first = next((e for e in errors if not _follows(e)), None)
     silent = evidence.silent()
-    # A rank told to end may go while it is writing that down; nothing but its exit code speaks of a kill.
-    only_told = first is None and bool(ends) and silent not in evidence.exit_codes
+    # A rank told to end may go while it is writing that down: its exit code alone speaks of a kill then.
+    may_be_told = not evidence.told_ranks_stay and silent not in evidence.exit_codes
+    only_told = first is None and bool(ends) and may_be_told
     if silent is not None and not only_told and _came_before(evidence, silent, first):
         return _killed(evidence, silent)
     if first is not None:

@@ -127,4 +127,10 @@ def _evidence(folder: RunFolder, attempt: int, ranks: Ranks) -> Evidence:
     beats = {rank: beat for rank, beat in beats_of(folder, attempt).items() if rank < ranks.local_size}
     dead = {rank: beat for rank, beat in beats.items() if not alive(beat.pid)}
     now = time.time()
-    return Evidence(errors=errors_of(folder, attempt), beats=dead, gone={rank: now for rank in dead})
+    # Where one is gone, whoever started us tells the others to end: that follows from it.
+    return Evidence(
+        errors=errors_of(folder, attempt),
+        beats=dead,
+        gone={rank: now for rank in dead},
+        told_ranks_stay=True,
+    )

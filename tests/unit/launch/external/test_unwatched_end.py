@@ -18,6 +18,7 @@ from nimble_lightning.runs.heartbeat import Heart, Phase
 
 RANKS = Ranks(TORCHRUN, 0, 2, 0, 2)
 LOST = RuntimeError("Connection closed by peer [127.0.0.1]:1234")
+TOLD = SystemExit(143)
 
 
 @pytest.fixture
@@ -67,3 +68,18 @@ def test_an_error_of_the_first_rank_is_its_own_and_waits_for_nobody(folder: RunF
     wrote(folder, 0, error)
     outcome = why_ended(error, folder, 1, RANKS)
     assert (outcome.rank, outcome.reason) == (0, "ValueError: mine")
+
+
+def test_a_first_rank_told_to_end_because_another_was_killed_says_so(folder: RunFolder) -> None:
+    beat(folder, 0, 5)
+    beat(folder, 1, 6, dead())
+    wrote(folder, 0, TOLD)
+    outcome = why_ended(TOLD, folder, 1, RANKS)
+    assert (outcome.cause, outcome.rank, outcome.step) == ("killed", 1, 6)
+
+
+def test_ranks_that_are_told_to_end_together_were_preempted(folder: RunFolder) -> None:
+    beat(folder, 0, 5)
+    beat(folder, 1, 5)
+    wrote(folder, 0, TOLD)
+    assert why_ended(TOLD, folder, 1, RANKS).cause == "preempted"
