@@ -144,8 +144,9 @@ class Iteration:
         }
         alive = any(getattr(loader, "_iterator", None) is not None for loader in loaders)
         self._lived_on = bool(state.get("lived_on", alive))
-        if "begun" in state:
-            self._draws.put_back(Moment.imported(state["begun"]))
+        # At the end of an epoch nothing of the next one has begun; what loaders hold goes on from there.
+        if (moment := state.get("begun", state.get("own"))) is not None:
+            self._draws.put_back(Moment.imported(moment))
         self._begun = self._draws.now()
         # Where the epoch before had been gone through when the state was taken.
         self._anew = resumed is not None and "begun" not in resumed

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.demos.boring_classes import BoringModel, RandomDataset
 from project_loaders import Augmented, Doubling, fit, loaders
 from torch.utils.data import DataLoader
@@ -64,6 +65,19 @@ def test_weights_are_those_of_the_project_alone_also_after_a_kill(kind: str, tmp
 )
 def test_and_so_are_what_workers_draw(kind: str, steps: tuple[int, ...], tmp_path: Path) -> None:
     require_exact(LIGHTNING, kind, 2, tmp_path, steps)
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`")
+@pytest.mark.parametrize(("kind", "workers"), [("shuffled", 0), ("generator", 2)])
+def test_a_checkpoint_of_lightnings_own_at_the_end_of_an_epoch_is_exact_as_well(
+    kind: str, workers: int, tmp_path: Path
+) -> None:
+    untouched = fit(LIGHTNING, loaders(kind, workers), [])
+    ours = [ExactResume(), ModelCheckpoint(dirpath=tmp_path, filename="{epoch}", save_top_k=-1)]
+    fit(LIGHTNING, loaders(kind, workers), ours, enable_checkpointing=True)
+    path = str(tmp_path / "epoch=0.ckpt")
+    _, weights = fit(LIGHTNING, loaders(kind, workers), [ExactResume()], resume=path, seed=99)
+    assert weights == untouched[1]
 
 
 def test_another_seed_is_another_order() -> None:
