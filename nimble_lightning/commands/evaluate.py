@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from argparse import Namespace
     from contextlib import AbstractContextManager
 
-    from nimble_lightning.api.evaluate import Changes, TrainedModel
+    from nimble_lightning.api.trained_model import Changes, TrainedModel
 
 _HOW = "--trainer FILE to run a file of yours, --key PUB if it is signed, --trust if it is your own"
 _SECTIONS = ("params", "data", "lightning")
@@ -91,7 +91,7 @@ def _parser(command: str, text: str) -> Parser:
 
 
 def _model(asked: Namespace) -> AbstractContextManager[TrainedModel]:
-    from nimble_lightning.api.evaluate import trained_model
+    from nimble_lightning.api.trained_model import trained_model
     from nimble_lightning.runs.trust import TrustTerms
 
     terms = TrustTerms(asked.key, asked.trainer, asked.trust, _HOW)
@@ -99,7 +99,7 @@ def _model(asked: Namespace) -> AbstractContextManager[TrainedModel]:
 
 
 def _changes(words: Sequence[str]) -> Changes:
-    from nimble_lightning.api.evaluate import Changes
+    from nimble_lightning.api.trained_model import Changes
 
     config = OmegaConf.create({name: {} for name in _SECTIONS})
     for word in words:
