@@ -81,6 +81,8 @@ def convert_llama_factory(given: Mapping[str, Any]) -> ChatConversion:
     else:
         _what_is_learned(into)
     _adapter(into, kind)
+    if kind == "lora" and into.fields.get("bf16"):
+        into.leave_out("bf16", True, "their base is in bf16; ours is float32, computed in bf16")
     if into.take("pure_bf16"):
         into.skip(["bf16"])
         into.type("lightning.precision", "bf16-true", "pure_bf16")

@@ -22,13 +22,15 @@ _SKIPPED = (
     "profiler", "include_alternative_mfu_metrics", "try_resume_from_last_checkpoint",
     "enable_tensorboard", "logging_dir", "dataloader_main_process_only", "label_ignore_index",
     "model.shard_for_eval", "model.device_map", "model.load_pretrained_weights",
-    "model.tokenizer_pad_token", "data.train.target_col", "data.train.use_async_dataset",
-    "data.train.use_torchdata", "data.validation.target_col", "data.train.collator_kwargs",
+    "data.train.use_async_dataset", "data.train.use_torchdata", "data.train.collator_kwargs",
     "peft.peft_save_mode", "peft.lora_task_type", "peft.bnb_4bit_quant_type",
 )  # fmt: skip
 _NOT_HERE = {
     "model.adapter_model": "params.model may be the folder of a run, not an adapter of others",
     "model.tokenizer_name": "the tokenizer is the model's",
+    "model.tokenizer_pad_token": "padding is not learned, whatever it is",
+    "data.train.target_col": "conversations are read by their own names",
+    "data.validation.target_col": "conversations are read by their own names",
     "model.trust_remote_code": "no code of the Hub is run",
     "model.chat_template": "params.template=FILE is another than the tokenizer's",
     "model.freeze_layers": "there is none",
@@ -81,6 +83,8 @@ def convert_oumi(given: Mapping[str, Any]) -> ChatConversion:
     else:
         into.skip([name for name in into.fields if name.startswith("peft.")])
     into.type_weights("model.torch_dtype_str")
+    if into.take("model.load_pretrained_weights") is False:
+        into.leave_out("model.load_pretrained_weights", False, "the weights of a model are always loaded")
     _precision_and_saving(into)
     if (attention := into.take("model.attn_implementation", "sdpa")) != "sdpa":
         into.leave_out("model.attn_implementation", attention, "the attention is SDPA")

@@ -13,7 +13,7 @@ _ONLY_DPO = (
     "ref_model_mixup_alpha", "ld_alpha", "use_weighting",
 )  # fmt: skip
 _SKIPPED = (
-    "dataset_num_proc", "eval_packing", "padding_free", "dataset_text_field", "precompute_ref_log_probs",
+    "dataset_num_proc", "padding_free", "precompute_ref_log_probs",
     "precompute_ref_batch_size", "lora_task_type", "bnb_4bit_quant_type", "bnb_4bit_quant_storage",
     "use_bnb_nested_quant", "dataset_kwargs", "log_completions",
 )  # fmt: skip
@@ -41,6 +41,7 @@ _NOT_HERE = {
     "pad_to_multiple_of": "rows are as long as they have to be",
 }
 _USUAL_VALUES = {
+    "dataset_text_field": ("text", "conversations are read by their own names"),
     "model_revision": ("main", "the newest of a model is loaded; params.model may be a folder"),
     "attn_implementation": ("sdpa", "the attention is SDPA, which keeps texts of a row apart"),
     "packing_strategy": ("bfd", "rows are filled best fit first"),
@@ -64,7 +65,10 @@ def convert_trl(given: Mapping[str, Any], task: str | None = None) -> ChatConver
     into.type_model("model_name_or_path")
     _data(into)
     into.type_lengths("max_seq_length" if "max_seq_length" in given else "max_length", 1024)
-    into.type_packing(into.take("packing", False))
+    packed = into.take("packing", False)
+    into.type_packing(packed)
+    if (evaluated := into.take("eval_packing")) is not None and evaluated != packed:
+        into.leave_out("eval_packing", evaluated, "rows are evaluated as they are trained on")
     if asked == "DPO":
         _preferences(into)
     else:

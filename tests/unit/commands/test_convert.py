@@ -382,7 +382,8 @@ def test_a_yaml_of_oumi(capsys: pytest.CaptureFixture[str]) -> None:
     assert config["lightning"]["precision"] == "bf16-true"
     assert config["callbacks"]["auto_retry"]["save_every_n_steps"] == 100
     assert left_out(text) == {
-        *("data.train.datasets", "model.trust_remote_code", "dataloader_num_workers"),
+        *("data.train.datasets", "data.train.target_col", "model.trust_remote_code"),
+        "dataloader_num_workers",
         *("dataloader_prefetch_factor", "torch_empty_cache_steps", "model.torch_dtype_str"),
     }
     assert "load_dataset(" in text
@@ -435,7 +436,7 @@ def test_a_yaml_of_llama_factory(capsys: pytest.CaptureFixture[str]) -> None:
     assert config["lightning"]["precision"] == "bf16-mixed"
     assert config["lightning"]["max_epochs"] == 3
     assert left_out(text) == {
-        *("dataset", "template", "trust_remote_code", "max_samples", "ddp_timeout"),
+        *("dataset", "template", "trust_remote_code", "max_samples", "ddp_timeout", "bf16"),
         "load_best_model_at_end",
     }
     text = printed(LLAMA_FACTORY.replace("sft", "dpo") + "pref_loss: orpo\nlora_rnk: 4", capsys)
@@ -459,3 +460,20 @@ def test_a_training_that_there_is_not_is_refused(
     assert said in capsys.readouterr().err
     assert main.main(["convert", "settings.yaml", "--task", "sft"]) == 2
     assert "--task is for a YAML of TRL" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        (
+            OUMI.replace("load_pretrained_weights: True", "load_pretrained_weights: false"),
+            "model.load_pretrained_weights",
+        ),
+        (f"{TRL_SFT}\ndataset_text_field: body\n", "dataset_text_field"),
+        (f"{TRL_SFT}\neval_packing: false\n", "eval_packing"),
+    ],
+)
+def test_a_field_that_would_change_the_model_or_what_it_reads_is_named(
+    text: str, field: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert field in left_out(printed(text, capsys))
