@@ -125,11 +125,11 @@ class ChatReader:
         for source in sources:
             found: list[Example] = []
             for place, group in self._groups(source):
-                held = _falls_on(self.summary.conversations - 1, self.share)
+                held = falls_on(self.summary.conversations - 1, self.share)
                 (self.held_out if held else found).extend(self._kept(group, place))
             # 2.5: all twice, and every other one a third time.
             yield from found * int(source.weight)
-            yield from (example for n, example in enumerate(found) if _falls_on(n, source.weight % 1))
+            yield from (example for n, example in enumerate(found) if falls_on(n, source.weight % 1))
         self.summary.rewritten = self.encoder.rewrites
         self.summary.require_most(self.longest, self.over_length)
 
@@ -155,6 +155,6 @@ class ChatReader:
             yield short
 
 
-def _falls_on(number: int, share: float) -> bool:
+def falls_on(number: int, share: float) -> bool:
     """Whether one of many is among the so many of them that are taken, evenly."""
     return int((number + 1) * share) > int(number * share)

@@ -17,6 +17,7 @@ from torchmetrics import MeanMetric
 from nimble_lightning.errors import RequestError
 from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.llm import causal_lm, preference_losses
+from nimble_lightning.llm.chat_data import falls_on
 from nimble_lightning.llm.chat_masks import ChatEncoder
 from nimble_lightning.llm.conversations import sources_of
 from nimble_lightning.llm.cross_entropy import token_log_probs
@@ -84,9 +85,8 @@ class DPO(NimbleTrainer):
         encoder = ChatEncoder(self.tokenizer, stops_of(self.tokenizer, model, stop), "last_answer")
         pairs = _read(data, encoder, room)
         if eval_data is None:
-            held = {n for n in range(len(pairs)) if int((n + 1) * eval_share) > int(n * eval_share)}
-            held_out = [pairs[n] for n in sorted(held)]
-            pairs = [pair for n, pair in enumerate(pairs) if n not in held]
+            held_out = [pair for n, pair in enumerate(pairs) if falls_on(n, eval_share)]
+            pairs = [pair for n, pair in enumerate(pairs) if not falls_on(n, eval_share)]
         else:
             held_out = _read(eval_data, encoder, room)
         if not pairs:
