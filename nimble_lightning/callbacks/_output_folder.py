@@ -28,7 +28,7 @@ def place(trainer: L.Trainer) -> Path:
 
     To be asked on every rank, in `setup`: Lightning's ranks agree on the folder of the logger.
     """
-    if _is_remote(trainer.default_root_dir):
+    if is_remote(trainer.default_root_dir):
         return _local_place(trainer)
     root = Path(trainer.default_root_dir).absolute()
     if _is_run_folder(root):
@@ -56,7 +56,8 @@ def _local_place(trainer: L.Trainer) -> Path:
     return _places[trainer]
 
 
-def _is_remote(folder: object) -> bool:
+def is_remote(folder: object) -> bool:
+    """Whether it is no folder of this machine, as `s3://bucket` is none."""
     return "://" in str(folder)
 
 

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from typing_extensions import override
 
 from nimble_lightning.callbacks._batch_start import vote_alone, vote_with_others
+from nimble_lightning.callbacks._output_folder import is_remote
 from nimble_lightning.callbacks._under_retry import AtomicCheckpoints, UnderRetry
 from nimble_lightning.checkpoint import prune
 from nimble_lightning.errors import RequestError
@@ -100,7 +101,7 @@ class AutoRetry(L.Callback):
         self._whole: AbstractContextManager[None] = contextlib.nullcontext()
         self._others: list[Path] = []
         # Why nothing can be committed.
-        self._hopeless = ""
+        self._cannot_commit = ""
         self._poll: Callable[[], None] | None = None
 
     # --- when --------------------------------------------------------------------------------
@@ -109,8 +110,8 @@ class AutoRetry(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        self._hopeless = ""
-        if "://" in str(trainer.default_root_dir):
+        self._cannot_commit = ""
+        if is_remote(trainer.default_root_dir):
             self._give_up(f"default_root_dir={trainer.default_root_dir} is no folder of this machine")
         self._whole = AtomicCheckpoints(trainer)
         self._foreign = None if asked.supervised else UnderRetry.join(trainer, self._whole)
@@ -198,7 +199,7 @@ class AutoRetry(L.Callback):
     # --- how --------------------------------------------------------------------------------
 
     def _commit(self, trainer: L.Trainer, step: int) -> None:
-        if not trainer.fast_dev_run and not self._hopeless:
+        if not trainer.fast_dev_run and not self._cannot_commit:
             folder = self._folder(trainer)
             if self._save(trainer, folder / f"step-{step:08d}.ckpt") and trainer.is_global_zero:
                 self._clear_away(folder)
@@ -226,7 +227,7 @@ class AutoRetry(L.Callback):
             self._agree_to_give_up(why)
             return False
         self._agree_to_give_up(why)
-        return not self._hopeless
+        return not self._cannot_commit
 
     def _agree_to_give_up(self, why: str) -> None:
         """On all ranks, for none must save alone."""
@@ -234,7 +235,7 @@ class AutoRetry(L.Callback):
             self._give_up(found)
 
     def _give_up(self, why: str) -> None:
-        self._hopeless = why
+        self._cannot_commit = why
         log.error("nothing of this run is committed, so a retry begins anew; training goes on: %s", why)
 
     def _clear_away(self, folder: Path) -> None:
