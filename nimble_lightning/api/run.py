@@ -28,10 +28,10 @@ from nimble_lightning.runs.request.setting_blocks import complete_blocks
 from nimble_lightning.runs.request.setting_effects import asked_in
 from nimble_lightning.runs.result import Result
 
-# Sections that take more than their files list.
 _RECIPE = "recipe:"
 # Sections that may be given as the trainer's parameter of that name: a file, a list of them, a model.
 _SHORT = ("data", "model")
+# Sections that take more than their files list.
 _OPEN = ("params", "lightning", "callbacks", "logger", "validator", "signature")
 
 
