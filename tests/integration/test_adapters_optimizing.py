@@ -44,10 +44,13 @@ def test_gradients_are_unscaled_then_clipped_before_the_step(
     assert abs(float(module.model.weight.detach())) == pytest.approx(largest)
 
 
-def test_schedules_step_with_the_optimizer_and_know_how_long_the_run_is() -> None:
+# Of three batches an epoch the second window holds one.
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 6), (2, 4)])
+def test_schedules_step_with_the_optimizer_and_know_how_long_the_run_is(accumulate: int, steps: int) -> None:
     schedule = {"_target_": "nimble_lightning.optim.schedules.linear", "warmup": 0}
-    _, lightning = fitted(Line(), RunSettings(schedule=schedule, data=DataSettings(batch_size=4)))
-    assert lightning.lr_scheduler_configs[0].scheduler.last_epoch == lightning.global_step == 6
+    settings = RunSettings(schedule=schedule, data=DataSettings(batch_size=4))
+    _, lightning = fitted(Line(), settings, accumulate_grad_batches=accumulate)
+    assert lightning.lr_scheduler_configs[0].scheduler.last_epoch == lightning.global_step == steps
     assert lightning.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 

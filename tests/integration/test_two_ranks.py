@@ -15,6 +15,7 @@ from predicting_trainer import evaluated_on
 from two_ranks import TwoRanks
 
 from nimble_lightning.adapters import adapt, evaluation
+from nimble_lightning.adapters.distributed import gradient_sums
 from nimble_lightning.callbacks import ExactResume
 from nimble_lightning.errors import TrainerError
 from nimble_lightning.settings import DataSettings, LogSettings, RunSettings
@@ -296,12 +297,13 @@ def test_every_sample_counts_once_in_every_kind_of_figure(ranks: TwoRanks, sampl
     assert ranks.run(scored, samples, "figures") == [expected, expected]
 
 
-def norms(rank: int, devices: int) -> list[float]:
+def logged(rank: int, devices: int, name: str) -> list[float]:
+    """A figure of training after each step."""
     found: list[float] = []
 
-    class Norms(L.Callback):
+    class Logged(L.Callback):
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-            found.append(trainer.callback_metrics["grad_norm"].item())
+            found.append(trainer.callback_metrics[name].item())
 
     settings = RunSettings(
         data=DataSettings(batch_size=8 // devices, micro_batch_size=3), log=LogSettings(grad_norm=True)
@@ -314,7 +316,7 @@ def norms(rank: int, devices: int) -> list[float]:
         max_epochs=1,
         logger=False,
         log_every_n_steps=1,
-        callbacks=[Norms()],
+        callbacks=[Logged()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -324,10 +326,23 @@ def norms(rank: int, devices: int) -> list[float]:
     return found
 
 
-def test_the_norm_of_the_gradients_is_that_of_one_rank(ranks: TwoRanks) -> None:
-    alone = norms(0, 1)
+@pytest.mark.parametrize("name", ["grad_norm", "train_loss"])
+def test_what_is_logged_of_a_step_is_what_one_rank_would_log(ranks: TwoRanks, name: str) -> None:
+    alone = logged(0, 1, name)
     assert len(alone) == 3
-    assert ranks.run(norms, 2) == [pytest.approx(alone)] * 2
+    assert ranks.run(logged, 2, name) == [pytest.approx(alone)] * 2
+
+
+def used(rank: int) -> list[int]:
+    parameters = [torch.nn.Parameter(torch.ones(1)) for _ in range(3)]
+    parameters[0].grad = torch.ones(1)
+    parameters[1].grad = torch.ones(1) if rank else None
+    found = gradient_sums.used_by_any(parameters, torch.device("cpu"))
+    return [number for number, each in enumerate(parameters) if any(each is one for one in found)]
+
+
+def test_a_parameter_counts_as_used_when_one_rank_has_used_it(ranks: TwoRanks) -> None:
+    assert ranks.run(used) == [[0, 1], [0, 1]]
 
 
 def logged_by_itself(rank: int) -> list[str]:
