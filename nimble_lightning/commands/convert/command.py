@@ -13,6 +13,10 @@ from nimble_lightning.commands.argument_parser import Parser
 from nimble_lightning.commands.convert.asked_fields import RENAMED
 from nimble_lightning.commands.convert.conversion import Conversion
 from nimble_lightning.commands.convert.hf_arguments import convert_arguments
+from nimble_lightning.commands.convert.lightning_project import (
+    convert_lightning_project,
+    is_lightning_project,
+)
 from nimble_lightning.commands.convert.llama_factory import convert_llama_factory, is_llama_factory
 from nimble_lightning.commands.convert.oumi import convert_oumi, is_oumi
 from nimble_lightning.commands.convert.trl import convert_trl, is_trl
@@ -29,7 +33,9 @@ _PRINT = "print(args.to_json_string())"
 def main(words: list[str]) -> int:
     """Convert; returns the exit code."""
     parser = Parser("convert", "Turn settings of other programs into a command line of ours.")
-    parser.add_argument("file", metavar="FILE", help="of TrainingArguments, TRL, Oumi or LLaMA-Factory")
+    parser.add_argument(
+        "file", metavar="FILE", help="of TrainingArguments, TRL, Oumi, LLaMA-Factory or LightningCLI"
+    )
     parser.add_argument(
         "--task", choices=_TASKS, metavar="|".join(_TASKS), help="where a YAML of TRL fits both"
     )
@@ -55,10 +61,17 @@ def convert(given: Mapping[str, Any], task: str | None = None) -> Conversion:
             "This is a trainer_state.json: how a run went, without its learning rate or seed.\n"
             f"Its arguments are converted: have the script {_PRINT}, into a file"
         )
+    if isinstance(given.get("defaults"), list):
+        raise RequestError(
+            "This is one of several files that Hydra composes. What they come to is converted:\n"
+            "python train.py --cfg job --resolve > composed.yaml"
+        )
     if is_trl(given) and not is_llama_factory(given):
         return convert_trl(given, task)
     if task is not None:
         raise RequestError("--task is for a YAML of TRL; this file says itself what it is for")
+    if is_lightning_project(given):
+        return convert_lightning_project(given)
     if is_oumi(given):
         return convert_oumi(given)
     if is_llama_factory(given):
@@ -66,8 +79,8 @@ def convert(given: Mapping[str, Any], task: str | None = None) -> Conversion:
     if not any(RENAMED.get(name, name) in FIELDS for name in given):
         named = ", ".join(list(map(str, given))[:5]) or "nothing"
         raise RequestError(
-            "Expected fields of TrainingArguments, such as learning_rate, or a YAML of TRL, Oumi or "
-            f"LLaMA-Factory; there is {named}"
+            "Expected fields of TrainingArguments, such as learning_rate, or a YAML of TRL, Oumi, "
+            f"LLaMA-Factory or LightningCLI; there is {named}"
         )
     found = Conversion("TrainingArguments of transformers", {"trainer": "my_trainer.py"})
     found.leave_out("trainer", None, "my_trainer.py stands for the file of your NimbleTrainer")

@@ -46,12 +46,14 @@ class Conversion:
         settings: What is typed, value by key, in order.
         defaults: Those of theirs among it.
         left_out: What is not, or not as it was.
+        code: What it has built or called, by its dotted names.
     """
 
     source: str
     settings: dict[str, str] = field(default_factory=dict)
     defaults: list[TheirDefault] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    code: list[str] = field(default_factory=list)
 
     def type(self, key: str, value: Any, name: str) -> None:
         """Type a setting that stands for the field `name`."""
@@ -87,7 +89,10 @@ class Conversion:
     def lines(self) -> list[str]:
         """A script for a shell, whose comments say the rest."""
         head, *typed = ["python -m nimble_lightning", *map(shlex.quote, self.words()[3:])]
-        found = [f"# From {self.source}", " \\\n    ".join([head, *typed])]
+        found = [f"# From {self.source}"]
+        if self.code:
+            found += [f"# It runs {printable(name)}" for name in dict.fromkeys(self.code)]
+        found += [" \\\n    ".join([head, *typed])]
         if self.defaults:
             found += ["", "# Their defaults, where ours are others:"]
             found += [
@@ -104,6 +109,7 @@ class Conversion:
         return {
             "source": self.source,
             "command": self.words(),
+            "code": list(dict.fromkeys(self.code)),
             "defaults": [vars(each) for each in self.defaults],
             "left_out": [vars(each) for each in self.left_out],
         }
