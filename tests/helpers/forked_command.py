@@ -24,9 +24,9 @@ from nimble_lightning.worker.server import forkserver
 
 
 class Command:
-    """`python -m nimble_lightning` with these words."""
+    """`python -m nimble_lightning` with these words; with a source, `python -c` of that."""
 
-    def __init__(self, *words: str, **variables: str) -> None:
+    def __init__(self, *words: str, source: str | None = None, **variables: str) -> None:
         self._words = words
         self._folder = Path(tempfile.mkdtemp(prefix="command-"))
         self._said = self._folder / "stdout", self._folder / "stderr"
@@ -36,7 +36,7 @@ class Command:
         found = servers._forkserver
         server = found._forkserver_address, found._forkserver_pid  # type: ignore[attr-defined]
         self._process = multiprocessing.get_context("forkserver").Process(
-            target=_be, args=(words, {**os.environ, **variables}, self._said, server)
+            target=_be, args=(words, source, {**os.environ, **variables}, self._said, server)
         )
         with forkserver.without_main():
             self._process.start()
@@ -47,6 +47,11 @@ class Command:
     def running(self) -> bool:
         # Of the process itself only one thread may ask.
         return alive(self.pid)
+
+    @property
+    def said(self) -> str:
+        """What it has said so far, errors aside."""
+        return self._said[0].read_text()
 
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
@@ -81,7 +86,11 @@ def run(*words: str, **variables: str) -> CompletedProcess[str]:
 
 
 def _be(
-    words: Sequence[str], environment: Mapping[str, str], said: Sequence[Path], server: tuple[str, int]
+    words: Sequence[str],
+    source: str | None,
+    environment: Mapping[str, str],
+    said: Sequence[Path],
+    server: tuple[str, int],
 ) -> None:
     """What a process that was forked from the server does to be a command."""
     os.setsid()
@@ -97,4 +106,7 @@ def _be(
     # Its workers are to come from there as well.
     vars(servers._forkserver).update(_forkserver_address=server[0], _forkserver_pid=server[1])
     forkserver.inherit()
-    sys.exit(main())
+    if source is None:
+        sys.exit(main())
+    exec(compile(source, "<source>", "exec"), {"__name__": "__main__"})
+    sys.stdout.flush()

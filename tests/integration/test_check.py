@@ -98,12 +98,14 @@ def test_each_fault_is_named_with_its_method_and_line(capfd: pytest.CaptureFixtu
     assert line("self.nothing") in said
 
 
+@pytest.mark.slow
 def test_weights_that_no_seed_decides_are_found(capfd: pytest.CaptureFixture[str]) -> None:
     code, said = check(capfd, "other_weights")
     assert (code, cells(said)["pre_process"]) == (1, ["FAILED", "FAILED"]), said
     assert "pre_process gives other weights each time it runs (model.0.bias)" in said
 
 
+@pytest.mark.slow
 def test_randomness_that_no_seed_decides_is_told_from_what_a_checkpoint_lacks(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

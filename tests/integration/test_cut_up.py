@@ -126,6 +126,7 @@ def outcome(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return record, load_file(exported / "model.safetensors")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["state_dict_type=sharded", *STAGES])
 def test_it_trains_as_ddp_does_and_a_kill_changes_no_bit(kind: str) -> None:
     for name, strategy, more in [

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from forked_command import Command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NIMBLE_CLI = Path(sys.executable).with_name("nimble-cli")
-
-
-def run(*command: str | Path) -> str:
-    done = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
 
 
 def record(name: str) -> dict:
@@ -67,13 +51,16 @@ def test_lightning_module() -> None:
 
 
 def test_original_sdk() -> None:
-    said = run(NIMBLE_CLI, "train", EXAMPLES / "original_sdk.py", "--auto_retry")
+    words = ["train", str(EXAMPLES / "original_sdk.py"), "--auto_retry"]
+    source = "from nimble_lightning.commands.main import main; raise SystemExit(main())"
+    Command(*words, source=source).end_with(0)
     assert record("original_sdk")["metrics"]["accuracy"] > 0.85
-    assert "a flower called" in said
+    assert "a flower called" in next(Path("outputs/original_sdk").glob("*/log.txt")).read_text()
 
 
 def test_existing_project() -> None:
+    script = (EXAMPLES / "existing_project.py").read_text()
     for _ in range(2):
-        said = run(sys.executable, EXAMPLES / "existing_project.py")
+        said = Command(source=script).end_with(0)
     assert "best checkpoint:" in said
     assert "Restored all states" in said, "the second time it goes on where the first ended"

@@ -63,6 +63,7 @@ def test_a_run_ends_with_its_best_weights_in_a_folder_from_pretrained_understand
     assert "Llama" in (decoder / "best/README.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_export_answers_like_the_model_in_other_shapes_in_a_fresh_process(
     decoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

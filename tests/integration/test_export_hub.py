@@ -150,6 +150,7 @@ def test_a_refusal_and_a_damaged_upload_are_errors_and_cost_no_local_file(
     assert files(pushed) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_push_is_finished_and_says_how_to_push_later(
     hub: fake_hub.FakeHub, home: Path
 ) -> None:

@@ -32,13 +32,15 @@ def left(result: Result) -> list[str]:
     return sorted(path.name for path in result.folder.iterdir() if path.name.startswith("."))
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize(
-    ("fault", "cause", "said"),
+    ("fault", "cause", "said", "ranks"),
     [
-        ("kill", "killed", "killed by SIGKILL"),
-        ("crash", "killed", "crashed with SIGSEGV"),
-        ("boom", "transient", "RuntimeError: boom"),
+        ("kill", "killed", "killed by SIGKILL", 1),
+        ("crash", "killed", "crashed with SIGSEGV", 1),
+        ("boom", "transient", "RuntimeError: boom", 1),
+        ("kill", "killed", "killed by SIGKILL", 2),
+        pytest.param("crash", "killed", "crashed with SIGSEGV", 2, marks=pytest.mark.slow),
+        pytest.param("boom", "transient", "RuntimeError: boom", 2, marks=pytest.mark.slow),
     ],
 )
 def test_a_rank_that_fails_once_is_named_and_the_run_finishes(
@@ -100,7 +102,7 @@ def test_a_trainer_that_quits_as_if_all_was_well_is_not_done(ranks: int) -> None
     assert seconds(result) <= 10
 
 
-@pytest.mark.parametrize("fault", ["stop", "deadlock", "busy"])
+@pytest.mark.parametrize("fault", ["stop", "deadlock", pytest.param("busy", marks=pytest.mark.slow)])
 def test_a_hang_is_found_explained_and_survived(fault: str) -> None:
     result = train(fault=fault, at=9, retry={"hang_seconds": 1.5})
     assert causes(result) == ["hang", "finished"]
@@ -113,7 +115,7 @@ def test_a_hang_is_found_explained_and_survived(fault: str) -> None:
     assert silent <= 1.5 + 2
 
 
-@pytest.mark.parametrize("fault", ["stop", "deadlock"])
+@pytest.mark.parametrize("fault", [pytest.param("stop", marks=pytest.mark.slow), "deadlock"])
 def test_the_rank_that_hangs_is_told_from_the_one_that_waits_for_it(fault: str) -> None:
     # Long enough for a busy machine: ranks that are only slow wait for each other as well.
     result = train(fault=fault, at=5, rank=1, ranks=2, retry={"hang_seconds": 5})

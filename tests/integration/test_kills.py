@@ -61,8 +61,8 @@ def untouched(tmp_path_factory: pytest.TempPathFactory) -> Untouched:
 @pytest.mark.parametrize(
     ("devices", "kills", "seed"),
     [
-        (1, 4, 1),
-        (2, 4, 3),
+        (1, 3, 1),
+        (2, 2, 3),
         pytest.param(1, 10, 1, marks=pytest.mark.slow),
         pytest.param(2, 12, 3, marks=pytest.mark.slow),
     ],

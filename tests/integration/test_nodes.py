@@ -60,6 +60,7 @@ def on_one(place: Path, length: str) -> dict[str, str]:
         os.chdir(home)
 
 
+@pytest.mark.slow
 def test_two_nodes_come_to_the_same_bits_as_one_with_two_devices(on_one_machine: dict[str, str]) -> None:
     common = several("2", free_port())
     first, second = (Node(LENGTH, "lightning.devices=1", *common) for _ in range(2))
@@ -89,6 +90,7 @@ def test_a_node_that_is_lost_and_comes_back_changes_no_bit(on_one_machine: dict[
     assert digests(FOLDER) == on_one_machine
 
 
+@pytest.mark.slow
 def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes() -> None:
     common = [
         "lightning.max_epochs=12",

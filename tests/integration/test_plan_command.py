@@ -221,6 +221,7 @@ def test_what_cannot_be_planned_is_refused(plan: Any, source: str, words: tuple[
     assert "Traceback" not in text
 
 
+@pytest.mark.slow
 def test_two_real_ranks_hold_what_was_planned() -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         ranks = pool.starmap(measured, [(rank, str(Path("store").absolute())) for rank in range(2)])

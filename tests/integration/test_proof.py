@@ -130,6 +130,7 @@ def test_no_worker_sees_the_key(
     assert os.environ["RUN_KEY"] == Path(keys[0]).read_text(), "it is back when the run has ended"
 
 
+@pytest.mark.slow
 def test_the_members_of_a_sweep_are_signed_and_none_of_their_workers_sees_the_key(
     trainer: Path, keys: tuple[str, str], tmp_path: Path
 ) -> None:

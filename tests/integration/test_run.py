@@ -133,6 +133,7 @@ def test_an_unknown_setting_is_refused(trainer: str) -> None:
         nl.run(trainer, epochs=3)
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_does_not_start_itself_again(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -90,6 +90,7 @@ def test_what_the_file_declares_is_searched_and_every_member_is_the_trial_it_say
     assert "best: job" in text
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_goes_on_and_asks_for_no_more_than_it_was_to() -> None:
     command = Command("-m", *SETTINGS, "hydra.sweeper.trials=3", "params.wait=0.1")
     assert until(lambda: any(SWEEP.glob("*/finished.json")))

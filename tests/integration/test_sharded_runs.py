@@ -71,6 +71,7 @@ def test_it_leaves_two_folders_of_pieces_with_a_manifest_each_and_shows_what_it_
     assert [entry["caption"] for entry in shown] == ["the first three"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in range(2, 22))])
 def test_killed_at_random_steps_it_ends_with_the_same_bits(
     tmp_path: Path, untouched: dict[str, str], seed: int

@@ -78,7 +78,10 @@ def test_one_ctrl_c_commits_and_ends_with_130() -> None:
 
 
 def test_the_end_of_the_terminal_commits_as_well() -> None:
+    # Under nohup it would not.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     result, seen, took = stop_at("training", signal.SIGHUP)
+    signal.signal(signal.SIGHUP, before)
     assert (result.status, result.exit_code) == ("stopped", 143)
     assert result.message.startswith("stopped by SIGHUP (its terminal was closed)")
     assert committed(result.folder) >= max(beat.step for beat in seen)
@@ -91,7 +94,7 @@ def test_two_end_the_run_at_once() -> None:
     assert took < 2, "loading takes longer than that"
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_worker_that_alone_is_told_commits_with_the_others_and_goes_on(ranks: int) -> None:
     thread = when(MOMENTS["training"], lambda found: os.kill(found[-1].pid, signal.SIGTERM), ranks)
     result = train(ranks=ranks, pause=0.15)

@@ -164,6 +164,7 @@ def usage(folder: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_says_of_itself_what_one_on_a_single_device_says(
     cut: tuple[Path, Result], whole: tuple[Path, Result]
 ) -> None:

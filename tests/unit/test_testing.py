@@ -8,11 +8,15 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
+from forked_command import Command
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,35 +125,39 @@ print("went on", flush=True)
 """
 
 
-def started(plan: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", RUN, plan], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+def started(plan: str) -> Command:
+    """A process in which a fault is about to strike."""
+    process = Command(plan, source=RUN)
+    assert waited_for(lambda: process.said == "ready\n")
     return process
+
+
+def waited_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.01)
+    return condition()
 
 
 @pytest.mark.parametrize(("kind", "number"), [("kill", signal.SIGKILL), ("term", signal.SIGTERM)])
 def test_a_signal_ends_the_process_as_from_outside(kind: str, number: int) -> None:
-    with started(kind) as process:
-        assert process.wait(10) == -number
+    assert started(kind).end(20).returncode == -number
 
 
 @pytest.mark.parametrize("kind", ["hang", "spin"])
 def test_a_process_that_hangs_ends_only_when_it_is_killed(kind: str) -> None:
-    with started(kind) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.3)
-        process.kill()
-        assert process.stdout is not None
-        assert process.stdout.read() == ""
+    process = started(kind)
+    time.sleep(0.3)
+    assert (process.running, process.said) == (True, "ready\n")
+    process.kill()
+    assert not process.running
 
 
 def test_a_stopped_process_goes_on_when_it_is_told_to() -> None:
-    with started("stop") as process:
-        assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
-        process.send_signal(signal.SIGCONT)
-        assert process.stdout is not None
-        assert process.stdout.read() == "went on\n"
+    process = started("stop")
+    assert waited_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    process.send_signal(signal.SIGCONT)
+    assert process.end(20).stdout == "ready\nwent on\n"
 
 
 def test_every_kind_is_carried_out_by_one_test_here() -> None:
