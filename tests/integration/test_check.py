@@ -144,6 +144,7 @@ class Model(L.LightningModule):
 """
 
 
+@pytest.mark.slow
 def test_an_ordinary_lightning_module_is_checked_too(capfd: pytest.CaptureFixture[str]) -> None:
     code, said = check(capfd, source=LIGHTNING)
     assert code == 0, said

@@ -151,7 +151,7 @@ def test_a_run_ends_in_its_named_folder_and_is_not_run_twice() -> None:
 
 def test_a_sweep_goes_on_after_a_failed_job_and_sums_up() -> None:
     words = ["-m", "trainer=my_trainer.py", "params.fail=true,false", "run_id=s", "callbacks=none", *QUIET]
-    done = command(*words)
+    done = Command(*words).end()
     assert done.returncode == 1, done.stderr
     assert "asked to fail" in done.stderr
     table = done.stdout[done.stdout.index("job  overrides") :].splitlines()

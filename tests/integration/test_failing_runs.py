@@ -152,6 +152,7 @@ def test_without_the_callback_a_failure_is_the_end() -> None:
     assert "killed by SIGKILL" in result.message
 
 
+@pytest.mark.slow
 def test_the_same_trainer_ends_alike_however_often_it_is_killed() -> None:
     calm = train("calm")
     killed, deaths = under_fire("some", kills=4)

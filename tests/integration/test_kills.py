@@ -81,7 +81,17 @@ def test_a_run_killed_at_random_ends_with_the_same_bits(
     assert digests(tmp_path) == untouched(devices, EPOCHS[devices])
 
 
-@pytest.mark.parametrize("stage", fault_points.STAGES)
+# In the default run before the new name is there, in the middle, and after.
+OFTEN = ("half", "replace", "prune")
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=[] if stage in OFTEN else [pytest.mark.slow])
+        for stage in fault_points.STAGES
+    ],
+)
 def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
     tmp_path: Path, untouched: Untouched, stage: str
 ) -> None:
@@ -91,7 +101,7 @@ def test_a_run_killed_inside_a_save_ends_with_the_same_bits(
     assert digests(tmp_path) == untouched(1, SHORT)
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_whichever_rank_is_killed_all_start_again_together(
     tmp_path: Path, untouched: Untouched, rank: int
 ) -> None:

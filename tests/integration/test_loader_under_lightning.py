@@ -113,17 +113,19 @@ def kill(kind: str, path: Path, step: int, workers: int = 0, model: type[Model] 
 STEPS = [0, 3, 5, 6, 17]
 
 
-@pytest.mark.parametrize("step", STEPS)
+KINDS = [
+    *[("tensors", 0), ("samples", 0), ("samples", 2), ("stream", 0), ("stream", 2)],
+    *[("dataloader", 0), ("sampler", 0)],
+]
+
+
+# Each kind at two of the steps in the default run.
 @pytest.mark.parametrize(
-    ("kind", "workers"),
+    ("kind", "workers", "step"),
     [
-        ("tensors", 0),
-        ("samples", 0),
-        ("samples", 2),
-        ("stream", 0),
-        ("stream", 2),
-        ("dataloader", 0),
-        ("sampler", 0),
+        pytest.param(kind, workers, step, marks=[] if (row + column) % 5 < 2 else [pytest.mark.slow])
+        for row, (kind, workers) in enumerate(KINDS)
+        for column, step in enumerate(STEPS)
     ],
 )
 def test_a_run_goes_on_with_the_batch_it_was_stopped_at(

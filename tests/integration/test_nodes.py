@@ -114,6 +114,7 @@ def test_a_run_shrinks_when_a_node_is_lost_and_grows_when_one_comes() -> None:
     assert seen() == {epoch: Counter(range(SAMPLES)) for epoch in range(12)}
 
 
+@pytest.mark.slow
 def test_a_node_that_means_another_run_is_refused_and_the_run_goes_on_with_the_right_one() -> None:
     common = [LENGTH, "lightning.devices=1", *several("2", free_port())]
     leads = Node(*common)

@@ -151,6 +151,7 @@ def test_where_nothing_fits_it_says_by_how_much_and_what_would(plan: Any) -> Non
     assert "lightning.strategy.cpu_offload=true" in said
 
 
+@pytest.mark.slow
 def test_recomputing_is_tried_where_activations_are_too_many(plan: Any) -> None:
     long = (
         "params.length=200_000",

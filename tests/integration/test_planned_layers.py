@@ -100,7 +100,7 @@ def over(data: int, layers: int, nodes: int = 1) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("kind", [CutLayers, CutSequence])
+@pytest.mark.parametrize("kind", [pytest.param(CutLayers, marks=pytest.mark.slow), CutSequence])
 def test_two_ranks_hold_and_send_what_was_planned(ranks: TwoRanks, plan: Any, kind: type[CutLayers]) -> None:
     real, other = ranks.run(measured, kind)
     # When the buffer of a collective is given back is up to torch's threads.

@@ -134,6 +134,7 @@ def test_several_objectives_have_a_front_whoever_proposes(sampler: str) -> None:
     assert summary()["objectives"].keys() <= {"distance", "trial"}
 
 
+@pytest.mark.slow
 def test_a_failed_member_does_not_end_the_search() -> None:
     text = search("hydra.sweeper.trials=2", "params.fail=choice(true)", code=1)
     assert "asked to fail" in text

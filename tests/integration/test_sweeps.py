@@ -110,6 +110,7 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was() -> None:
         assert attempt["start"] == begun, "it was run a second time"
 
 
+@pytest.mark.slow
 def test_a_member_whose_processes_are_killed_is_started_again() -> None:
     command = start("params.wait=0.05")
     assert until(lambda: list(SWEEP.glob("*/checkpoints/steps/*.ckpt")))

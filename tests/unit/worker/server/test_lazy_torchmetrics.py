@@ -49,6 +49,7 @@ def test_whoever_asks_for_more_has_it(use: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_said_as_usual() -> None:
     assert told(
         "postpone(); import torchmetrics\n"
