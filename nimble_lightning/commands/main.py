@@ -146,7 +146,7 @@ COMMANDS: tuple[Command, ...] = (
         "convert",
         "convert FILE [--task sft|dpo] [--json]",
         "turn settings of other programs into a command line of ours",
-        _late("nimble_lightning.commands.convert.command"),
+        _late("nimble_lightning.commands.convert"),
     ),
     Command(
         "retry",

@@ -26,6 +26,7 @@ FLOORS = (
     ("launch",),
     ("api", "sweeps"),
     ("cli",),
+    ("convert",),
     ("commands",),
 )
 LAYERS = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

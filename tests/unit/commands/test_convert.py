@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from nimble_lightning.cli.arguments import parse
 from nimble_lightning.cli.request_plan import make_plan
 from nimble_lightning.commands import main
-from nimble_lightning.commands.convert.asked_fields import DEFAULTS
+from nimble_lightning.convert.asked_fields import DEFAULTS
 
 TRAINER = """
 from nimble_lightning import NimbleTrainer

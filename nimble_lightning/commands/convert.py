@@ -10,16 +10,16 @@ from typing import Any
 
 from nimble_lightning.api.hf.training_arguments import FIELDS
 from nimble_lightning.commands.argument_parser import Parser
-from nimble_lightning.commands.convert.asked_fields import RENAMED
-from nimble_lightning.commands.convert.conversion import Conversion
-from nimble_lightning.commands.convert.hf_arguments import convert_arguments
-from nimble_lightning.commands.convert.lightning_project import (
+from nimble_lightning.convert.asked_fields import RENAMED
+from nimble_lightning.convert.conversion import Conversion
+from nimble_lightning.convert.hf_arguments import convert_arguments
+from nimble_lightning.convert.lightning_project import (
     convert_lightning_project,
     is_lightning_project,
 )
-from nimble_lightning.commands.convert.llama_factory import convert_llama_factory, is_llama_factory
-from nimble_lightning.commands.convert.oumi import convert_oumi, is_oumi
-from nimble_lightning.commands.convert.trl import convert_trl, is_trl
+from nimble_lightning.convert.llama_factory import convert_llama_factory, is_llama_factory
+from nimble_lightning.convert.oumi import convert_oumi, is_oumi
+from nimble_lightning.convert.trl import convert_trl, is_trl
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files, yaml_files
 from nimble_lightning.ops.exit_codes import ExitCode

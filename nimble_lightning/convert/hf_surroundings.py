@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from nimble_lightning.api.hf.training_arguments import FIELDS
-from nimble_lightning.commands.convert.asked_fields import AskedFields
+from nimble_lightning.convert.asked_fields import AskedFields
 
 _LOGGERS = ("tensorboard", "wandb", "mlflow", "trackio")
 _NAME = re.compile(r"[\w][\w.-]*")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nimble_lightning.cli.schema.lightning_arguments import ELSEWHERE
-from nimble_lightning.commands.convert.conversion import Conversion, text_of
+from nimble_lightning.convert.conversion import Conversion, text_of
 
 _SUBCOMMANDS = ("fit", "validate", "test", "predict")
 # Whose loggers are ours by another name, where nothing but a folder was asked of them.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nimble_lightning.commands.convert.conversion import Conversion
+from nimble_lightning.convert.conversion import Conversion
 
 # Defaults that are more than nothing; those of all other fields are None, false, zero or empty.
 DEFAULTS: Mapping[str, Any] = {

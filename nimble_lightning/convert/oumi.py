@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nimble_lightning.commands.convert.language_model import ChatConversion
+from nimble_lightning.convert.language_model import ChatConversion
 from nimble_lightning.errors import RequestError
 
 _TASKS = {"TRL_SFT": "SFT", "TRL_DPO": "DPO"}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nimble_lightning.commands.convert.language_model import ChatConversion
+from nimble_lightning.convert.language_model import ChatConversion
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files
 

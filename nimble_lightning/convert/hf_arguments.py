@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from nimble_lightning.api.hf.training_arguments import FIELDS
-from nimble_lightning.commands.convert.asked_fields import DEFAULTS, RENAMED, AskedFields
-from nimble_lightning.commands.convert.conversion import Conversion
-from nimble_lightning.commands.convert.hf_figures import FIGURES
-from nimble_lightning.commands.convert.hf_surroundings import SURROUNDINGS
+from nimble_lightning.convert.asked_fields import DEFAULTS, RENAMED, AskedFields
+from nimble_lightning.convert.conversion import Conversion
+from nimble_lightning.convert.hf_figures import FIGURES
+from nimble_lightning.convert.hf_surroundings import SURROUNDINGS
 
 # Fields, most of them of before, that decide no figure of a run; tokens are not for a command line.
 _WITHOUT_EFFECT = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from nimble_lightning.commands.convert.asked_fields import DEFAULTS, AskedFields
+from nimble_lightning.convert.asked_fields import DEFAULTS, AskedFields
 
 
 def _batches(asked: AskedFields) -> None:

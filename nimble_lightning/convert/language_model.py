@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from nimble_lightning.commands.convert.conversion import Conversion
-from nimble_lightning.commands.convert.hf_arguments import convert_arguments
+from nimble_lightning.convert.conversion import Conversion
+from nimble_lightning.convert.hf_arguments import convert_arguments
 
 _FILES = (".jsonl", ".json", ".parquet")
 # Of transformers, but for models that compute their own loss, and data that has columns.

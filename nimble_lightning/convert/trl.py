@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nimble_lightning.commands.convert.language_model import ChatConversion
+from nimble_lightning.convert.language_model import ChatConversion
 
 _ONLY_DPO = (
     "beta", "precompute_ref_log_probs", "precompute_ref_batch_size", "reference_free", "sync_ref_model",
