@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
+from nimble_lightning.data.placed_stream import PlacedSource
 from nimble_lightning.data.random_generators import Generators
 from nimble_lightning.data.rng import PrivateRandomness
 from nimble_lightning.data.sample_order import SamplePlan
@@ -73,7 +74,7 @@ class SequentialSource:
 
 
 def rounds(
-    tape: SequentialSource, plan: SamplePlan
+    tape: SequentialSource | PlacedSource, plan: SamplePlan
 ) -> Iterator[tuple[list[Any], int, dict[str, Any] | None]]:
     """Cut a source of unknown length as a plan cuts a known one.
 

@@ -11,12 +11,13 @@ from torch.utils.data._utils import worker
 
 from nimble_lightning.data.fetch import as_it_is, collate_rows, shut_down
 from nimble_lightning.data.loader import Loader, Options, Position
+from nimble_lightning.data.placed_stream import PlacedSource, PlacedStream, StreamOrder
 from nimble_lightning.data.random_generators import Generators
 from nimble_lightning.data.rng import seeded
 from nimble_lightning.data.sample_order import SamplePlan
 from nimble_lightning.data.sequential_source import SequentialSource, rounds
 from nimble_lightning.data.source import is_hugging_face
-from nimble_lightning.errors import RequestError
+from nimble_lightning.errors import NimbleError, RequestError
 
 
 class StreamLoader(Loader):
@@ -24,7 +25,8 @@ class StreamLoader(Loader):
 
     Every rank reads the whole stream and keeps its share of each global batch, so all ranks have equally many
     batches whatever the stream holds. With workers one process reads ahead: several would each have to read
-    everything, or would change the order.
+    everything, or would change the order. A stream that says its place goes on there after a resume; others
+    are read again up to it.
     """
 
     def __init__(self, source: Any, options: Options) -> None:
@@ -40,8 +42,17 @@ class StreamLoader(Loader):
         self._reader.start = start
         self._running = self._portions()
         for mark, batch, replicated in self._running:
+            if isinstance(batch, NimbleError):
+                shut_down(self._running)
+                raise batch
             self.replicated = replicated or self.replicated
             yield mark, batch
+
+    def _check(self, state: dict[str, Any]) -> None:
+        super()._check(state)
+        place = state.get("place")
+        if place is not None and isinstance(self._reader.source, PlacedStream):
+            self._reader.source.require(place["source"])
 
     def _portions(self) -> Iterator[Portion]:
         if self.options.num_workers == 0:
@@ -72,9 +83,9 @@ class StreamReader(IterableDataset[Portion]):
     start = Position()
 
     def __init__(self, source: Any, options: Options) -> None:
-        self._source = source
+        self.source = source
         self._seed = options.seed
-        self._training = options.shuffle
+        self._shuffle = options.shuffle
         self._plan = SamplePlan(options.batch_size, options.rank, options.world_size, options.drop_last)
         self._collate = options.collate or _default_collate(source)
 
@@ -82,13 +93,20 @@ class StreamReader(IterableDataset[Portion]):
         # There is one reader. A dataset that saw a worker might split itself, or shuffle differently, as it
         # would not do without.
         worker._worker_info = None
+        try:
+            yield from self._portions()
+        except NimbleError as error:
+            # Raised by the loader: a worker process would wrap it in the text of a traceback.
+            yield Portion(self.start, error, False)
+
+    def _portions(self) -> Iterator[Portion]:
         epoch, begin, batches, known = self.start
         replicated = False
         own = Generators(self._collate)
-        tape = SequentialSource(self._source, self._seed, epoch, begin, known)
+        tape = self._tape(epoch, begin, known)
         for samples, before, place in rounds(tape, self._plan):
             if before == 0 and len(samples) < self._plan.world_size:
-                refuse_too_few(len(samples), self._plan.world_size, self._training)
+                refuse_too_few(len(samples), self._plan.world_size, self._shuffle)
                 replicated = True
             batches += 1
             first, end = self._plan.share(len(samples))
@@ -96,6 +114,11 @@ class StreamReader(IterableDataset[Portion]):
             with seeded(*keys), own.private(*keys):
                 batch = self._collate(samples[first:end])
             yield Portion(Position(epoch, before + len(samples), batches, place), batch, replicated)
+
+    def _tape(self, epoch: int, begin: int, known: dict[str, Any] | None) -> SequentialSource | PlacedSource:
+        if isinstance(self.source, PlacedStream):
+            return PlacedSource(self.source, StreamOrder(self._seed, epoch, self._shuffle), begin, known)
+        return SequentialSource(self.source, self._seed, epoch, begin, known)
 
 
 def refuse_too_few(samples: int, ranks: int, training: bool) -> None:

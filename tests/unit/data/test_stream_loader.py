@@ -13,9 +13,10 @@ from loader_cases import N, NoisyStream, indices, over_ranks, resumes_exactly, t
 from torch.utils.data import IterableDataset, get_worker_info
 
 from nimble_lightning.data import Loader, make_loader
+from nimble_lightning.data.placed_stream import PlacedStream, StreamOrder
 from nimble_lightning.data.sample_order import SamplePlan
 from nimble_lightning.data.sequential_source import tells_its_state
-from nimble_lightning.errors import RequestError, TrainerError
+from nimble_lightning.errors import CheckpointError, RequestError, TrainerError
 
 
 class Splitting(IterableDataset[int]):
@@ -34,6 +35,28 @@ def shuffled() -> datasets.IterableDataset:
     return hugging_face().shuffle(seed=1, buffer_size=5)
 
 
+class Placed(PlacedStream):
+    """Goes on at any place, and knows how much it has read."""
+
+    def __init__(self, fails_at: int = N) -> None:
+        self.read, self.fails_at = 0, fails_at
+
+    def read_from(
+        self, place: dict[str, Any] | None, order: StreamOrder
+    ) -> Iterator[tuple[Any, dict[str, Any]]]:
+        chance = random.Random(repr(order))
+        numbers = chance.sample(range(N), N) if order.shuffle else list(range(N))
+        for at in range(place["after"] if place else 0, N):
+            if at == self.fails_at:
+                raise RequestError("the data is wrong here")
+            self.read += 1
+            yield numbers[at], {"after": at + 1, "of": N}
+
+    def require(self, place: dict[str, Any]) -> None:
+        if place["of"] != N:
+            raise CheckpointError("other data")
+
+
 def generate() -> Iterator[int]:
     yield from range(N)
 
@@ -42,24 +65,24 @@ def loader(source: Any, **options: Any) -> Loader:
     return make_loader(source, **{"batch_size": 4, "shuffle": True, **options})
 
 
-@pytest.mark.parametrize("source", [NoisyStream, lambda: generate, hugging_face, shuffled])
+@pytest.mark.parametrize("source", [NoisyStream, lambda: generate, hugging_face, shuffled, Placed])
 def test_a_resume_at_any_batch_gives_what_would_have_come(source: Any) -> None:
     resumes_exactly(lambda: loader(source()))
 
 
-@pytest.mark.parametrize("source", [NoisyStream, hugging_face])
+@pytest.mark.parametrize("source", [NoisyStream, hugging_face, Placed])
 def test_a_resume_with_workers_gives_what_would_have_come(source: Any) -> None:
     resumes_exactly(lambda: loader(source(), num_workers=2), places=[4, 6])
 
 
-@pytest.mark.parametrize("source", [NoisyStream, Splitting, hugging_face, shuffled])
+@pytest.mark.parametrize("source", [NoisyStream, Splitting, hugging_face, shuffled, Placed])
 def test_workers_change_nothing(source: Any) -> None:
     alone, helped = loader(source()), loader(source(), num_workers=2)
     for _ in range(2):
         assert train(alone) == train(helped)
 
 
-@pytest.mark.parametrize("source", [NoisyStream, hugging_face, shuffled])
+@pytest.mark.parametrize("source", [NoisyStream, hugging_face, shuffled, Placed])
 def test_a_resume_on_several_ranks_gives_what_would_have_come(source: Any) -> None:
     for rank in range(2):
         resumes_exactly(lambda rank=rank: loader(source(), rank=rank, world_size=2, batch_size=3))
@@ -197,3 +220,23 @@ def test_an_end_that_was_fetched_ahead_ends_the_epoch_with_the_last_batch_consum
         assert ours.state_dict()["epoch"] == 0
         ours.consumed()
     assert ours.state_dict() == {"epoch": 1, "samples": 0, "batches": 0, "seed": 0}
+
+
+def test_a_stream_that_says_its_place_is_not_read_again() -> None:
+    first = loader(Placed())
+    train(first, 4)
+    source = Placed()
+    resumed = loader(source)
+    resumed.load_state_dict(first.state_dict())
+    assert len(train(resumed)) == 2
+    assert source.read == N - 16
+    other = first.state_dict()
+    other["place"]["source"]["of"] = N + 1
+    with pytest.raises(CheckpointError, match="other data"):
+        loader(Placed()).load_state_dict(other)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_refusal_while_reading_is_said_in_its_own_words(workers: int) -> None:
+    with pytest.raises(RequestError, match="^the data is wrong here$"):
+        train(loader(Placed(fails_at=9), num_workers=workers))
