@@ -17,6 +17,7 @@ from typing_extensions import override
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ops.lightning_packages import either, serves_both
+from nimble_lightning.ops.token_counts import real_tokens
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.terminal.progress_display import Display, display
 from nimble_lightning.terminal.progress_line import ProgressPosition, Rate
@@ -62,6 +63,8 @@ class Progress(ProgressBar):
         self._next = _NEVER
         self._rate = Rate()
         self._samples_per_step: int | None = None
+        # In all batches that were looked at, and how many these are.
+        self._tokens, self._looks = 0, 0
 
     @property
     def is_enabled(self) -> bool:
@@ -189,6 +192,7 @@ class Progress(ProgressBar):
         self._display = display(self._console or Console(stderr=True), self._per_second, self._longest_wait)
         self._rate = Rate()
         self._rate.add(time.monotonic(), step)
+        self._tokens, self._looks = 0, 0
         # The first batch is always looked at: its size makes samples out of steps.
         self._next = 0.0
 
@@ -207,8 +211,15 @@ class Progress(ProgressBar):
     def _measure(self, step: int, batch: Any) -> None:
         self._rate.add(time.monotonic(), step)
         # The last batch of an epoch is often a partial one: the largest seen stands for all.
-        samples = size_of(batch) * share_of_data(self.trainer.strategy)[1]
-        self._samples_per_step = max(samples, self._samples_per_step or 0)
+        ranks = share_of_data(self.trainer.strategy)[1]
+        self._samples_per_step = max(size_of(batch) * ranks, self._samples_per_step or 0)
+        if (tokens := real_tokens(batch)) is not None:
+            self._tokens, self._looks = self._tokens + tokens * ranks, self._looks + 1
+
+    @property
+    def _tokens_per_batch(self) -> float | None:
+        """The mean, as texts have unequal lengths."""
+        return self._tokens / self._looks if self._looks else None
 
     def _evaluating(self, stage: str, batch_idx: int, totals: Any, loader: int, batch: Any) -> None:
         done, total = batch_idx + 1, _whole(totals[loader])
@@ -220,7 +231,12 @@ class Progress(ProgressBar):
         speed = self._rate.per_second()
         self._show(
             ProgressPosition(
-                done, total, stage, steps_per_second=speed, samples_per_step=self._samples_per_step
+                done,
+                total,
+                stage,
+                steps_per_second=speed,
+                samples_per_step=self._samples_per_step,
+                tokens_per_step=self._tokens_per_batch,
             )
         )
 
@@ -236,7 +252,7 @@ class Progress(ProgressBar):
         """In optimizer steps, as checkpoints and metrics count: several a batch, or one for several."""
         batches = _batches_done(trainer)
         per_batch = trainer.global_step / batches if batches else 0.0
-        speed, samples = self._rate.per_second(), self._samples_per_step
+        speed, samples, tokens = self._rate.per_second(), self._samples_per_step, self._tokens_per_batch
         return ProgressPosition(
             trainer.global_step,
             _steps_total(trainer),
@@ -244,6 +260,7 @@ class Progress(ProgressBar):
             epochs=trainer.max_epochs if (trainer.max_epochs or -1) > 0 else None,
             steps_per_second=None if speed is None else speed * per_batch,
             samples_per_step=round(samples / per_batch) if samples and per_batch else None,
+            tokens_per_step=tokens / per_batch if tokens and per_batch else None,
             metrics=_shown(trainer.callback_metrics),
             note="  ".join(_notes(trainer)),
         )

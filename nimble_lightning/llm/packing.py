@@ -106,6 +106,7 @@ def collate_rows(rows: Sequence[Sequence[Example]], pad: int = 0) -> dict[str, T
     ids = torch.full((len(rows), width), pad)
     labels = torch.full((len(rows), width), IGNORED)
     positions = torch.zeros(len(rows), width, dtype=torch.long)
+    counts = torch.zeros(len(rows), dtype=torch.long)
     for number, row in enumerate(rows):
         at = 0
         for example in row:
@@ -115,4 +116,5 @@ def collate_rows(rows: Sequence[Sequence[Example]], pad: int = 0) -> dict[str, T
             positions[number, at:end] = torch.arange(end - at)
             at = end
         positions[number, at:] = torch.arange(width - at)
-    return {"input_ids": ids, "labels": labels, "position_ids": positions}
+        counts[number] = at
+    return {"input_ids": ids, "labels": labels, "position_ids": positions, "num_tokens": counts}

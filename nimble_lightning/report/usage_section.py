@@ -93,6 +93,7 @@ def figures(usage: Mapping[str, Any]) -> list[Figure]:
         ("steps", usage.get("steps"), quantities.number),
         ("samples", usage.get("samples"), quantities.number),
         ("tokens", usage.get("tokens"), quantities.number),
+        ("tokens a second", _tokens_per_second(usage), quantities.number),
         ("FLOPs", usage.get("flops"), _flop),
         ("MFU", usage.get("mfu"), quantities.share),
         ("peak memory", usage.get("peak_memory_bytes"), quantities.size),
@@ -104,6 +105,15 @@ def figures(usage: Mapping[str, Any]) -> list[Figure]:
     ]
     found = [_figure(name, value, text) for name, value, text in rows]
     return [*filter(None, found), *filter(None, [cost(usage)])]
+
+
+def _tokens_per_second(usage: Mapping[str, Any]) -> float | None:
+    """While training, waits for data included."""
+    time, tokens = usage.get("time"), _value(usage.get("tokens"))
+    seconds = (
+        sum(_value(time.get(part)) or 0.0 for part in ("step", "data")) if isinstance(time, Mapping) else 0
+    )
+    return tokens / seconds if tokens and seconds > 0 else None
 
 
 def cost(usage: Mapping[str, Any]) -> Figure | None:

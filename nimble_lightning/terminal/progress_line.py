@@ -40,6 +40,7 @@ class ProgressPosition:
     epochs: int | None = None
     steps_per_second: float | None = None
     samples_per_step: int | None = None
+    tokens_per_step: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
 
@@ -78,8 +79,12 @@ def _tail(at: ProgressPosition) -> list[str]:
     speed = at.steps_per_second
     if speed is None:
         return []
-    samples = at.samples_per_step
-    pace = f"{speed:.3g} steps/s" if samples is None else f"{speed * samples:.0f} samples/s"
+    if at.tokens_per_step is not None:
+        pace = f"{speed * at.tokens_per_step:,.0f} tokens/s"
+    elif at.samples_per_step is not None:
+        pace = f"{speed * at.samples_per_step:.0f} samples/s"
+    else:
+        pace = f"{speed:.3g} steps/s"
     return [pace] if at.total is None else [pace, f"ETA {duration((at.total - at.step) / speed)}"]
 
 

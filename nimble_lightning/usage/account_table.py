@@ -63,6 +63,13 @@ def large(number: float) -> str:
     return f"{number / size:.3g}{' ' if prefix else ''}{prefix}"
 
 
+def tokens_per_second(usage: Mapping[str, Any]) -> float | None:
+    """While training, waits for data included; what was done again counts once, and so does its time."""
+    seconds = usage["time"].get("step", 0.0) + usage["time"].get("data", 0.0)
+    tokens = value_of(usage["tokens"])
+    return tokens / seconds if tokens and seconds else None
+
+
 def _time(usage: Mapping[str, Any]) -> str:
     devices = ", ".join(f"{device['count']} x {device['name']}" for device in usage["devices"])
     starts = f", {usage['attempts']} attempts" if usage["attempts"] > 1 else ""
@@ -82,7 +89,8 @@ def _work(usage: Mapping[str, Any]) -> str:
     lost = f" ({usage['lost_steps']} repeated after restarts)" if usage["lost_steps"] else ""
     parts = [f"{usage['steps']:,} steps{lost}", f"{usage['samples']:,} samples"]
     if (tokens := value_of(usage["tokens"])) is not None:
-        parts.append(f"{large(tokens)} tokens")
+        rate = tokens_per_second(usage)
+        parts.append(f"{large(tokens)} tokens" + (f" ({large(rate)}/s)" if rate else ""))
     if (flops := value_of(usage["flops"])) is not None:
         parts.append(f"{large(flops)}FLOP")
     if (mfu := value_of(usage["mfu"])) is not None:

@@ -12,13 +12,11 @@ from typing_extensions import override
 
 from nimble_lightning.ops.batches import size_of
 from nimble_lightning.ops.sharded_tensors import pretended, works_on_whole
+from nimble_lightning.ops.token_counts import MASK, shaped_tokens, told_tokens
 from nimble_lightning.usage.rank_record import RankRecord
 
 # Forward and backward pass of a transformer, for each parameter and token.
 _A_TOKEN = 6
-
-
-_IDS, _MASK = "input_ids", "attention_mask"
 
 
 class WorkCounters:
@@ -41,7 +39,9 @@ class WorkCounters:
         self._total: int | None = None
         self._tokens: _Tokens | None = None
         self._parameters = 0
+        # Of a token where there are any, else of a sample.
         self._flops: float | None = None
+        self._of_tokens = False
         self._note = "not asked for" if not measure else "no batch was trained"
         # Set by whoever tells, so that one batch in a while is looked at more closely.
         self._look = True
@@ -64,8 +64,8 @@ class WorkCounters:
         self._samples += _samples(batch)
         if self._look:
             self._look_at(batch)
-        elif self._tokens is not None and _Tokens.are_in(batch):
-            self._tokens.add(batch)
+        elif self._tokens is not None and (shaped := shaped_tokens(batch)):
+            self._tokens.add(batch, shaped)
 
     def counted(self, batch: Any) -> None:
         """Counting is over, with this batch or, cut short, with none."""
@@ -75,9 +75,10 @@ class WorkCounters:
         if batch is None or not total:
             self._note = "no operation with a known count was seen"
             return
-        samples = max(size_of(batch), 1)
-        self._flops = total / samples
-        self._note = f"counted on a batch of {samples}, all that is done twice included; scaled by samples"
+        shaped, samples = shaped_tokens(batch), max(size_of(batch), 1)
+        self._flops, self._of_tokens = total / (shaped or samples), bool(shaped)
+        measure = "tokens, padding left out" if shaped else "samples"
+        self._note = f"counted on a batch of {samples}, all that is done twice included; scaled by {measure}"
 
     def tell(self, piece: RankRecord) -> None:
         """Bring a piece up to date; may wait for the device, for a few numbers."""
@@ -89,15 +90,15 @@ class WorkCounters:
 
     def _look_at(self, batch: Any) -> None:
         self._look = False
-        if _Tokens.are_in(batch):
+        if shaped := shaped_tokens(batch):
             self._tokens = self._tokens or _Tokens()
-            self._tokens.add(batch)
-            self._tokens.look_at(batch)
+            self._tokens.add(batch, shaped)
+            self._tokens.look_at(batch, shaped)
 
     def _operations(self, piece: RankRecord) -> tuple[float | None, str]:
         tokens = piece.tokens
         if self._flops is not None:
-            return self._flops * self._samples, self._note
+            return self._flops * ((tokens or 0.0) if self._of_tokens else self._samples), self._note
         if self._measure and tokens and self._parameters and self._batches:
             flops = _A_TOKEN * self._parameters * tokens / piece.sharing
             return flops, f"{_A_TOKEN} x parameters x tokens; {self._note}"
@@ -114,38 +115,46 @@ def _samples(batch: Any) -> int:
 
 
 class _Tokens:
-    """Counts every batch by its shape; how much of that is padding is looked at in a few batches."""
+    """Counts what batches tell of their tokens; of others the shape, and in a few how much is padding."""
 
     def __init__(self) -> None:
         self._shaped = 0
+        self._told: torch.Tensor | int = 0
         self._real = 0
         self._looked_at = 0
         self._masks: list[torch.Tensor] = []
 
-    @staticmethod
-    def are_in(batch: Any) -> bool:
-        return isinstance(batch, Mapping) and isinstance(batch.get(_IDS), torch.Tensor)
+    def add(self, batch: Mapping[str, Any], shaped: int) -> None:
+        told = told_tokens(batch)
+        if told is None:
+            self._shaped += shaped
+        else:
+            self._told = self._told + told
 
-    def add(self, batch: Mapping[str, Any]) -> None:
-        self._shaped += batch[_IDS].numel()
-
-    def look_at(self, batch: Mapping[str, Any]) -> None:
+    def look_at(self, batch: Mapping[str, Any], shaped: int) -> None:
         """Have the device count what is not padding; the answer is read later, in another thread."""
-        mask = batch.get(_MASK)
-        if isinstance(mask, torch.Tensor) and len(self._masks) < 2:
-            self._looked_at += batch[_IDS].numel()
+        mask = batch.get(MASK)
+        if isinstance(mask, torch.Tensor) and told_tokens(batch) is None and len(self._masks) < 2:
+            self._looked_at += shaped
             self._masks.append(mask.detach().count_nonzero())
 
     def read(self) -> tuple[float, str, str]:
         """The tokens so far, how that is known, and a note. May wait for the device."""
         while self._masks:
             self._real += int(self._masks.pop())
+        told = float(self._told)
+        if told and not self._shaped:
+            return told, "measured", "of texts; padding is not counted"
         if not self._looked_at:
-            return float(self._shaped), "measured", "as many as input_ids holds"
+            return told + self._shaped, "measured", "as many as input_ids holds"
         if self._real == self._looked_at:
-            return float(self._shaped), "measured", "no padding was seen"
+            return told + self._shaped, "measured", "no padding was seen"
         share = self._real / self._looked_at
-        return self._shaped * share, "estimated", f"{share:.0%} of {self._shaped:,}; the rest is padding"
+        return (
+            told + self._shaped * share,
+            "estimated",
+            f"{share:.0%} of {self._shaped:,}; the rest is padding",
+        )
 
 
 class FlopCounter(TorchDispatchMode):

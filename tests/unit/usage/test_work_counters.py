@@ -122,6 +122,36 @@ def test_tokens_without_padding_are_measured(batch: dict[str, torch.Tensor]) -> 
     assert (told.tokens, told.tokens_kind) == (96.0, "measured")
 
 
+def packed(*counts: int) -> dict[str, torch.Tensor]:
+    return {
+        "input_ids": torch.zeros(len(counts), 8, dtype=torch.long),
+        "num_tokens": torch.tensor(counts),
+    }
+
+
+def test_tokens_of_packed_rows_are_counted_batch_by_batch_without_their_padding() -> None:
+    work = WorkCounters(measure=False)
+    for batch in (packed(8, 8), packed(8, 3), packed(1, 2)):
+        work.add(batch)
+    work.tell(told := piece())
+    assert (told.tokens, told.tokens_kind) == (30.0, "measured")
+    assert "padding is not counted" in told.tokens_note
+
+
+@pytest.mark.parametrize("batch", [packed(4, 4, 4, 4), texts(real=4)])
+def test_padding_is_no_work(batch: dict[str, torch.Tensor]) -> None:
+    work = WorkCounters(measure=True)
+    work.begin(net(), step=0, left=10)
+    assert work.counter is not None
+    work.counter.total = 3200
+    work.counted(batch)
+    for _ in range(10):
+        work.add(batch)
+    work.tell(told := piece())
+    assert told.flops == 3200 * 10 / 2
+    assert "padding left out" in told.flops_note
+
+
 def test_batches_without_tokens_have_none() -> None:
     work = WorkCounters(measure=False)
     work.add((torch.zeros(4, 8), torch.zeros(4)))
