@@ -8,8 +8,16 @@ from nimble_lightning._lazy import lazy
 
 if TYPE_CHECKING:
     from nimble_lightning.llm.dpo import DPO
+    from nimble_lightning.llm.pretrain import Pretrain
     from nimble_lightning.llm.sft import SFT
 
-__all__ = ["DPO", "SFT"]
+__all__ = ["DPO", "SFT", "Pretrain"]
 
-__getattr__, __dir__ = lazy(__name__, {"DPO": "nimble_lightning.llm.dpo", "SFT": "nimble_lightning.llm.sft"})
+__getattr__, __dir__ = lazy(
+    __name__,
+    {
+        "DPO": "nimble_lightning.llm.dpo",
+        "Pretrain": "nimble_lightning.llm.pretrain",
+        "SFT": "nimble_lightning.llm.sft",
+    },
+)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nimble_lightning.llm import causal_lm
-from nimble_lightning.llm.cross_entropy import summed_cross_entropy
-from nimble_lightning.llm.isolation import causal_model, has_plain_head, hidden_states, require_isolation
-from nimble_lightning.llm.packing import IGNORED, Example, collate_rows
+from nimble_lightning.llm.isolation import causal_model, has_plain_head, require_isolation
+from nimble_lightning.llm.next_token_loss import next_token_loss
+from nimble_lightning.llm.packing import Example, collate_rows
 from nimble_lightning.llm.sft_data import read_sft_data
 from nimble_lightning.trainer import NimbleTrainer
 
@@ -100,21 +100,10 @@ class SFT(NimbleTrainer):
 
     def train(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, int]:
         """The mean cross-entropy of the learned tokens, and how many there are."""
-        labels = batch["labels"][:, 1:]
-        learned = labels != IGNORED
-        model = causal_model(self.model)
-        if self._plain_head:
-            states = hidden_states(model, dict(batch), self._embedded(model, batch))
-            picked = states[:, :-1][learned]
-            total = summed_cross_entropy(picked, model.get_output_embeddings(), labels[learned])
-        else:
-            ids = {"input_ids": batch["input_ids"]}
-            if (embedded := self._embedded(model, batch)) is not None:
-                ids = {"inputs_embeds": embedded}
-            logits = model(**ids, position_ids=batch["position_ids"], use_cache=False).logits
-            picked = logits[:, :-1][learned].float()
-            total = nn.functional.cross_entropy(picked, labels[learned], reduction="sum")
-        return total / max(picked.shape[0], 1), picked.shape[0]
+        embedded = self._embedded(causal_model(self.model), batch)
+        return next_token_loss(
+            self.model, batch, batch["labels"][:, 1:], plain_head=self._plain_head, embeddings=embedded
+        )
 
     def compute_metrics(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """The perplexity, of the mean over all tokens that were evaluated."""
