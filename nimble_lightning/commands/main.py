@@ -136,6 +136,13 @@ COMMANDS: tuple[Command, ...] = (
         needs="nimble_lightning.commands.look",
     ),
     Command(
+        "models",
+        "models [WORD...] [--json]",
+        "list models by name: size, licence, memory, recipes",
+        _late("nimble_lightning.commands.model_table"),
+        needs="nimble_lightning.commands.model_table",
+    ),
+    Command(
         "plan",
         "plan FILE [--device NAME] [--network NAME] [--json] [key=value ...]",
         "estimate memory and speed, also for GPUs that are not here",

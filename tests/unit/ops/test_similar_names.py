@@ -6,7 +6,7 @@ import pytest
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.similar_names import require, unknown
-from nimble_lightning.validators.models import Models
+from nimble_lightning.validators.models import KnownModel, Models
 
 
 def test_the_nearest_name_is_offered_else_all_of_them() -> None:
@@ -19,7 +19,7 @@ def test_the_nearest_name_is_offered_else_all_of_them() -> None:
 
 
 def test_models_have_names_and_a_user_may_add_some() -> None:
-    models = Models({"small": "org/small-model"})
+    models = Models([KnownModel("small", "org/small-model")])
     models.add("ours", "/models/ours")
     assert (models.get("small"), models.get("ours")) == ("org/small-model", "/models/ours")
     assert (models.resolve("small"), models.resolve("org/other")) == ("org/small-model", "org/other")
