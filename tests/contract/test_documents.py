@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MANUAL = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", *MANUAL]
+DOCUMENTS = [*sorted(page.name for page in ROOT.glob("*.md")), *MANUAL]
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
