@@ -171,6 +171,11 @@ class NimbleModule(ThinModule):
             self.stepping.end_of_validation(metrics, self.higher_is_better)
 
     @property
+    def batches_a_step(self) -> int:
+        """How many batches an optimizer step takes in this fit."""
+        return self.stepping.arguments.accumulate
+
+    @property
     def higher_is_better(self) -> Mapping[str, bool]:
         """What torchmetrics objects say of the figures they gave."""
         return self._evaluator.higher_is_better

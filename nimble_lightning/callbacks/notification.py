@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
+from nimble_lightning.callbacks._fit_length import steps_of_fit
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.callbacks._output_folder import in_run_folder, place, tell
 from nimble_lightning.notifications import addresses
@@ -104,7 +105,7 @@ class Notification(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._tells:
             return
-        steps = trainer.estimated_stepping_batches
+        steps = steps_of_fit(trainer)
         self._total = int(steps) if 0 < steps < math.inf else None
         self._began = time.time(), trainer.global_step
         self._best = _best_of(trainer, self._best)

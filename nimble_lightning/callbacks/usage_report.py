@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import lightning as L
 from typing_extensions import override
 
 from nimble_lightning.callbacks._budget import Spending
+from nimble_lightning.callbacks._fit_length import batches_of_fit
 from nimble_lightning.callbacks._guard import guarded
 from nimble_lightning.callbacks._output_folder import place
 from nimble_lightning.callbacks._usage_recorder import RecordPlace, TrainerUsage, new_clock
@@ -252,13 +254,8 @@ class _TimedSave:
 
 
 def _batches_left(trainer: L.Trainer) -> int | None:
-    """Of the whole fit, by `max_epochs` or `max_steps`, whichever ends it first."""
-    epochs, steps = trainer.max_epochs, trainer.max_steps
-    endless = float("inf")
-    by_epochs = trainer.num_training_batches * epochs if epochs is not None and epochs > 0 else endless
-    by_steps = steps * trainer.accumulate_grad_batches if steps > 0 else endless
-    left = min(by_epochs, by_steps) - (trainer.fit_loop.total_batch_idx + 1)
-    return None if left == endless else max(0, int(left))
+    left = batches_of_fit(trainer) - (trainer.fit_loop.total_batch_idx + 1)
+    return max(0, int(left)) if math.isfinite(left) else None
 
 
 def _to_loggers(trainer: L.Trainer, usage: Mapping[str, Any]) -> None:

@@ -129,7 +129,7 @@ def _require_reachable(trainer: L.Trainer, module: L.LightningModule) -> None:
     least = trainer.fit_loop.min_steps
     accumulate = trainer.accumulate_grad_batches
     if isinstance(module, NimbleModule):
-        accumulate = module.stepping.arguments.accumulate
+        accumulate = module.batches_a_step
     most = planned_steps(trainer, accumulate) if least else None
     if least and most is not None and most < least:
         raise RequestError(
