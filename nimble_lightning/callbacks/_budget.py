@@ -41,6 +41,7 @@ class Spending:
         self._over: str | None = None
         self._agreed: str | None = None
         self._stopped = False
+        self._step: int | None = None
         self._batches, self._next, self._distance = 0, 0, 1
         self._asked_at = time.monotonic()
         account.watch, account.every = self._look, _SECONDS
@@ -54,7 +55,9 @@ class Spending:
             self._agreed = self._over
         elif self._batches >= self._next:
             self._agree()
-        if self._agreed and not self._trainer.fit_loop._should_accumulate():
+        before, self._step = self._step, self._trainer.global_step
+        if self._agreed and before is not None and self._step > before:
+            # Gradients that are being accumulated are in no checkpoint.
             self._stop(self._agreed)
 
     def _look(self, usage: dict[str, Any]) -> None:
