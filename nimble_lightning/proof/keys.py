@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-INSTALL = 'Signatures need cryptography: pip install "nimble-lightning[sign]"'
+INSTALL = "Signatures need cryptography, which is installed with this package: pip install cryptography"
 FROM_ENVIRONMENT = "env:"
 # A key is a few lines; whatever is longer is something else.
 _LARGEST_KEY = 64 << 10
