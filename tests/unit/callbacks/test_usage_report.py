@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -13,9 +14,11 @@ from lightning.pytorch.loggers import CSVLogger
 from pytest_httpserver import HTTPServer
 
 from nimble_lightning.callbacks import AutoRetry, UsageReport
+from nimble_lightning.callbacks._budget import Spending
 from nimble_lightning.errors import RequestError
 from nimble_lightning.notifications import events
 from nimble_lightning.ops.process_environment import RUN
+from nimble_lightning.usage.prices import Budget
 
 
 def fit(
@@ -210,6 +213,22 @@ def test_a_budget_waits_for_the_end_of_an_accumulation() -> None:
     batches = torch.load(saved, weights_only=True)["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
     assert trainer.global_step > 0
     assert batches["processed"] % 5 in (0, 4), "at a step, or at the end of an epoch of five batches"
+
+
+@pytest.mark.parametrize("resumed_at", [0, 7])
+def test_a_budget_waits_for_a_step_whoever_accumulates(
+    resumed_at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopped: list[int] = []
+    monkeypatch.setattr(Spending, "_stop", lambda self, reason: stopped.append(self._trainer.global_step))
+    trainer: Any = SimpleNamespace(world_size=1, global_step=resumed_at)
+    spending = Spending(trainer, Budget(max_cost=1), SimpleNamespace())  # type: ignore[arg-type]
+    spending._over = "used up"
+    for step in (0, 0, 1):
+        assert not stopped, "in the middle of a step"
+        trainer.global_step = resumed_at + step
+        spending.after_batch()
+    assert stopped == [resumed_at + 1]
 
 
 def test_with_auto_retry_a_used_up_budget_is_its_reason_to_stop() -> None:
