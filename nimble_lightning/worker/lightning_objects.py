@@ -14,7 +14,7 @@ import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import ProgressBar, WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -99,11 +99,14 @@ def build_trainer(
     # However many machines were asked for: so many have come.
     options["num_nodes"] = int(os.environ.get("GROUP_WORLD_SIZE", options.get("num_nodes", 1)))
     callbacks = [made(block) for block in blocks(settings.callbacks.blocks)]
+    callbacks += [*extra, *_as_list(options.pop("callbacks", None))]
+    # Without `callbacks.progress` there is none: Lightning would put its own in the place.
+    options.setdefault("enable_progress_bar", any(isinstance(each, ProgressBar) for each in callbacks))
     loggers = [made(block, **_run_facts(block, folder, attempt)) for block in blocks(settings.logger)]
     try:
         trainer = L.Trainer(
             default_root_dir=str(folder.path),
-            callbacks=[*callbacks, *extra, *_as_list(options.pop("callbacks", None))],
+            callbacks=callbacks,
             logger=options.pop("logger", loggers),
             profiler=options.pop("profiler", None) or ThinProfiler(),
             plugins=with_checkpoint_io(

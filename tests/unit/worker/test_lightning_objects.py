@@ -9,10 +9,11 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelSummary, TQDMProgressBar
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
+from nimble_lightning.callbacks import Progress
 from nimble_lightning.checkpoint import AsyncNimbleCheckpointIO, NimbleCheckpointIO
 from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
@@ -50,6 +51,24 @@ def test_a_callback_set_to_null_is_off() -> None:
     summary = target("lightning.pytorch.callbacks.ModelSummary", max_depth=3)
     trainer = built(callbacks={"summary": summary, "other": None}, lightning={"enable_model_summary": False})
     assert sum(isinstance(callback, ModelSummary) for callback in trainer.callbacks) == 1
+
+
+@pytest.mark.parametrize(
+    ("progress", "shown"),
+    [
+        ({"progress": None}, type(None)),
+        ({"progress": target("nimble_lightning.callbacks.Progress")}, Progress),
+        ({"mine": target("lightning.pytorch.callbacks.TQDMProgressBar")}, TQDMProgressBar),
+    ],
+)
+def test_without_progress_lightning_shows_none_of_its_own(progress: dict[str, Any], shown: type) -> None:
+    asked = {"callbacks": progress, "lightning": {"accelerator": "cpu", "enable_checkpointing": False}}
+    trainer = build_trainer(RunSettings.from_config(asked), RunFolder(Path("run")), [])
+    assert type(trainer.progress_bar_callback) is shown
+
+
+def test_a_bar_of_lightnings_that_is_asked_for_is_shown() -> None:
+    assert built(callbacks={"progress": None}, lightning={"enable_progress_bar": True}).progress_bar_callback
 
 
 def test_loggers_write_into_the_run_folder_and_know_the_attempt() -> None:
