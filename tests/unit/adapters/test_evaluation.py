@@ -31,6 +31,15 @@ def test_values_per_sample_average_over_samples_not_over_batches(batches: list[l
     assert means.compute(CPU)["accuracy"] == pytest.approx(sum(flat) / len(flat), abs=1e-12)
 
 
+@pytest.mark.parametrize("kind", [torch.bool, torch.float16, torch.float64])
+def test_several_values_a_sample_count_as_their_mean(kind: torch.dtype) -> None:
+    values = torch.tensor([[[1, 0], [1, 1]], [[0, 0], [0, 1]], [[1, 1], [1, 1]]]).to(kind)
+    means = Means()
+    for part in (values[:1], values[1:]):
+        means.add({"right": part}, len(part))
+    assert means.compute(CPU) == {"right": pytest.approx((3 + 1 + 4) / 12)}
+
+
 def test_a_batch_mean_is_weighted_by_its_batch() -> None:
     means = Means()
     means.add({"loss": torch.tensor(1.0)}, 1)
