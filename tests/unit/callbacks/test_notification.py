@@ -48,15 +48,15 @@ def fit(
 ) -> L.Trainer:
     quiet = {"logger": False, "enable_model_summary": False, "enable_progress_bar": False}
     few = {"limit_train_batches": 8, "limit_val_batches": 1, "num_sanity_val_steps": 0, "max_epochs": 3}
-    extra = options.pop("callbacks", [])
+    extra, resumed = options.pop("callbacks", []), options.pop("ckpt_path", None)
     trainer = L.Trainer(
         default_root_dir=folder,
         accelerator="cpu",
-        enable_checkpointing=bool(extra),
         callbacks=[callback, *extra],
+        enable_checkpointing=bool(extra),
         **{**quiet, **few, **options},
     )
-    trainer.fit(model or Better(), datamodule=BoringDataModule())
+    trainer.fit(model or Better(), datamodule=BoringDataModule(), ckpt_path=resumed)
     return trainer
 
 
@@ -74,6 +74,25 @@ def test_alone_it_tells_begin_bests_milestones_and_end(tmp_path: Path) -> None:
     assert told["best"] | {"monitor": "val_loss", "best": 1.0} == told["best"]
     assert told["finished"]["metrics"]["val_loss"] == 1.0
     assert told["finished"]["name"] == "Better"
+
+
+def test_the_time_left_of_a_resumed_fit_goes_by_what_this_start_has_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twelve of its 24 steps were done before; a clock goes on by a second for each of the others."""
+    saved = tmp_path / "saved.ckpt"
+    fit(tmp_path / "before", Notification(milestone=None), max_steps=12).save_checkpoint(saved)
+    now = [1000.0]
+    monkeypatch.setattr("nimble_lightning.callbacks.notification.time.time", lambda: now[0])
+
+    class Second(Better):
+        def on_train_batch_end(self, *_: object) -> None:
+            now[0] += 1.0
+
+    fit(tmp_path, Notification(milestone="75%"), Second(), ckpt_path=saved)
+    (told,) = (event.facts for event in events.read(tmp_path) if event.kind == "milestone")
+    assert (told["step"], told["total_steps"]) == (18, 24)
+    assert told["eta_seconds"] == pytest.approx(6.0)
 
 
 def test_in_a_run_of_ours_it_leaves_begin_and_end_to_whoever_runs_it(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import report_cases
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.report.comparison_page import compared
 from nimble_lightning.report.folder_source import Doubts
 from nimble_lightning.report.run_list import ListedRun, find_runs, ordered, varied, where
 
@@ -110,3 +111,15 @@ def test_a_folder_with_something_else_in_it_stops_no_list(place: Path, record: s
     runs = find_runs([place], Doubts())
     assert names(runs)[:2] == ["1", "0"]
     json.dumps([dict(run.fields) for run in runs])
+
+
+@pytest.mark.parametrize("lacking", [0, 1, 2])
+def test_of_compared_runs_the_best_is_marked_though_another_lacks_the_figure(
+    lacking: int, tmp_path: Path
+) -> None:
+    for number, value in enumerate((0.5, 0.9, 0.7)):
+        figures = {} if number == lacking else {"accuracy": value}
+        left(tmp_path / str(number), 0.1, report_cases.BEGAN - number, metrics=figures)
+    rows = {row.name: row for row in compared(found(tmp_path))}
+    assert rows["accuracy"].cells[lacking] == "–"
+    assert rows["accuracy"].best == {2 if lacking == 1 else 1}
