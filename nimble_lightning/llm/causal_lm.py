@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +14,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from nimble_lightning.errors import RequestError
 from nimble_lightning.export.safetensors import no_bars
 
-_BEST = "best"
+# Of the folder of a run; of one of exports.
+_HOLDERS = ("best", "merged")
 
 
 def place_of(name: str) -> str:
-    """Where a model is: of the folder of a run, what it exported."""
+    """Where a model is: of the folder of a run, what it exported; of exports, what was merged."""
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return str(folder / _BEST if (folder / _BEST).is_dir() else folder)
+        return str(next((folder / part for part in _HOLDERS if (folder / part).is_dir()), folder))
     if name.startswith((".", "/", "~")) or len(folder.parts) > 2:
         raise RequestError(f"model={name}: there is no such folder")
     return name
@@ -43,8 +44,13 @@ def base_of(name: str) -> str:
     return str(PeftConfig.from_pretrained(place).base_model_name_or_path)
 
 
-def load_model(name: str) -> nn.Module:
+def load_model(name: str, kind: Any = AutoModelForCausalLM, **more: Any) -> nn.Module:
     """A model as `from_pretrained` gives it; an adapter is made part of the model it is for.
+
+    Args:
+        name: Where it is.
+        kind: Which of the classes of transformers that find a model's own.
+        more: What that is told besides.
 
     Raises:
         RequestError: There is none of that name.
@@ -52,7 +58,7 @@ def load_model(name: str) -> nn.Module:
     place, base = place_of(name), base_of(name)
     try:
         with no_bars():
-            model: nn.Module = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+            model: nn.Module = kind.from_pretrained(base, dtype=torch.float32, **more)
         if base == place:
             return model
         from peft import PeftModel
@@ -96,13 +102,34 @@ def require_embeddings(model: Any, tokenizer: Any) -> None:
 
 
 def with_adapter(
-    model: nn.Module, rank: int, alpha: int | None, dropout: float, targets: str | Sequence[str]
+    model: nn.Module,
+    rank: int,
+    alpha: int | None,
+    dropout: float,
+    targets: str | Sequence[str],
+    *,
+    name: str,
+    dora: bool = False,
+    task: Literal["CAUSAL_LM", "SEQ_CLS"] = "CAUSAL_LM",
 ) -> nn.Module:
-    """The model with a LoRA adapter around its layers, which alone is trained.
+    """The model called `name` with a LoRA adapter around its layers, which alone is trained, but for a head.
+
+    Without a rank it is the model as it is.
 
     Raises:
-        RequestError: PEFT is missing, or no layer is called so.
+        RequestError: PEFT is missing, no layer is called so, or the model is an adapter itself.
     """
+    if not rank:
+        if dora:
+            raise RequestError(
+                "params.dora=true is of an adapter, which params.rank asks for: params.rank=16"
+            )
+        return model
+    if base_of(name) != place_of(name):
+        raise RequestError(
+            f"model={name} is an adapter, and another one on top would name the wrong model as its base\n"
+            "Merge it: nimble-cli export RUN --to merged --trust; then model=RUN-exported"
+        )
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:
@@ -114,12 +141,14 @@ def with_adapter(
         lora_alpha=2 * rank if alpha is None else alpha,
         lora_dropout=dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        task_type="CAUSAL_LM",
+        use_dora=dora,
+        task_type=task,
     )
     try:
         with warnings.catch_warnings():
-            # Of PEFT's own use of transformers.
+            # Of PEFT's own use of transformers; and of tied embeddings, which a merged export unties.
             warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
             adapted: nn.Module = get_peft_model(model, config)
     except ValueError as error:
         raise RequestError(f"params.targets={targets}: {_first_line(error)}") from None

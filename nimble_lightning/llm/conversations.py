@@ -70,7 +70,21 @@ def read(path: Path) -> Iterator[Conversation]:
         RequestError: A line is none, or of no format that is known.
     """
     for place, row in rows_of(path):
-        yield Conversation(*_conversation(row, place), place)
+        yield conversation_of(row, place)
+
+
+def conversation_of(row: Mapping[str, Any], place: str) -> Conversation:
+    """A row as a conversation.
+
+    Raises:
+        RequestError: It is none, or of no format that is known.
+    """
+    return Conversation(*_conversation(row, place), place)
+
+
+def said(role: str, text: Any) -> list[Any]:
+    """A text as a turn of who says it; turns as they are."""
+    return list(text) if isinstance(text, list | tuple) else [{"role": role, "content": text}]
 
 
 def rows_of(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -153,19 +167,14 @@ def _conversation(row: Mapping[str, Any], place: str) -> tuple[list[dict[str, An
     if "instruction" in row and "output" in row:
         asked = "\n\n".join(filter(None, [str(row["instruction"]), str(row.get("input") or "")]))
         before = [{"role": "system", "content": str(row["system"])}] if row.get("system") else []
-        return [*before, *_pair(asked, row["output"])], tools
+        answer = {"role": "assistant", "content": row["output"]}
+        return turns_of([*before, *said("user", asked), answer], place), tools
     if "prompt" in row and "completion" in row:
-        prompt, completion = row["prompt"], row["completion"]
-        if isinstance(prompt, list) and isinstance(completion, list):
-            return turns_of([*prompt, *completion], place), tools
-        return _pair(prompt, completion), tools
+        turns = [*said("user", row["prompt"]), *said("assistant", row["completion"])]
+        return turns_of(turns, place), tools
     raise RequestError(
         f"{place}: of no known format, it has {', '.join(map(str, row)) or 'nothing'}\nKnown are {FORMATS}"
     )
-
-
-def _pair(asked: Any, said: Any) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": str(asked)}, {"role": "assistant", "content": str(said)}]
 
 
 def _turn(turn: Any, place: str, number: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,10 +37,10 @@ def has_plain_head(model: Any) -> bool:
     head = model.get_output_embeddings()
     if head is None:
         return False
-    if _has_no_weights(model):
+    if not has_weights(model):
         return True
     ids, places = _row(model)
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         wanted = model(input_ids=ids, position_ids=places, use_cache=False).logits
         found = head(hidden_states(model, {"input_ids": ids, "position_ids": places}))
     return found.shape == wanted.shape and torch.allclose(found.float(), wanted.float(), atol=1e-5)
@@ -50,13 +52,13 @@ def require_isolation(model: Any) -> None:
     Raises:
         TrainerError: They do: the model cannot be trained on rows of several texts.
     """
-    if _has_no_weights(model):
+    if not has_weights(model):
         return
     ids, places = _row(model)
     other = ids.clone()
     other[:, : _LENGTHS[0]] = (other[:, : _LENGTHS[0]] + 1) % _vocabulary(model)
     later = slice(_LENGTHS[0], None)
-    with torch.no_grad(), _evaluating(model):
+    with torch.no_grad(), evaluating(model):
         one, two = (hidden_states(model, {"input_ids": i, "position_ids": places}) for i in (ids, other))
         alone = ids[:, _LENGTHS[0] : _LENGTHS[0] + _LENGTHS[1]]
         place = torch.arange(_LENGTHS[1], device=ids.device)[None]
@@ -79,26 +81,24 @@ def _row(model: Any) -> tuple[Tensor, Tensor]:
     return ids[None], places[None]
 
 
-def _has_no_weights(model: Any) -> bool:
-    """As in a plan, where nothing can be computed and nothing is trained."""
+def has_weights(model: Any) -> bool:
+    """Not in a plan, where nothing can be computed and nothing is trained."""
     weight = model.get_input_embeddings().weight
-    return bool(weight.is_meta) or is_fake(weight)
+    return not weight.is_meta and not is_fake(weight)
 
 
 def _vocabulary(model: Any) -> int:
     return int(model.get_input_embeddings().weight.shape[0])
 
 
-class _evaluating:
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
     """In evaluation for as long as it is entered; each part goes back to the mode it had."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._modes = [(part, part.training) for part in model.modules()]
-
-    def __enter__(self) -> None:
-        for part, _ in self._modes:
-            part.training = False
-
-    def __exit__(self, *_: object) -> None:
-        for part, mode in self._modes:
+    modes = [(part, part.training) for part in model.modules()]
+    for part, _ in modes:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part, mode in modes:
             part.training = mode

@@ -43,6 +43,7 @@ class SFT(NimbleTrainer):
         alpha: int | None = None,
         dropout: float = 0.0,
         targets: str | list[str] = "all-linear",
+        dora: bool = False,
         neftune: float = 0.0,
         prompts: list[str] | None = None,
         answer_tokens: int = 64,
@@ -64,6 +65,7 @@ class SFT(NimbleTrainer):
             alpha: How much the adapter weighs; None: twice the rank.
             dropout: Of the adapter.
             targets: The layers it is for.
+            dora: Whether it learns how long weights are apart from where they point.
             neftune: How much noise embeddings get.
             prompts: What is asked before and after; None: the first questions that are evaluated.
             answer_tokens: The longest answer to them.
@@ -92,7 +94,7 @@ class SFT(NimbleTrainer):
         self._plain_head = has_plain_head(whole)
         if not self._plain_head:
             log.info("the model changes its logits after its last layer, so they are computed as a whole")
-        self.model = causal_lm.with_adapter(whole, rank, alpha, dropout, targets) if rank else whole
+        self.model = causal_lm.with_adapter(whole, rank, alpha, dropout, targets, dora=dora, name=model)
 
     def collate(self, rows: Sequence[Sequence[Example]]) -> dict[str, Tensor]:
         """Rows as tensors."""
