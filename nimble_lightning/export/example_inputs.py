@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from nimble_lightning.errors import ExportError
-from nimble_lightning.export.exportable_models import is_hugging_face, plain
+from nimble_lightning.export.exportable_models import is_adapter, is_hugging_face, plain
 
 # They come from the loop that generates text, not from the data.
 _OF_GENERATION = ("cache_position", "past_key_values", "position_ids")
@@ -80,6 +80,14 @@ def for_export(model: nn.Module, call: ExampleCall) -> ExampleCall:
     if not call.tensors:
         raise ExportError(f"{type(model).__name__} was called without a tensor, so it cannot be exported.")
     return call.map(lambda t: t.float() if t.is_floating_point() else t)
+
+
+def of_tokens(model: nn.Module, batch: Any) -> ExampleCall | None:
+    """A call with the ids of a batch, where a trainer calls parts of a language model and never itself."""
+    ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
+    if not isinstance(ids, Tensor) or not (is_hugging_face(model) or is_adapter(model)):
+        return None
+    return ExampleCall((), {"input_ids": ids.detach().cpu()}, {"use_cache": False})
 
 
 def _named_inputs(model: nn.Module, call: ExampleCall) -> ExampleCall:

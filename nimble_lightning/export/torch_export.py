@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree
 
-from nimble_lightning.errors import ExportError, RequestError
+from nimble_lightning.errors import ExportError
 from nimble_lightning.export.dynamic_shapes import Shapes
 from nimble_lightning.export.example_inputs import ExampleCall
 from nimble_lightning.export.formats import ExportFormat
@@ -84,20 +83,11 @@ def _spec(shapes: Shapes, dims: dict[str, Any]) -> Callable[[Tensor], Any]:
     return lambda tensor: {d: dims[name] for d, name in shapes.varying(tensor).items() if name in dims}
 
 
-def require_onnx() -> None:
-    """Refuse early where the packages of the extra are not installed."""
-    missing = [name for name in ExportFormat.ONNX.packages if find_spec(name) is None]
-    if missing:
-        raise RequestError(
-            f"ONNX needs {', '.join(missing)}, not installed here. Type: pip install 'nimble-lightning[onnx]'"
-        )
-
-
 def save_onnx(
     program: ExportedProgram, path: Path, inputs: Sequence[Tensor], shapes: Shapes, outputs: Sequence[str]
 ) -> list[str]:
     """Translate a traced model; returns the names of its inputs, in the order of `inputs`."""
-    require_onnx()
+    ExportFormat.ONNX.require()
     try:
         with quiet():
             made = torch.onnx.export(program, dynamo=True, verbose=False, output_names=list(outputs))

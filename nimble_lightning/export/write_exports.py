@@ -13,7 +13,7 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from nimble_lightning.errors import ExportError
-from nimble_lightning.export import checks, metadata, safetensors, torch_export
+from nimble_lightning.export import checks, merged_adapter, metadata, safetensors, torch_export
 from nimble_lightning.export.checks import ExportCheck
 from nimble_lightning.export.compare_weights import is_sharded, untouched
 from nimble_lightning.export.dynamic_shapes import Shapes
@@ -108,7 +108,17 @@ class _Exporting:
                 checks[ExportFormat.TORCH] = self._check({"kind": "torch", "path": str(path)}, lengths)
             if ExportFormat.ONNX in formats:
                 checks[ExportFormat.ONNX] = self._check(self._graph(program), lengths)
+        if ExportFormat.MERGED in formats:
+            # The last: it leaves no adapter behind.
+            checks[ExportFormat.MERGED] = self._merge()
         return checks
+
+    def _merge(self) -> ExportCheck:
+        calls = self._calls(lengths=True)
+        wanted = checks.references(self.module, calls)
+        merged = merged_adapter.save(self.model, self.folder)
+        order = {"kind": "pretrained", "path": str(self.folder), "class": merged.class_name, **self.build}
+        return checks.check(order, calls, wanted, self.work)
 
     def _weights(self) -> dict[str, Any]:
         known = {"class": self.model.class_name, "model": self.model.name, **self.build}
@@ -128,8 +138,11 @@ class _Exporting:
         return {"kind": "onnx", "path": str(path), "input_names": names}
 
     def _check(self, order: Mapping[str, Any], lengths: bool) -> ExportCheck:
-        calls = [self.shapes.traced(self.call), *self.shapes.others(self.call, lengths=lengths)]
+        calls = self._calls(lengths=lengths)
         return checks.check(order, calls, checks.references(self.module, calls), self.work)
+
+    def _calls(self, *, lengths: bool) -> list[ExampleCall]:
+        return [self.shapes.traced(self.call), *self.shapes.others(self.call, lengths=lengths)]
 
 
 def _require_trained(model: ExportedModel) -> None:

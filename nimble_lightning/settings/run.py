@@ -194,7 +194,7 @@ class RunSettings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     checkpoints: CheckpointSettings = field(default_factory=CheckpointSettings)
 
-    export: Sequence[Literal["safetensors", "torch", "onnx"]] | None = ("safetensors",)
+    export: Sequence[Literal["safetensors", "torch", "onnx", "merged"]] | None = ("safetensors",)
     """In which formats the best weights are exported when the run ends."""
 
     report: bool | Positive = True

@@ -149,7 +149,7 @@ def test_a_folder_that_is_no_run_and_a_hub_without_a_name_are_refused(
 def test_without_the_packages_for_onnx_the_line_to_install_them_is_named(
     decoder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nimble_lightning.export.torch_export.find_spec", lambda name: None)
+    monkeypatch.setattr("nimble_lightning.export.formats.find_spec", lambda name: None)
     assert main.main(["export", str(decoder), "--to", "onnx", "--trust"]) == 2
     assert "pip install 'nimble-lightning[onnx]'" in capsys.readouterr().err
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from nimble_lightning.runs.completion import exports
 from nimble_lightning.runs.job import Job
 
 if TYPE_CHECKING:
+    from nimble_lightning.export.exportable_models import ExportedModel
     from nimble_lightning.runs.trust import Vouched
 
 _HUB = "hub"
@@ -36,7 +38,7 @@ def main(words: Sequence[str]) -> int:
 
         terms = TrustTerms(asked.key, asked.trainer, asked.trust, _HOW)
         export(vouched(job.folder.path, terms), formats or [ExportFormat.SAFETENSORS], out)
-        source = out.resolve()
+        source = (out / formats[0] if formats == [ExportFormat.MERGED] else out).resolve()
     else:
         source = job.folder.exported
     if to_the_hub:
@@ -46,11 +48,10 @@ def main(words: Sequence[str]) -> int:
 
 def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
     """Build the run's model again and export it; says what was written."""
-    if ExportFormat.ONNX in formats:
-        from nimble_lightning.export import torch_export
-
-        torch_export.require_onnx()
+    for kind in formats:
+        kind.require()
     from nimble_lightning.commands.export.rebuild import build_model, built, load_best, sample_calls
+    from nimble_lightning.export.merged_adapter import require_adapter
     from nimble_lightning.export.write_exports import export as make
     from nimble_lightning.export.write_exports import judge_together
     from nimble_lightning.worker.export_best import facts_of
@@ -58,6 +59,9 @@ def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
     job, rebuilt = run.job, built(run)
     checkpoint, step = load_best(rebuilt)
     judge_together(rebuilt.models)
+    if ExportFormat.MERGED in formats:
+        for model in rebuilt.models:
+            require_adapter(model, job.folder.exported)
     calls = sample_calls(rebuilt)
     builder = {
         "builder": f"{build_model.__module__}.{build_model.__qualname__}",
@@ -67,12 +71,26 @@ def export(run: Vouched, formats: Sequence[ExportFormat], out: Path) -> None:
     }
     for model in rebuilt.models:
         folder = metadata.folder_for(out, model.name, len(rebuilt.models))
-        facts = facts_of(job, model, checkpoint, step)
-        for name, check in make(model, formats, folder, calls[model.name], facts, builder).items():
-            print(
-                f"{folder}: {name} of {model.name}, step {step}; {check.how} on {len(check.shapes)} shapes "
-                f"of real samples, largest difference {check.max_difference:.1e}"
-            )
+        for place, kinds, described in _places(model, formats, folder):
+            facts = facts_of(job, described, checkpoint, step)
+            for name, check in make(model, kinds, place, calls[model.name], facts, builder).items():
+                print(
+                    f"{place}: {name} of {model.name}, step {step}; {check.how} on {len(check.shapes)} "
+                    f"shapes of real samples, largest difference {check.max_difference:.1e}"
+                )
+
+
+def _places(
+    model: ExportedModel, formats: Sequence[ExportFormat], folder: Path
+) -> Iterator[tuple[Path, list[ExportFormat], ExportedModel]]:
+    """Folders, the formats that go into each, and the model that those are of."""
+    others: list[ExportFormat] = [kind for kind in formats if kind is not ExportFormat.MERGED]
+    if others:
+        yield folder, others, model
+    if ExportFormat.MERGED in formats:
+        base = replace(model, module=model.module.get_base_model())  # type: ignore[operator]
+        # Beside the files of the adapter, transformers would open that.
+        yield folder / ExportFormat.MERGED, [ExportFormat.MERGED], base
 
 
 def default_out(job: Job) -> Path:

@@ -18,8 +18,9 @@ from nimble_lightning.checkpoint import verify
 from nimble_lightning.checkpoint.full_weights import weights_of
 from nimble_lightning.errors import ExportError
 from nimble_lightning.export.compare_weights import fingerprint
-from nimble_lightning.export.example_inputs import ExampleCall, record
-from nimble_lightning.export.exportable_models import ExportedModel, models_of
+from nimble_lightning.export.example_inputs import ExampleCall, of_tokens, record
+from nimble_lightning.export.exportable_models import ExportedModel, is_adapter, models_of
+from nimble_lightning.export.merged_adapter import require_base
 from nimble_lightning.export.torch_export import quiet
 from nimble_lightning.runs.job import Job
 from nimble_lightning.runs.trust import TrustTerms, Vouched, vouched
@@ -70,6 +71,9 @@ def load_best(rebuilt: Rebuilt) -> tuple[Path, int]:
     path = load.best_checkpoint(rebuilt.job.folder, rebuilt.job.run_id)
     manifest = verify(path, run_id=rebuilt.job.run_id)
     weights = weights_of(path)
+    if any(is_adapter(model.module) for model in rebuilt.models):
+        base = rebuilt.job.settings.params.get("model", "What is built")
+        require_base(rebuilt.parts.module, weights, str(base))
     try:
         rebuilt.parts.module.load_state_dict(weights)
     except RuntimeError as error:
@@ -88,7 +92,10 @@ def sample_calls(rebuilt: Rebuilt) -> dict[str, ExampleCall]:
         calls = record(modules, lambda: _evaluate(rebuilt.parts, batch))
         if not calls and (alone := rebuilt.parts.module) in modules.values():
             calls = record(modules, lambda: alone(_inputs_of(alone, batch)))
-    for name in modules.keys() - calls:
+    for name in modules.keys() - calls.keys():
+        if (call := of_tokens(modules[name], batch)) is not None:
+            calls[name] = call
+            continue
         raise ExportError(f"{name} was never called while a batch was evaluated; there is no sample for it.")
     return calls
 

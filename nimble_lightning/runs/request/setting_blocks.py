@@ -25,7 +25,6 @@ _LOGGERS = {
     "lightning.pytorch.loggers.MLFlowLogger": ("mlflow", ("mlflow",)),
     "nimble_lightning.loggers.TrackioLogger": ("trackio", ("trackio",)),
 }
-_ONNX = ExportFormat.ONNX.packages
 
 
 def blocks(group: Any) -> list[Any]:
@@ -95,9 +94,9 @@ def check_packages(asked: RunSettings) -> None:
         extra, packages = _LOGGERS.get(str(target), ("", ()))
         if extra and not any(map(find_spec, packages)):
             raise RequestError(_missing(f"logger={extra}", packages[:1], extra))
-    missing = [name for name in _ONNX if find_spec(name) is None]
-    if "onnx" in (asked.export or ()) and missing:
-        raise RequestError(_missing("export=[onnx]", missing, "onnx"))
+    for kind in map(ExportFormat, asked.export or ()):
+        if kind.missing:
+            raise RequestError(_missing(f"export=[{kind}]", kind.missing, kind.extra))
 
 
 def _missing(setting: str, packages: Iterable[str], extra: str) -> str:

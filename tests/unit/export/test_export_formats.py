@@ -21,7 +21,7 @@ def test_settings_offer_these_formats() -> None:
 
 def test_the_command_offers_these_and_the_hub(capsys: pytest.CaptureFixture[str]) -> None:
     usage = next(command.usage for command in COMMANDS if command.name == "export")
-    assert usage == "export DIR --to safetensors|torch|onnx|hub ..."
+    assert usage == "export DIR --to safetensors|torch|onnx|merged|hub ..."
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "{safetensors,torch,onnx,hub}" in "".join(capsys.readouterr().out.split())
+    assert "{safetensors,torch,onnx,merged,hub}" in "".join(capsys.readouterr().out.split())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nimble_lightning.errors import RequestError
+from nimble_lightning.export import formats
 from nimble_lightning.report import shipped_defaults
 from nimble_lightning.runs.request import setting_blocks
 from nimble_lightning.settings import RunSettings
@@ -36,9 +37,7 @@ def needs_nothing(block: dict[str, Any]) -> bool:
 
 def test_onnx_is_missed_before_and_not_after_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = {"onnxscript"}
-    monkeypatch.setattr(
-        setting_blocks, "find_spec", lambda name: None if name in missing else find_spec("sys")
-    )
+    monkeypatch.setattr(formats, "find_spec", lambda name: None if name in missing else find_spec("sys"))
     with pytest.raises(RequestError, match=r"export=\[onnx\] needs onnxscript, not installed"):
         setting_blocks.check_packages(RunSettings(export=["safetensors", "onnx"]))
     setting_blocks.check_packages(RunSettings(export=["safetensors"]))
