@@ -16,7 +16,7 @@ from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.validators.models import KnownModel, models
 
 _HEADINGS = ("name", "parameters", "context", "whole", "LoRA", "licence", "recipes", "model")
-_TASKS = ("sft", "lora", "dpo", "pretrain")
+_TASKS = ("sft", "lora", "dpo", "kto", "reward", "pretrain")
 _EXPLAINED = (
     "whole, LoRA: computed, 16 bytes a trained parameter (float32 weight, gradient, AdamW), 4 a frozen one;\n"
     "adapters are of rank 16; activations come on top: nimble-cli plan recipe=NAME data=FILE tells all."

@@ -1,4 +1,4 @@
-"""What preferences cost, from log-probabilities of whole answers: one number a pair.
+"""What preferences cost, from log-probabilities of whole answers or rewards: one number a pair, or an answer.
 
 The formulas are those of the papers as TRL 1.16 computes them, with which tests compare.
 """
@@ -36,6 +36,39 @@ def orpo(chosen: Tensor, rejected: Tensor, beta: float = 0.1) -> Tensor:
     """
     odds = (chosen - rejected) - (_log_of_rest(chosen) - _log_of_rest(rejected))
     return -beta * logsigmoid(odds)
+
+
+def kto(
+    ahead: Tensor,
+    desirable: Tensor,
+    divergence: Tensor,
+    beta: float = 0.1,
+    weights: tuple[float, float] = (1.0, 1.0),
+) -> Tensor:
+    """Kahneman-Tversky optimization (arXiv:2402.01306): of each answer, which is desirable or not.
+
+    Args:
+        ahead: The log-probability of each answer, less that of the reference.
+        desirable: Whether it is one to give.
+        divergence: How far the model is from the reference, as a whole.
+        beta: How much it costs to leave the reference.
+        weights: Of the desirable ones, and of the others.
+    """
+    side = torch.where(desirable, 1.0, -1.0)
+    weight = torch.where(desirable, *weights)
+    return weight * (1 - torch.sigmoid(beta * side * (ahead - divergence)))
+
+
+def reward(chosen: Tensor, rejected: Tensor, margin: Tensor | float = 0.0, center: float = 0.0) -> Tensor:
+    """The model of Bradley and Terry: how likely the better answer is taken for it, by their rewards.
+
+    Args:
+        chosen: Of each better answer.
+        rejected: Of each worse one.
+        margin: How much better it is to be (arXiv:2307.09288).
+        center: How much it costs that rewards are not around zero (arXiv:2312.09244).
+    """
+    return -logsigmoid(chosen - rejected - margin) + center * (chosen + rejected).square()
 
 
 def _log_of_rest(log_prob: Tensor) -> Tensor:

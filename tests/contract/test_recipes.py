@@ -18,7 +18,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.validators.models import models
 
 CONF = Path(__file__).parents[2] / "conf/recipe"
-TASKS = ("dpo", "lora", "pretrain", "sft")
+TASKS = ("dpo", "kto", "lora", "pretrain", "reward", "sft")
 FOLDERS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "any")
 RECIPES = [f"{folder}/{task}" for folder in FOLDERS for task in TASKS]
 # What the config.json of each model says.
@@ -67,7 +67,7 @@ def test_it_is_the_shared_one_with_a_model_that_has_a_name_here(recipe: str) -> 
         "lora",
         "pretrain",
         pytest.param("sft", marks=pytest.mark.slow),
-        pytest.param("dpo", marks=pytest.mark.slow),
+        *(pytest.param(task, marks=pytest.mark.slow) for task in ("dpo", "kto", "reward")),
     ],
 )
 def test_a_task_composes_for_a_model_that_is_given_and_not_without(task: str) -> None:

@@ -68,6 +68,17 @@ def save(folder: Path, kind: str = "llama", **more: Any) -> Path:
     return folder
 
 
+def teach(taught: Any, texts: Sequence[Sequence[int]], steps: int = 4) -> None:
+    """Make texts likelier to a model than they were."""
+    optimizer = torch.optim.AdamW(taught.parameters(), lr=3e-3)
+    for _ in range(steps):
+        for text in texts:
+            ids = torch.tensor([list(text)])
+            taught(input_ids=ids, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
 def conversations(count: int, seed: int = 0) -> list[dict[str, Any]]:
     """Of one to three questions, each answered by itself spelt backwards."""
     chance = random.Random(seed)

@@ -27,7 +27,7 @@ def test_memory_is_that_of_weights_gradients_and_optimizer(capsys: pytest.Captur
     assert found["parameters"] == 134_515_008
     assert found["bytes_whole"] == 16 * 134_515_008
     assert found["bytes_adapter"] == 4 * 134_515_008 + 16 * found["adapter"]
-    assert found["recipes"] == [f"smollm2_135m/{task}" for task in ("sft", "lora", "dpo")]
+    assert found["recipes"] == [f"smollm2_135m/{task}" for task in ("sft", "lora", "dpo", "kto", "reward")]
 
 
 def test_what_nothing_is_called_like_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nimble_lightning.llm.preference_losses import dpo, ipo, orpo
+from nimble_lightning.llm.preference_losses import dpo, ipo, kto, orpo, reward
 
 ONE, OTHER = [-0.2, -3.0, -0.9], [-1.1, -0.3, -0.9]
 
@@ -43,3 +43,19 @@ def test_orpo_of_what_is_all_but_sure_is_a_number_with_a_slope(value: float) -> 
     orpo(chosen, torch.tensor([-1.0])).sum().backward()
     assert chosen.grad is not None
     assert torch.isfinite(chosen.grad).all()
+
+
+def test_kto_weighs_answers_by_their_kind_around_the_divergence() -> None:
+    kinds, kl = [True, False, True], 0.4
+    wanted = [
+        2.0 * (1 - sigmoid(0.3 * (-0.2 - kl))),
+        0.5 * (1 - sigmoid(0.3 * (kl + 3.0))),
+        2.0 * (1 - sigmoid(0.3 * (-0.9 - kl))),
+    ]
+    assert kto(of(ONE), torch.tensor(kinds), of([kl]), 0.3, (2.0, 0.5)).tolist() == pytest.approx(wanted)
+
+
+def test_reward() -> None:
+    pairs = zip(ONE, OTHER, [0.0, 0.5, 1.0], strict=True)
+    wanted = [-math.log(sigmoid(a - b - m)) + 0.01 * (a + b) ** 2 for a, b, m in pairs]
+    assert reward(of(ONE), of(OTHER), of([0.0, 0.5, 1.0]), 0.01).tolist() == pytest.approx(wanted)
