@@ -19,14 +19,13 @@ from nimble_lightning.convert.lightning_project import (
 )
 from nimble_lightning.convert.llama_factory import convert_llama_factory, is_llama_factory
 from nimble_lightning.convert.oumi import convert_oumi, is_oumi
-from nimble_lightning.convert.trl import convert_trl, is_trl
+from nimble_lightning.convert.trl import TASKS, convert_trl, is_trl
 from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files, yaml_files
 from nimble_lightning.ops.exit_codes import ExitCode
 
 # A zip file, as torch.save writes, and the pickles of before.
 _PICKLES = (b"PK\x03\x04", b"\x80")
-_TASKS = ("sft", "dpo")
 _PRINT = "print(args.to_json_string())"
 
 
@@ -37,11 +36,11 @@ def main(words: list[str]) -> int:
         "file", metavar="FILE", help="of TrainingArguments, TRL, Oumi, LLaMA-Factory or LightningCLI"
     )
     parser.add_argument(
-        "--task", choices=_TASKS, metavar="|".join(_TASKS), help="where a YAML of TRL fits both"
+        "--task", choices=TASKS, metavar="|".join(TASKS), help="where a YAML of TRL fits several"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
     asked = parser.read(words)
-    found = convert(read(Path(asked.file)), asked.task and asked.task.upper())
+    found = convert(read(Path(asked.file)), asked.task)
     print(json.dumps(found.as_data(), indent=2) if asked.json else "\n".join(found.lines()))
     return ExitCode.FINISHED
 
@@ -51,7 +50,7 @@ def convert(given: Mapping[str, Any], task: str | None = None) -> Conversion:
 
     Args:
         given: The settings.
-        task: "SFT" or "DPO", for a YAML that does not say.
+        task: "sft", "dpo", "kto" or "reward", for a YAML that does not say.
 
     Raises:
         RequestError: They are of no kind that is known.

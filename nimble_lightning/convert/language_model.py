@@ -27,7 +27,7 @@ class ChatConversion(Conversion):
 
     Args:
         source: Whose settings they were.
-        task: "SFT" or "DPO".
+        task: "SFT", "DPO", "KTO" or "RewardModel".
         given: The fields that are there; those that are read are taken out.
     """
 
@@ -98,16 +98,23 @@ class ChatConversion(Conversion):
 
     def type_packing(self, packed: Any) -> None:
         """Type whether texts share rows; what a batch is depends on it."""
-        if self.task == "DPO":
+        if self.task != "SFT":
+            what = "answers" if self.task == "KTO" else "pairs"
             self.leave_out(
                 "per_device_train_batch_size",
                 None,
-                "data.batch_size counts rows of params.longest tokens, each of as many pairs as fit",
+                f"data.batch_size counts rows of params.longest tokens, each of as many {what} as fit",
             )
         elif packed:
             self.type("params.packing", True, "packing")
         else:
             self.type_default("params.packing", False, "packing", False, "true")
+
+    def type_ratings(self, beta: str, good: str, bad: str) -> None:
+        """Type what KTO weighs."""
+        self.type_param("beta", beta, 0.1, "0.1")
+        self.type_param("desirable_weight", good, 1.0, "1.0")
+        self.type_param("undesirable_weight", bad, 1.0, "1.0")
 
     def type_adapter(self, rank: Any, alpha: Any, dropout: Any, targets: Any, name: str) -> None:
         """Type a LoRA adapter, whose targets are names, "all-linear", or the choice of PEFT."""

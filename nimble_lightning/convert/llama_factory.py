@@ -11,7 +11,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops import plain_files
 
 _MARKS = ("stage", "finetuning_type", "cutoff_len", "lora_rank")
-_TASKS = {"sft": "SFT", "dpo": "DPO"}
+_TASKS = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "rm": "RewardModel"}
 _SKIPPED = (
     "overwrite_cache", "preprocessing_num_workers", "preprocessing_batch_size", "plot_loss", "media_dir",
     "tokenized_path", "print_param_status", "ignore_pad_token_for_loss",
@@ -27,7 +27,6 @@ _NOT_HERE = {
     "quantization_bit": "there is no QLoRA yet; the weights are float32",
     "enable_liger_kernel": "logits of a batch are never whole in memory in any case",
     "use_unsloth": "there is none",
-    "use_dora": "there is no DoRA yet",
     "use_rslora": "there is none; params.alpha scales the adapter",
     "pissa_init": "there is none",
     "loraplus_lr_ratio": "there is none",
@@ -47,7 +46,7 @@ _NOT_HERE = {
 _KNOWN = (
     *("model_name_or_path", "dataset", "eval_dataset", "cutoff_len", "packing", "neat_packing", "val_size"),
     *("lora_rank", "lora_alpha", "lora_dropout", "lora_target", "train_on_prompt", "mask_history"),
-    *("pref_beta", "pref_loss", "pure_bf16", "flash_attn"),
+    *("pref_beta", "pref_loss", "kto_chosen_weight", "kto_rejected_weight", "pure_bf16", "flash_attn"),
 )
 
 
@@ -64,7 +63,7 @@ def convert_llama_factory(given: Mapping[str, Any]) -> ChatConversion:
     """
     stage, kind = str(given.get("stage") or "sft"), str(given.get("finetuning_type") or "lora")
     if stage not in _TASKS:
-        raise RequestError(f"stage: {stage} has no trainer here; there are {' and '.join(_TASKS)}")
+        raise RequestError(f"stage: {stage} has no trainer here; there are {', '.join(_TASKS)}")
     if kind not in ("lora", "full"):
         raise RequestError(f"finetuning_type: {kind} is not there; there are lora and full")
     into = ChatConversion("a YAML of LLaMA-Factory", _TASKS[stage], given)
@@ -76,10 +75,12 @@ def convert_llama_factory(given: Mapping[str, Any]) -> ChatConversion:
     into.type_packing(neat or packed)
     if packed and not neat:
         into.leave_out("packing", True, "texts that share a row see each other there; not here")
-    if into.task == "DPO":
-        _preferences(into)
-    else:
+    if into.task == "SFT":
         _what_is_learned(into)
+    elif into.task == "DPO":
+        _preferences(into)
+    elif into.task == "KTO":
+        into.type_ratings("pref_beta", "kto_chosen_weight", "kto_rejected_weight")
     _adapter(into, kind)
     if kind == "lora" and into.fields.get("bf16"):
         into.leave_out("bf16", True, "their base is in bf16; ours is float32, computed in bf16")
@@ -149,6 +150,9 @@ def _adapter(into: ChatConversion, kind: str) -> None:
     dropout, targets = into.take("lora_dropout", 0.0), into.take("lora_target", "all")
     if alpha is None and isinstance(rank, int):
         alpha = 2 * rank
+    dora = into.take("use_dora")
     if kind == "lora":
         names = targets.split(",") if isinstance(targets, str) and targets != "all" else targets
         into.type_adapter(rank, alpha, dropout, names, "lora_rank")
+        if dora:
+            into.type("params.dora", True, "use_dora")

@@ -8,7 +8,7 @@ from typing import Any
 from nimble_lightning.convert.language_model import ChatConversion
 from nimble_lightning.errors import RequestError
 
-_TASKS = {"TRL_SFT": "SFT", "TRL_DPO": "DPO"}
+_TASKS = {"TRL_SFT": "SFT", "TRL_DPO": "DPO", "TRL_KTO": "KTO"}
 # Of its section `training`, by the names that transformers has.
 _RENAMED = {
     "enable_gradient_checkpointing": "gradient_checkpointing",
@@ -65,17 +65,19 @@ def convert_oumi(given: Mapping[str, Any]) -> ChatConversion:
     kind = str(training.get("trainer_type", "HF")).upper()
     if kind not in _TASKS:
         raise RequestError(
-            f"training.trainer_type: {kind} has no trainer here; there are {' and '.join(_TASKS)}"
+            f"training.trainer_type: {kind} has no trainer here; there are {', '.join(_TASKS)}"
         )
     into = ChatConversion("a YAML of Oumi", _TASKS[kind], _flat(given, training))
     into.type_model("model.model_name")
     _data(into, given)
     into.type_lengths("model.model_max_length", None)
     into.type_packing(into.take("data.train.pack"))
-    if into.task == "DPO":
+    if into.task == "SFT":
+        _what_is_learned(into)
+    elif into.task == "DPO":
         into.type_param("beta", "beta", 0.1, "0.1")
     else:
-        _what_is_learned(into)
+        into.type_ratings("beta", "desirable_weight", "undesirable_weight")
     if training.get("use_peft"):
         names = {"lora_r": 8, "lora_alpha": 8, "lora_dropout": 0.0, "lora_target_modules": None}
         rank, alpha, dropout, targets = (into.take(f"peft.{name}", usual) for name, usual in names.items())

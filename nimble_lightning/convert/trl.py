@@ -1,4 +1,4 @@
-"""A YAML that TRL's command line takes: `trl sft --config FILE`, `trl dpo --config FILE`."""
+"""A YAML that TRL's command line takes: `trl sft --config FILE`; dpo, kto and reward likewise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ from typing import Any
 
 from nimble_lightning.convert.language_model import ChatConversion
 
+# By the names of their commands.
+TASKS = {"sft": "SFT", "dpo": "DPO", "kto": "KTO", "reward": "RewardModel"}
+_RATES = {"sft": 2e-5, "dpo": 1e-6, "kto": 1e-6, "reward": 1e-4}
+# Where a YAML has one of these, it is for that.
+_MARKS = {
+    "kto": ("desirable_weight", "undesirable_weight"),
+    "reward": ("center_rewards_coefficient",),
+}
 _ONLY_DPO = (
     "beta", "precompute_ref_log_probs", "precompute_ref_batch_size", "reference_free", "sync_ref_model",
     "rpo_alpha", "f_divergence_type", "max_prompt_length", "max_completion_length",
@@ -22,7 +30,6 @@ _NOT_HERE = {
     "load_in_4bit": "there is no QLoRA yet; the weights are float32",
     "load_in_8bit": "there is no QLoRA yet; the weights are float32",
     "use_rslora": "there is none; params.alpha scales the adapter",
-    "use_dora": "there is no DoRA yet",
     "lora_modules_to_save": "of ours, an adapter is all that is trained",
     "lora_target_parameters": "of ours, params.targets names layers",
     "dataset_config": "write the data set as a file with it",
@@ -57,11 +64,19 @@ def is_trl(given: Mapping[str, Any]) -> bool:
 
 
 def convert_trl(given: Mapping[str, Any], task: str | None = None) -> ChatConversion:
-    """The command line for a YAML of TRL's."""
-    asked = task or ("DPO" if any(name in given for name in _ONLY_DPO) else "SFT")
-    into = ChatConversion(f"a YAML for trl {asked.lower()}", asked, given)
-    if task is None and asked == "SFT":
-        into.leave_out("task", None, "nothing is of DPO alone, so taken for SFT; --task dpo says otherwise")
+    """The command line for a YAML of TRL's.
+
+    Args:
+        given: Its fields.
+        task: Which of their commands it is for, where it fits several.
+    """
+    marked = {**_MARKS, "dpo": _ONLY_DPO}
+    asked = task or next((t for t, names in marked.items() if any(n in given for n in names)), "sft")
+    into = ChatConversion(f"a YAML for trl {asked}", TASKS[asked], given)
+    if task is None and asked in ("sft", "dpo"):
+        others = "dpo, kto or reward" if asked == "sft" else "kto"
+        why = f"nothing is of {others} alone, so taken for {asked}; --task {others} says otherwise"
+        into.leave_out("task", None, why)
     into.type_model("model_name_or_path")
     _data(into)
     into.type_lengths("max_seq_length" if "max_seq_length" in given else "max_length", 1024)
@@ -69,10 +84,7 @@ def convert_trl(given: Mapping[str, Any], task: str | None = None) -> ChatConver
     into.type_packing(packed)
     if (evaluated := into.take("eval_packing")) is not None and evaluated != packed:
         into.leave_out("eval_packing", evaluated, "rows are evaluated as they are trained on")
-    if asked == "DPO":
-        _preferences(into)
-    else:
-        _what_is_learned(into)
+    _LOSSES[asked](into)
     _adapter(into)
     into.type_weights("dtype" if "dtype" in given else "torch_dtype")
     if template := into.take("chat_template_path"):
@@ -85,8 +97,7 @@ def convert_trl(given: Mapping[str, Any], task: str | None = None) -> ChatConver
             into.leave_out(name, value, why)
     into.skip(_SKIPPED)
     half = {} if into.fields.get("fp16") or "lightning.precision" in into.settings else {"bf16": True}
-    rate = 1e-6 if asked == "DPO" else 2e-5
-    into.type_arguments({**_USUAL, **half, "learning_rate": rate}, known=_KNOWN)
+    into.type_arguments({**_USUAL, **half, "learning_rate": _RATES[asked]}, known=_KNOWN)
     return into
 
 
@@ -131,8 +142,27 @@ def _preferences(into: ChatConversion) -> None:
         into.leave_out("loss_type", loss, "there are sigmoid, ipo and orpo; sigmoid is what a run has")
 
 
+def _ratings(into: ChatConversion) -> None:
+    into.type_ratings("beta", "desirable_weight", "undesirable_weight")
+    if (order := into.take("train_sampling_strategy", "sequential")) == "sequential":
+        into.type_default("data.shuffle", False, "train_sampling_strategy", order)
+    if (loss := into.take("loss_type", "kto")) != "kto":
+        into.leave_out("loss_type", loss, "there is kto")
+
+
+def _rewards(into: ChatConversion) -> None:
+    if center := into.take("center_rewards_coefficient"):
+        into.type("params.center", center, "center_rewards_coefficient")
+
+
+_LOSSES = {"sft": _what_is_learned, "dpo": _preferences, "kto": _ratings, "reward": _rewards}
+
+
 def _adapter(into: ChatConversion) -> None:
     names = {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "lora_target_modules": None}
     rank, alpha, dropout, targets = (into.take(name, usual) for name, usual in names.items())
+    dora = into.take("use_dora")
     if into.take("use_peft"):
         into.type_adapter(rank, alpha, dropout, targets, "lora_r")
+        if dora:
+            into.type("params.dora", True, "use_dora")

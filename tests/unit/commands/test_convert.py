@@ -444,10 +444,29 @@ def test_a_yaml_of_llama_factory(capsys: pytest.CaptureFixture[str]) -> None:
     assert "did you mean lora_rank?" in text
 
 
+def test_yamls_for_ratings_and_rewards(capsys: pytest.CaptureFixture[str]) -> None:
+    text = printed("model_name_or_path: a/b\ndataset_name: p.jsonl\ndesirable_weight: 1.5", capsys)
+    config = composed(text)
+    assert config["trainer"] == "nimble_lightning.llm:KTO"
+    assert (config["params"]["desirable_weight"], config["params"].get("undesirable_weight")) == (1.5, 1.0)
+    assert (config["optim"]["lr"], config["data"]["shuffle"]) == (1e-6, False)
+    assert "train_sampling_strategy sequential: data.shuffle=false (ours: true)" in text
+    text = printed("model_name_or_path: a/b\ndataset_name: p.jsonl", capsys, "--task", "reward")
+    config = composed(text)
+    assert (config["trainer"], config["optim"]["lr"]) == ("nimble_lightning.llm:RewardModel", 1e-4)
+    text = printed(OUMI.replace("TRL_SFT", "TRL_KTO"), capsys)
+    assert composed(text)["trainer"] == "nimble_lightning.llm:KTO"
+    text = printed(LLAMA_FACTORY.replace("sft", "kto") + "kto_chosen_weight: 2.0\npref_beta: 0.2", capsys)
+    params = composed(text)["params"]
+    assert (params["beta"], params["desirable_weight"], params["undesirable_weight"]) == (0.2, 2.0, 1.0)
+    text = printed(LLAMA_FACTORY.replace("sft", "rm"), capsys)
+    assert composed(text)["trainer"] == "nimble_lightning.llm:RewardModel"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("stage: ppo", "ppo has no trainer here; there are sft and dpo"),
+        ("stage: ppo", "ppo has no trainer here; there are sft, dpo, kto, rm"),
         ("finetuning_type: freeze", "freeze is not there; there are lora and full"),
         (OUMI.replace("TRL_SFT", "TRL_GRPO"), "TRL_GRPO has no trainer here"),
     ],
