@@ -109,6 +109,9 @@ _RULES = (
     ),
 )
 
+# Of huggingface_hub, where HF_HUB_OFFLINE or the user's code forbids it to ask.
+_OFFLINE = "outgoing traffic has been disabled"
+
 # What a rank says when another one is gone.
 _CONSEQUENCES = (
     "connection closed by peer",
@@ -126,13 +129,17 @@ _CONSEQUENCES = (
 _CONSEQUENCE_TYPES = frozenset({"DistBackendError", "DistNetworkError", "DistStoreError"})
 
 
-def cause_of(bases: Collection[str], message: str) -> tuple[Cause, bool]:
+def cause_of(bases: Collection[str], message: str, traceback: str = "") -> tuple[Cause, bool]:
     """The cause of an exception, and whether it is known rather than presumed.
 
     Args:
         bases: Names of the exception's type and of its bases.
         message: Its text.
+        traceback: How it came about.
     """
+    if _OFFLINE in traceback:
+        # Transformers speaks of a connection that failed all the same.
+        return Cause.DETERMINISTIC, True
     text = f"{message.lower()}\n"
     rule = next((rule for rule in _RULES if rule.fits(bases, text)), None)
     return (Cause.TRANSIENT, False) if rule is None else (rule.cause, True)

@@ -219,6 +219,6 @@ def _failed(error: dict[str, Any]) -> Outcome:
     if "NimbleError" in error["bases"]:
         # Its text is meant for people, with what to type next on its later lines.
         reason = message
-    cause, known = cause_of(error["bases"], message)
+    cause, known = cause_of(error["bases"], message, str(error.get("traceback") or ""))
     outside = cause is Cause.TRANSIENT and (known or _follows(error))
     return Outcome(cause, reason, error["rank"], error["step"], fingerprint="" if outside else reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from email.message import Message
 from urllib.error import HTTPError
 
@@ -114,6 +115,15 @@ WRONG = (
 )
 def test_a_known_error_has_a_cause(error: BaseException, cause: str) -> None:
     assert cause_of(bases_of(error), str(error)) == (cause, True)
+
+
+def test_what_is_not_to_be_fetched_is_not_asked_for_again() -> None:
+    told = "Cannot find the requested files in the disk cache and outgoing traffic has been disabled."
+    asked = OSError("We couldn't connect to 'https://huggingface.co' to load the files")
+    asked.__cause__ = LocalEntryNotFoundError(told)
+    trace = "".join(traceback.format_exception(asked))
+    assert cause_of(bases_of(asked), str(asked), trace) == ("deterministic", True)
+    assert cause_of(bases_of(asked), str(asked)) == ("transient", False)
 
 
 def test_what_torch_says_of_wrong_code_is_known() -> None:
