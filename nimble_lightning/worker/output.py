@@ -106,6 +106,21 @@ class _Current(logging.StreamHandler[TextIO]):
         """Others may not redirect it."""
 
 
+def _is_unsaid(record: logging.LogRecord) -> bool:
+    """Whether no logger on the way printed it, as some do that pass their records on all the same.
+
+    What was printed past us, to the stream the process began with, is still to come into the log.
+    """
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    began_with = (sys.__stdout__, sys.__stderr__)
+    while logger is not None and logger.parent is not None:
+        printing = [each for each in logger.handlers if type(each) is logging.StreamHandler]
+        if any(each.level <= record.levelno and each.stream not in began_with for each in printing):
+            return False
+        logger = logger.parent if logger.propagate else None
+    return True
+
+
 class _Printable(logging.Formatter):
     """What is logged may quote an error, and that anything at all."""
 
@@ -117,11 +132,13 @@ class _Printable(logging.Formatter):
 def levels(level: str) -> Iterator[None]:
     """Ours at the asked level; Lightning's own remarks only when something is wrong, or when debugging."""
     host = level if level == "DEBUG" else "WARNING"
-    wanted = {
+    wanted: dict[str, int | str] = {
         "nimble_lightning": level,
         "lightning": host,
         "lightning.pytorch": host,
         "lightning.fabric": host,
+        # Prints by itself, and passes on.
+        "huggingface_hub": logging.getLogger("huggingface_hub").level,
         # Silent unless somebody asked for it, and then it is what they asked for.
         "lightning.pytorch.profilers": level,
     }
@@ -129,6 +146,7 @@ def levels(level: str) -> Iterator[None]:
     before = [(logger, logger.level, logger.handlers, logger.propagate) for logger in loggers]
     handler = _Current()
     handler.setFormatter(_Printable("%(message)s"))
+    handler.addFilter(_is_unsaid)
     for logger in loggers:
         logger.handlers, logger.propagate = [], True
         logger.setLevel(wanted.get(logger.name, logger.level))

@@ -83,3 +83,23 @@ def test_logging_is_afterwards_as_it_was(tmp_path: Path) -> None:
     with to_log(RunFolder(tmp_path), 0, 0, LogSettings()):
         assert root.handlers != before[0]
     assert (root.handlers, logging.getLogger("lightning.pytorch").level) == before
+
+
+@pytest.mark.parametrize("when", ["before", "within"])
+def test_what_a_library_prints_and_passes_on_is_said_once(
+    when: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, logger = RunFolder(tmp_path), logging.getLogger("huggingface_hub")
+    kept = logger.handlers
+    try:
+        if when == "before":
+            logger.handlers = [logging.StreamHandler()]
+        with to_log(folder, 0, 0, LogSettings()):
+            if when == "within":
+                logger.handlers = [logging.StreamHandler()]
+            logging.getLogger("huggingface_hub.utils").warning("Retrying in 8s")
+            logging.getLogger("another").warning("heard too")
+        assert folder.log.read_text() == "Retrying in 8s\nheard too\n"
+        assert capsys.readouterr().err == folder.log.read_text()
+    finally:
+        logger.handlers = kept
