@@ -43,8 +43,10 @@ class TrainingLog:
     def _write(self, step: int, of_step: dict[str, float]) -> None:
         trainer = self._trainer
         metrics = {**self._running.take(self._module.device), **of_step}
+        # As Lightning sends it along.
+        row = {"epoch": trainer.current_epoch, **metrics}
         for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=step)
+            logger.log_metrics(row, step=step)
         as_tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in metrics.items()}
         trainer.callback_metrics.update(as_tensors)
         trainer.logged_metrics.update(as_tensors)

@@ -70,6 +70,12 @@ def test_an_evaluation_stands_at_the_step_it_was_made_after(accumulate: int) -> 
     assert [step for step, _ in rows.of("train_loss")] == list(range(1, 1 + 2 * math.ceil(9 / accumulate)))
 
 
+def test_every_row_says_the_epoch_it_is_of() -> None:
+    rows, _ = logged(Reached(), val_check_interval=4, max_epochs=2)
+    assert [metrics["epoch"] for _, metrics in rows.rows if "train_loss" in metrics] == [0] * 9 + [1] * 9
+    assert [metrics["epoch"] for _, metrics in rows.rows if "reached" in metrics] == [0, 0, 1, 1]
+
+
 def test_an_epoch_too_short_for_a_row_has_one_at_its_end_and_no_other_epoch_has() -> None:
     """Nine batches are five steps in windows of two; of the second epoch the first step has a row."""
     rows, _ = logged(Reached(), accumulate_grad_batches=2, log_every_n_steps=6, max_epochs=3)
