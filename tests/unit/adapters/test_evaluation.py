@@ -73,6 +73,21 @@ def test_a_rank_that_only_repeats_adds_nothing() -> None:
     assert means._sizes["accuracy"] == 0
 
 
+@pytest.mark.parametrize("repeated", [False, True])
+def test_ranks_put_their_metrics_together_unless_each_has_seen_everything(repeated: bool) -> None:
+    class Noting(torchmetrics.SumMetric):
+        def compute(self):
+            synced.append(self.sync_on_compute)
+            return super().compute()
+
+    synced: list[bool] = []
+    means, metric = Means(), Noting()
+    metric.update(2.0)
+    means.add({"sum": metric}, 1, repeated=repeated)
+    assert means.compute(CPU) == {"sum": 2.0}
+    assert (synced, metric.sync_on_compute) == ([not repeated], True)
+
+
 def test_values_that_are_neither_per_sample_nor_a_mean_are_refused_with_both_sizes() -> None:
     with pytest.raises(TrainerError, match=r"'accuracy' with 2 values for a batch of 3"):
         Means().add({"accuracy": torch.ones(2)}, 3)

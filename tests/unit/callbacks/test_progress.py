@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from itertools import count
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -17,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from nimble_lightning import callbacks
 from nimble_lightning.callbacks import Progress
 from nimble_lightning.terminal import progress_display
+from nimble_lightning.terminal.progress_line import Rate
 
 
 class Model(BoringModel):
@@ -30,6 +32,7 @@ def fit(
     progress: Progress, model: L.LightningModule | None = None, data: object = None, **options: object
 ) -> L.Trainer:
     few = {"max_epochs": 2, "limit_train_batches": 4, "limit_val_batches": 2}
+    resumed = options.pop("ckpt_path", None)
     trainer = L.Trainer(
         accelerator="cpu",
         logger=False,
@@ -38,7 +41,7 @@ def fit(
         callbacks=[progress],
         **{**few, **options},
     )
-    trainer.fit(model or Model(), BoringDataModule() if data is None else data)
+    trainer.fit(model or Model(), BoringDataModule() if data is None else data, ckpt_path=resumed)
     return trainer
 
 
@@ -59,6 +62,17 @@ def test_without_a_terminal_it_prints_plain_lines() -> None:
     assert lines[-1].startswith("epoch 2/2  step 8/8  100 %  loss ")
     assert lines[-1].endswith("samples/s  ETA 0:00")
     assert "\x1b" not in out.getvalue()
+
+
+def test_after_a_resume_the_speed_is_that_of_what_is_done_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, counted = tmp_path / "saved.ckpt", list[int]()
+    fit(Progress(console=console(terminal=False)[0])).save_checkpoint(saved)
+    add = Rate.add
+    monkeypatch.setattr(Rate, "add", lambda self, now, step: (counted.append(step), add(self, now, step)))
+    fit(Progress(console=console(terminal=False)[0]), max_epochs=3, ckpt_path=saved)
+    assert (counted[0], counted[-1]) == (8, 12)
 
 
 def test_epochs_of_milliseconds_do_not_fill_the_log() -> None:
