@@ -45,11 +45,26 @@ def test_gradients_are_unscaled_then_clipped_before_the_step(
 
 
 # Of three batches an epoch the second window holds one.
-@pytest.mark.parametrize(("accumulate", "steps"), [(1, 6), (2, 4)])
-def test_schedules_step_with_the_optimizer_and_know_how_long_the_run_is(accumulate: int, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ({}, 6),
+        ({"accumulate_grad_batches": 2}, 4),
+        ({"max_steps": 4}, 4),
+        ({"max_steps": 9}, 6),
+        ({"max_steps": 5, "max_epochs": -1}, 5),
+        ({"limit_train_batches": 0.67}, 4),
+        ({"limit_train_batches": 1}, 2),
+        ({"limit_train_batches": 7, "accumulate_grad_batches": 2}, 4),
+    ],
+    ids=str,
+)
+def test_schedules_step_with_the_optimizer_and_know_how_long_the_run_is(
+    limits: dict[str, Any], steps: int
+) -> None:
     schedule = {"_target_": "nimble_lightning.optim.schedules.linear", "warmup": 0}
     settings = RunSettings(schedule=schedule, data=DataSettings(batch_size=4))
-    _, lightning = fitted(Line(), settings, accumulate_grad_batches=accumulate)
+    _, lightning = fitted(Line(), settings, **limits)
     assert lightning.lr_scheduler_configs[0].scheduler.last_epoch == lightning.global_step == steps
     assert lightning.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
