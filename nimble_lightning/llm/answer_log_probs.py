@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from nimble_lightning.export.compare_weights import fingerprint
 from nimble_lightning.llm.cross_entropy import token_log_probs
-from nimble_lightning.llm.isolation import hidden_states
+from nimble_lightning.llm.isolation import has_weights, hidden_states
 from nimble_lightning.llm.packing import IGNORED, Example, best_fit
 from nimble_lightning.llm.preference_pairs import collate_answers
 
@@ -42,6 +42,8 @@ def reference_log_probs(model: nn.Module, texts: Sequence[Example], room: int, p
         room: Tokens of a row.
         pad: The token that fills rows.
     """
+    if not has_weights(model):
+        return [0.0] * len(texts)
     told = repr((sorted(fingerprint(model).items()), _digest(texts))).encode()
     kept = _CACHE.expanduser() / f"{hashlib.sha256(told).hexdigest()}.pt"
     if kept.is_file():

@@ -81,9 +81,9 @@ def _row(model: Any) -> tuple[Tensor, Tensor]:
     return ids[None], places[None]
 
 
-def has_weights(model: Any) -> bool:
+def has_weights(model: nn.Module) -> bool:
     """Not in a plan, where nothing can be computed and nothing is trained."""
-    weight = model.get_input_embeddings().weight
+    weight = next(model.parameters())
     return not weight.is_meta and not is_fake(weight)
 
 

@@ -105,16 +105,21 @@ def test_an_adapter_is_small_and_opens_anywhere() -> None:
 
 
 @pytest.mark.slow
-def test_an_adapter_goes_on_after_a_kill_with_the_same_bits() -> None:
-    pytest.importorskip("peft")
+@pytest.mark.parametrize("dora", [False, True])
+def test_an_adapter_goes_on_after_a_kill_with_the_same_bits(dora: bool) -> None:
+    peft = pytest.importorskip("peft")
+    tiny_chat.save(Path("tiny"), intermediate_size=16384)
     often = ("callbacks.auto_retry.save_every_n_steps=3", "params.dropout=0.1", "params.neftune=1")
-    words = (*ADAPTER, *often, "lightning.max_steps=12")
+    words = (*ADAPTER, *often, f"params.dora={str(dora).lower()}", "lightning.max_steps=12")
     runs = [train("calm", *words), train("killed", *words, *faults("kill@step=5,attempt=1"))]
     assert len(record(runs[1])["attempts"]) == 2
     one, other = (weights_of(newest_of(run)) for run in runs)
     assert all(torch.equal(one[name], other[name]) for name in one)
     (frozen,), (same,) = (list((run / "checkpoints").glob("frozen-*.pt")) for run in runs)
     assert frozen.name == same.name
+    assert any("magnitude" in name for name in one) == dora
+    opened = peft.AutoPeftModelForCausalLM.from_pretrained(runs[1] / "best")
+    assert loss_of(opened) == pytest.approx(record(runs[1])["metrics"]["val_loss"], abs=1e-5)
 
 
 @pytest.mark.slow

@@ -37,3 +37,13 @@ def test_another_model_or_other_answers_have_a_reference_of_their_own(
         found = [answer_log_probs.reference_log_probs(model, texts(token), 16, 0) for model, token in asked]
         assert found == [[5.0, 0.0], [6.0, 0.0], [15.0, 10.0], [16.0, 10.0]]
     assert len(computed) == 4, "once each"
+
+
+def test_of_a_model_without_weights_as_in_a_plan_nothing_is_computed_or_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answer_log_probs, "_CACHE", tmp_path)
+    with torch.device("meta"):
+        model = nn.Linear(2, 1)
+    assert answer_log_probs.reference_log_probs(model, texts(5), 16, 0) == [0.0, 0.0]
+    assert list(tmp_path.iterdir()) == []
