@@ -30,6 +30,9 @@ TELLING = (
 # Gives a text without padding other logits where another one has some.
 DEPENDING_ON_THE_BATCH = {"PaliGemmaForConditionalGeneration"}
 
+# Uncut as well: their own attention gives queries that are padding no key to look at.
+NOT_FINITE = {"GraniteSWAForCausalLM", "LongformerForMaskedLM", "LEDForConditionalGeneration"}
+
 
 def gradients(model: nn.Module, size: int | None) -> dict[str, Tensor]:
     loss_of = PieceLoss(lambda batch: model(**batch), label_count=LabelCount(model))
@@ -56,7 +59,7 @@ def test_a_text_at_a_time_gives_the_gradients_of_the_whole_batch(name: str) -> N
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_so_does_every_text_model_of_transformers_that_can_be_made_small() -> None:
-    found, not_made = {}, {}
+    found, not_made, not_finite = {}, {}, set()
     for name, config_type in text_models().items():
         try:
             model = tiny(name, config_type)
@@ -65,12 +68,12 @@ def test_so_does_every_text_model_of_transformers_that_can_be_made_small() -> No
             not_made[name] = f"{type(error).__name__}: {error}".partition("\n")[0]
             continue
         if not all(gradient.isfinite().all() for gradient in gradients(model, None).values()):
-            # Uncut as well: queries that are padding have no key to look at.
-            not_made[name] = "its gradients are not finite"
+            not_finite.add(name)
             continue
         found[name] = difference(model)
     print(*(f"{name} could not be made: {why}" for name, why in not_made.items()), sep="\n")
     assert len(found) > 2 * len(not_made)
+    assert not_finite == NOT_FINITE
     # Some have kernels in single precision alone.
     assert {name for name, off in found.items() if not off < 2e-6} == DEPENDING_ON_THE_BATCH
 
