@@ -68,6 +68,7 @@ def account(subject: UsageSubject, found: Sequence[RankRecord], terms: UsageTerm
         "time": {cause: round(value, 3) for cause, value in seconds.items()},
         "steps": sum(useful.values()),
         "lost_steps": sum(span.last_step - span.first_step - useful[span.number] for span in of_run),
+        "uncounted_steps": sum(count for number, count in useful.items() if number not in by_attempt),
         "samples": round(sum(piece.samples * _counting(piece, useful) for piece in found)),
         "tokens": totals.tokens(found, lambda piece: _counting(piece, useful)),
         "flops": totals.flops(found),

@@ -14,6 +14,8 @@ def table(usage: Mapping[str, Any]) -> str:
     """The account in some lines; a figure that was not measured says so."""
     rows = [("time", _time(usage)), ("", _split(usage)), ("work", _work(usage)), ("energy", _energy(usage))]
     cost, carbon = usage["cost"], usage["co2e_kg"]
+    if uncounted := usage.get("uncounted_steps"):
+        rows.insert(3, ("", f"without what attempts that told nothing took for {uncounted:,} of the steps"))
     if (amount := value_of(cost["amount"])) is not None:
         rows.append(("cost", f"{money(amount, cost['currency'])} ({cost['amount']['note']})"))
     if (kilograms := value_of(carbon)) is not None:

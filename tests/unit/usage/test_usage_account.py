@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 from usage_cases import attempt, piece, priced, usage
 
+from nimble_lightning.usage.account_table import table
 from nimble_lightning.usage.prices import UsageTerms
 
 SCHEMA = json.loads(files("nimble_lightning.usage").joinpath("usage.schema.json").read_text())
@@ -110,6 +111,19 @@ def test_what_is_left_follows_from_the_pace_so_far() -> None:
     assert left["cost"]["value"] == pytest.approx(4 * (3.6 * 22 / 3600 + 0.5 * 3.0 * 22 / 13))
     assert usage(piece(done=10, total=30))["to_go"] is None, "nothing is left of a run that has ended"
     assert usage(piece(done=10, total=None), final=False)["to_go"] is None
+
+
+def test_steps_of_attempts_that_told_nothing_are_named_beside_what_others_took() -> None:
+    """As of a run whose usage was first asked for when it was trained further."""
+    recorded = [
+        attempt(1, 0.0, 20.0, "finished", last_step=12),
+        attempt(2, 100.0, 113.0, "finished", first_step=12, last_step=22),
+    ]
+    account = usage(piece(attempt=2, first_step=12, last_step=22), recorded=recorded)
+    assert (account["steps"], account["uncounted_steps"], account["samples"]) == (22, 12, 20)
+    assert "told nothing took for 12 of the steps" in table(account)
+    assert usage()["uncounted_steps"] == 0
+    assert "told nothing" not in table(usage())
 
 
 def test_a_run_without_a_word_has_an_account_too() -> None:
