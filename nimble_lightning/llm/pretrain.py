@@ -23,6 +23,8 @@ from nimble_lightning.trainer import NimbleTrainer
 log = logging.getLogger(__name__)
 
 _LONGEST = 2048
+# Texts whose beginnings are continued at the end, and how many tokens a beginning is.
+_SHOWN, _BEGINNING = 3, 16
 
 
 class Pretrain(NimbleTrainer):
@@ -65,12 +67,12 @@ class Pretrain(NimbleTrainer):
             document: Whether a .txt file is one text, or each of its lines is.
             unreadable: Whether a text that is none is refused, or left out and told.
             end: The token that ends a text, if not the tokenizer's own.
-            prompts: Beginnings which the trained model continues at the end.
+            prompts: Beginnings which the trained model continues at the end; None: those of the first texts.
             answer_tokens: How far.
         """
         name = _one_of(model, config)
         self.tokenizer = causal_lm.load_tokenizer(tokenizer or name)
-        self._prompts, self._answer_tokens = prompts or [], answer_tokens
+        self._prompts, self._answer_tokens = prompts, answer_tokens
         self._cross_documents = cross_documents
         reading = TextReading(field, document, unreadable)
         sources = text_sources(data, reading)
@@ -80,6 +82,7 @@ class Pretrain(NimbleTrainer):
         encoder = TextEncoder.of(self.tokenizer, end)
         share = 0.0 if eval_data is not None else _share(eval_share)
         self.train_data = TokenRows(sources, encoder, self._length, share)
+        self.eval_data: TokenRows | None = None
         if eval_data is not None:
             self.eval_data = TokenRows(_pooled(text_sources(eval_data, reading)), encoder, self._length)
         elif share:
@@ -107,13 +110,14 @@ class Pretrain(NimbleTrainer):
     @torch.no_grad()
     def predict_and_show(self) -> Iterator[tuple[str, Any]]:
         """How it goes on from some beginnings."""
-        rows = [{"beginning": prompt, "goes on": self._continued(prompt)} for prompt in self._prompts]
-        if rows:
-            yield "how it goes on", rows
+        data = self.train_data if self.eval_data is None else self.eval_data
+        begun = data.encoder(self._prompts) if self._prompts else data.beginnings(_SHOWN, _BEGINNING)
+        rows = [{"beginning": self.tokenizer.decode(ids), "goes on": self._continued(ids)} for ids in begun]
+        yield "how it goes on", rows
 
-    def _continued(self, prompt: str) -> str:
-        ids = torch.tensor([[self.train_data.encoder.begin, *self.train_data.encoder([prompt])[0]]])
-        given = ids.to(next(self.model.parameters()).device)
+    def _continued(self, ids: Sequence[int]) -> str:
+        begun = torch.tensor([[self.train_data.encoder.begin, *ids]])
+        given = begun.to(next(self.model.parameters()).device)
         out = self.model.generate(  # type: ignore[operator]
             input_ids=given,
             attention_mask=torch.ones_like(given),

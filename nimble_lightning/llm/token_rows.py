@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
@@ -121,6 +122,13 @@ class TokenRows(PlacedStream):
             skipped = 0
         if row.ids:
             yield row, self._place(texts, 0, whole=True)
+
+    def beginnings(self, count: int, tokens: int) -> Iterator[list[int]]:
+        """The first tokens of the first texts, as they lie there."""
+        texts = self.sources[0].texts(StreamOrder(0, 0, False), self._keep, Cursor())
+        for cursor, text in islice(texts, count):
+            if not cursor.passed:
+                yield self.encoder([text])[0][:tokens]
 
     def require(self, place: dict[str, Any]) -> None:
         """Refuse a place in other texts, or in these as another tokenizer reads them."""

@@ -19,7 +19,7 @@ def all_texts(file: TextFile) -> list[str]:
 
 
 @given(texts=st.lists(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1), min_size=1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_each_text_is_in_one_block_wherever_the_borders_of_blocks_fall(
     texts: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
