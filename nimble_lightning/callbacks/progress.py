@@ -15,9 +15,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from nimble_lightning.callbacks._guard import guarded
-from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ops.batches import real_tokens, size_of
 from nimble_lightning.ops.lightning_packages import either, serves_both
-from nimble_lightning.ops.token_counts import real_tokens
 from nimble_lightning.ranks import share_of_data
 from nimble_lightning.terminal.progress_display import Display, display
 from nimble_lightning.terminal.progress_line import ProgressPosition, Rate

@@ -1,4 +1,4 @@
-"""How many samples a batch holds, and how to cut it into pieces. Pieces are views: nothing is copied.
+"""How many samples and tokens a batch holds, and how to cut it into pieces, which are views.
 
 A batch whose class has `__len__` and `split(size)` says both itself; of others the first dimensions of their
 tensors tell.
@@ -12,6 +12,10 @@ from typing import Any, Protocol, TypeGuard
 import torch
 
 from nimble_lightning.errors import TrainerError
+
+IDS, MASK = "input_ids", "attention_mask"
+# Of each row, where its maker knows: a packed row has no mask.
+COUNTS = "num_tokens"
 
 
 class SplittableBatch(Protocol):
@@ -42,6 +46,31 @@ def size_of(batch: Any) -> int:
                 return size_of(item)
         return max(len(batch), 1)
     return 1
+
+
+def shaped_tokens(batch: Any) -> int | None:
+    """As many as `input_ids` holds, padding included; None where there are none."""
+    ids = batch.get(IDS) if isinstance(batch, Mapping) else None
+    return ids.numel() if isinstance(ids, torch.Tensor) else None
+
+
+def told_tokens(batch: Mapping[str, Any]) -> torch.Tensor | None:
+    """Those that are no padding, as `num_tokens` says of each row; on the device, which is not waited for."""
+    counts, ids = batch.get(COUNTS), batch[IDS]
+    if not isinstance(counts, torch.Tensor) or counts.dim() != 1 or counts.shape[0] != ids.shape[0]:
+        return None
+    return counts.sum()
+
+
+def real_tokens(batch: Any) -> int | None:
+    """Those that are no padding, as far as the batch tells. Waits for the device."""
+    shaped = shaped_tokens(batch)
+    if shaped is None:
+        return None
+    told, mask = told_tokens(batch), batch.get(MASK)
+    if told is None and isinstance(mask, torch.Tensor):
+        told = mask.count_nonzero()
+    return shaped if told is None else int(told)
 
 
 def split(batch: Any, size: int) -> Iterator[Any]:

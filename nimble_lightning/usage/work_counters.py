@@ -10,9 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 from typing_extensions import override
 
-from nimble_lightning.ops.batches import size_of
+from nimble_lightning.ops.batches import MASK, shaped_tokens, size_of, told_tokens
 from nimble_lightning.ops.sharded_tensors import pretended, works_on_whole
-from nimble_lightning.ops.token_counts import MASK, shaped_tokens, told_tokens
 from nimble_lightning.usage.rank_record import RankRecord
 
 # Forward and backward pass of a transformer, for each parameter and token.

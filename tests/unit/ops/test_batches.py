@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nimble_lightning.errors import TrainerError
-from nimble_lightning.ops.batches import can_split, size_of, split
+from nimble_lightning.ops.batches import can_split, real_tokens, shaped_tokens, size_of, split
 
 Pair = namedtuple("Pair", ["x", "y"])
 
@@ -105,3 +105,23 @@ def test_a_tensor_of_another_length_goes_whole_to_no_piece(batch: object) -> Non
 def test_what_is_one_for_all_goes_with_every_piece() -> None:
     pieces = list(split({"x": torch.zeros(4, 2), "mask": torch.zeros(1, 2)}, 2))
     assert [piece["mask"].shape[0] for piece in pieces] == [1, 1]
+
+
+def test_what_is_padding_is_known_from_counts_or_from_the_mask() -> None:
+    ids = torch.zeros(2, 5, dtype=torch.long)
+    mask = torch.tensor([[1, 1, 1, 0, 0], [1, 0, 0, 0, 0]])
+    assert real_tokens({"input_ids": ids}) == 10
+    assert real_tokens({"input_ids": ids, "attention_mask": mask}) == 4
+    assert real_tokens({"input_ids": ids, "num_tokens": torch.tensor([5, 2])}) == 7
+    assert shaped_tokens({"input_ids": ids, "num_tokens": torch.tensor([5, 2])}) == 10
+
+
+def test_something_else_of_that_name_is_no_count() -> None:
+    ids = torch.zeros(2, 5, dtype=torch.long)
+    assert real_tokens({"input_ids": ids, "num_tokens": ids}) == 10
+    assert real_tokens({"input_ids": ids, "num_tokens": 3}) == 10
+
+
+def test_batches_without_ids_have_no_tokens() -> None:
+    assert real_tokens(torch.zeros(3)) is None
+    assert real_tokens({"x": torch.zeros(3)}) is None
