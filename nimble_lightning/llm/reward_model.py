@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers.utils import logging as hf_logging
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.llm import causal_lm, preference_losses
@@ -152,9 +154,28 @@ def collate_rewarded(rows: Sequence[Sequence[Pair]], pad: int) -> dict[str, Tens
 
 def _with_head(name: str, pad: int) -> nn.Module:
     """The model with one label; a head that it did not bring is drawn by the seed."""
-    model = causal_lm.load_model(name, AutoModelForSequenceClassification, num_labels=1).eval()
+    config = AutoConfig.from_pretrained(causal_lm.base_of(name))
+    new = not any(kind.endswith("ForSequenceClassification") for kind in config.architectures or [])
+    if not new and config.num_labels != 1:
+        raise RequestError(f"model={name} tells {config.num_labels} classes apart; a reward is one number")
+    if new:
+        log.info("model=%s has no head for rewards; it gets one, drawn by the seed", name)
+    # Of which transformers makes a table.
+    with _quiet() if new else nullcontext():
+        model = causal_lm.load_model(name, AutoModelForSequenceClassification, num_labels=1).eval()
     model.config.get_text_config().pad_token_id = pad  # type: ignore[operator, union-attr]
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of transformers."""
+    before = hf_logging.get_verbosity()
+    hf_logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(before)
 
 
 def _require_plain_head(model: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from forked_command import Command
 from killed_runs import faults
 from torch.nn.functional import logsigmoid
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 import nimble_lightning as nl
 from nimble_lightning.checkpoint.full_weights import weights_of
@@ -60,7 +60,7 @@ def rewards(folder: Path, name: str) -> torch.Tensor:
     return model(input_ids=given["input_ids"], attention_mask=given["attention_mask"]).logits[:, 0]
 
 
-def test_its_figures_are_those_of_what_transformers_opens(caplog: pytest.LogCaptureFixture) -> None:
+def test_its_figures_are_those_of_what_transformers_opens() -> None:
     result = train(center=0.01)
     chosen, rejected = (rewards(result.folder / "best", name) for name in ("chosen", "rejected"))
     margin = torch.tensor([pair["margin"] for pair in PAIRS[40:]])
@@ -69,6 +69,7 @@ def test_its_figures_are_those_of_what_transformers_opens(caplog: pytest.LogCapt
     assert result.metrics["accuracy"] == pytest.approx(float((chosen > rejected).float().mean()))
     assert result.metrics["margin"] == pytest.approx(float((chosen - rejected).mean()), abs=1e-5)
     assert result.metrics["accuracy"] > 0.8
+    assert "model=tiny has no head for rewards; it gets one" in (result.folder / "log.txt").read_text()
 
 
 @pytest.mark.slow
@@ -86,6 +87,13 @@ def test_with_an_adapter_the_head_is_trained_and_merged_too(
 def test_a_margin_that_is_no_number_is_named_by_its_line() -> None:
     tiny_chat.write(Path("pairs.jsonl"), [PAIRS[0], {**PAIRS[1], "margin": "much"}])
     with pytest.raises(RequestError, match=r"pairs.jsonl:2: its margin is 'much', expected a number"):
+        train()
+
+
+def test_a_head_that_is_no_reward_is_refused() -> None:
+    known = AutoConfig.from_pretrained("tiny", num_labels=3)
+    AutoModelForSequenceClassification.from_config(known).save_pretrained("tiny")
+    with pytest.raises(RequestError, match="model=tiny tells 3 classes apart; a reward is one number"):
         train()
 
 
