@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nimble_lightning.api.hf.hf_events import HFEvents
+from nimble_lightning.api.hf.hf_steps import HFSteps
 
 
 def heard(batches: list[tuple[float, float]], items: float, ranks: int) -> Any:
@@ -56,3 +57,36 @@ def test_the_mean_over_ranks_is_the_loss_over_all_items() -> None:
 def test_a_loss_that_is_no_number_counts_as_the_mean_since_the_last_row() -> None:
     hf = heard([(float("nan"), 2.0)], 2.0, 1)
     assert float(hf._tr_loss) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("counts", "labels", "weights"),
+    [
+        # Transformers weighs the batches of a step alike, and a piece is its share of a batch.
+        (False, [1, -100], (0.5, 0.5, 1.0)),
+        # Where the model takes the number of labels, they count; of a text the first predicts nothing.
+        (True, [1, -100], (0.0, 0.0, 0.0)),
+        (True, [1, 2, -100, 3], (4.0, 4.0, 6.0)),
+    ],
+)
+def test_a_batch_weighs_what_it_weighs_for_transformers(
+    counts: bool, labels: list[int], weights: tuple[float, ...]
+) -> None:
+    hf: Any = SimpleNamespace(
+        args=SimpleNamespace(average_tokens_across_devices=True),
+        accelerator=SimpleNamespace(),
+        model=torch.nn.Linear(1, 1),
+        model_wrapped=None,
+        model_accepts_loss_kwargs=counts,
+        compute_loss_func=None,
+        _loss_shifts_labels=True,
+        _prepare_inputs=lambda batch: batch,
+        training_step=lambda *_: torch.ones((), requires_grad=True),
+    )
+    steps = HFSteps(hf, SimpleNamespace())  # type: ignore[arg-type]
+    found = []
+    for pieces in ([2, 2], [3]):
+        steps.samples_of_batch = sum(pieces)
+        found += [float(steps.train({"labels": torch.tensor([labels] * size)})[1]) for size in pieces]
+    assert found == list(weights)
+    assert hf.args.average_tokens_across_devices, "as it was"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nimble_lightning.notifications.events import Event
 from nimble_lightning.report import chart_panels
 from nimble_lightning.report.curves import Curve
 from nimble_lightning.report.downsample import Downsampled
@@ -46,3 +47,20 @@ def test_one_chart_holds_no_more_lines_than_can_be_told_apart() -> None:
     drawn, listed = chart_panels.plots(curves(*(f"lr/{k}" for k in range(10))), [])
     assert len(drawn[0].lines) == chart_panels.MOST_LINES
     assert len(listed) == 10 - chart_panels.MOST_LINES
+
+
+def test_restarts_are_marked_where_the_run_went_on_and_events_where_they_happened() -> None:
+    attempts = [
+        {"number": 1, "first_step": 0, "start": 100.0, "reason": "killed"},
+        {"number": 2, "first_step": 7, "start": 160.0, "cause": "hang"},
+        {"number": 3, "first_step": 5, "start": 190.0},
+    ]
+    happened = [Event("non_finite", {"step": 9, "reason": "the gradient is nan"}), Event("best", {"step": 3})]
+    marks = chart_panels.step_marks(attempts, happened)
+    restarts = [(mark.x, mark.text) for mark in marks if mark.kind == "retry"]
+    assert restarts == [
+        (5.0, "attempt 3 goes on from step 5: hang"),
+        (7.0, "attempt 2 goes on from step 7: killed"),
+    ]
+    assert [mark.x for mark in marks if "the gradient is nan" in mark.text] == [9.0]
+    assert [mark.x for mark in chart_panels.time_marks(attempts, 100.0)] == [60.0, 90.0]
