@@ -41,7 +41,7 @@ def require_base(module: nn.Module, weights: Mapping[str, Tensor], base: str) ->
     Args:
         module: As it was built again, before the weights of a checkpoint are loaded.
         weights: Of the checkpoint.
-        base: What was built it of.
+        base: What it was built of.
 
     Raises:
         ExportError: With the first weight that differs.

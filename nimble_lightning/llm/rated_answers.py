@@ -73,9 +73,12 @@ def with_unrelated(answers: Sequence[RatedAnswer], longest: int) -> list[RatedAn
     begun = [_begin(answer.text) for answer in answers]
     prompts = [hash(tuple(answer.text.ids[:at])) for answer, at in zip(answers, begun, strict=True)]
     steps = range(1, min(len(answers), _MOST_STEPS))
-    same = {n: sum(prompts[i] == prompts[i - n] for i in range(len(prompts))) for n in steps}
-    step = min(same, key=lambda n: (same[n], n), default=0)
-    if same.get(step, len(answers)) == len(answers):
+
+    def same(step: int) -> int:
+        return sum(prompts[number] == prompts[number - step] for number in range(len(prompts)))
+
+    step = next((n for n in steps if not same(n)), 0) or min(steps, key=same, default=0)
+    if same(step) == len(answers):
         raise RequestError(
             f"{len(answers)} rated answers, all to the same: how far the model moves is told by answers to "
             "something else. Give more data, or more of it to evaluate on (params.eval_share, eval_data)"

@@ -159,7 +159,9 @@ def _with_head(name: str, pad: int) -> nn.Module:
     if not new and config.num_labels != 1:
         raise RequestError(f"model={name} tells {config.num_labels} classes apart; a reward is one number")
     if new:
-        log.info("model=%s has no head for rewards; it gets one, drawn by the seed", name)
+        adapted = causal_lm.base_of(name) != causal_lm.place_of(name)
+        given = "it gets that of its adapter, or one" if adapted else "it gets one"
+        log.info("model=%s has no head for rewards; %s, drawn by the seed", name, given)
     # Of which transformers makes a table.
     with _quiet() if new else nullcontext():
         model = causal_lm.load_model(name, AutoModelForSequenceClassification, num_labels=1).eval()
