@@ -6,7 +6,6 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,15 +162,15 @@ class ParquetTexts(TextFile):
 
     def __init__(self, path: Path, field: str, unreadable: Unreadable) -> None:
         super().__init__(path, field, unreadable)
-        self.blocks = self._file.num_row_groups
-        if field not in self._file.schema_arrow.names:
+        with self._opened() as file:
+            self.blocks, names = file.num_row_groups, file.schema_arrow.names
+        if field not in names:
             raise RequestError(
-                f"data={path} has no column {field!r}, it has {', '.join(self._file.schema_arrow.names)}\n"
-                "Give params.field=NAME"
+                f"data={path} has no column {field!r}, it has {', '.join(names)}\nGive params.field=NAME"
             )
 
-    @cached_property
-    def _file(self) -> Any:
+    def _opened(self) -> Any:
+        """Each time anew: an open file would be shared with the processes that are forked from this one."""
         import pyarrow.lib
         import pyarrow.parquet as pq
 
@@ -180,15 +179,12 @@ class ParquetTexts(TextFile):
         except (pyarrow.lib.ArrowInvalid, OSError) as error:
             raise RequestError(f"data={self.path} cannot be read as parquet: {error}") from None
 
-    def __getstate__(self) -> dict[str, Any]:
-        # An open file is nothing for another process.
-        return {name: value for name, value in vars(self).items() if name != "_file"}
-
     def _raw(self, block: int) -> Iterator[tuple[int, Any]]:
-        meta = self._file.metadata
-        first = sum(meta.row_group(number).num_rows for number in range(block))
-        column = self._file.read_row_group(block, columns=[self._field]).column(0)
-        yield from enumerate(column.to_pylist(), first)
+        with self._opened() as file:
+            first = sum(file.metadata.row_group(number).num_rows for number in range(block))
+            # Threads of this process are none of one that was forked from it.
+            group = file.read_row_group(block, columns=[self._field], use_threads=False)
+        yield from enumerate(group.column(0).to_pylist(), first)
 
     def _text(self, raw: Any) -> str:
         return _of_row({self._field: raw}, self._field)

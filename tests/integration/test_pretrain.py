@@ -8,11 +8,13 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 import tiny_chat
 import torch
 from forked_command import Command
 from killed_runs import digests, faults
+from pyarrow import parquet
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -122,6 +124,16 @@ def test_two_ranks_learn_what_one_does() -> None:
     two = record(train("two", *words))["metrics"]
     assert two["global_step"] == one["global_step"]
     assert two["val_loss"] == pytest.approx(one["val_loss"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_parquet_is_read_in_a_process_of_its_own_and_after_a_kill() -> None:
+    texts = [json.loads(line)["text"] for line in Path("texts.jsonl").read_text().splitlines()]
+    parquet.write_table(pyarrow.table({"said": texts}), "texts.parquet", row_group_size=20)
+    words = ("params.data=texts.parquet", "params.field=said", "data.num_workers=1", "params.eval_share=0.1")
+    often = (*words, "callbacks.auto_retry.save_every_n_steps=3")
+    runs = [train("calm", *often), train("killed", *often, *faults("kill@step=5,attempt=1"))]
+    assert digests(runs[0]) == digests(runs[1])
 
 
 @pytest.mark.slow
