@@ -42,3 +42,10 @@ def test_the_parts_of_the_time_fill_the_bar() -> None:
 def test_an_account_of_another_shape_is_no_account() -> None:
     assert usage_section.figures({"energy_kwh": "much", "cost": 5, "time": [], "steps": True}) == []
     assert usage_section.parts({"time": "long"}) == []
+
+
+def test_tokens_a_second_are_those_while_training_and_waiting_for_data() -> None:
+    tokens = {"value": 5000, "kind": "measured", "note": ""}
+    found = usage_section.figures({"tokens": tokens, "time": {"step": 8.0, "data": 2.0, "start": 99.0}})
+    assert [(f.name, f.text) for f in found] == [("tokens", "5,000"), ("tokens a second", "500")]
+    assert [f.name for f in usage_section.figures({"tokens": tokens, "time": "long"})] == ["tokens"]

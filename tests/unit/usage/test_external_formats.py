@@ -39,6 +39,7 @@ def test_a_model_card_gets_grams() -> None:
 
 def test_the_table_says_what_was_estimated_and_assumed() -> None:
     text = table(usage(piece(tokens=1234.0, flops=5.5e12, peak_flops=1e12), terms=priced()))
+    assert "1.23 k tokens (112/s)" in text
     assert "13.0 s on 1 x NVIDIA H200" in text
     assert "cpu 0.5 kWh estimated" in text
     assert "1.51 EUR (0.003611 device hours at 3.6 and 3 kWh at 0.5)" in text
