@@ -18,6 +18,8 @@ from nimble_lightning.export import metadata
 from nimble_lightning.export.formats import find_spec
 
 peft = pytest.importorskip("peft")
+# Of the same promises, unit/export/test_export_adapters.py is quick.
+pytestmark = pytest.mark.slow
 
 
 def trained(folder: Path, name: str, export: object = "safetensors", **params: object) -> Path:
@@ -86,7 +88,6 @@ def test_an_adapter_on_an_adapter_is_refused_with_what_merges_the_first(folder: 
         trained(folder, "on_top", model=str(run))
 
 
-@pytest.mark.slow
 def test_it_is_made_at_the_end_of_a_run_beside_the_adapter(folder: Path) -> None:
     run = trained(folder, "both", export=["safetensors", "merged"])
     assert metadata.is_whole(run / "best")
@@ -97,7 +98,6 @@ def test_it_is_made_at_the_end_of_a_run_beside_the_adapter(folder: Path) -> None
     assert "from transformers import LlamaForCausalLM" in card
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("dora", [False, True])
 def test_an_adapter_of_tied_embeddings_unties_them(folder: Path, tmp_path: Path, dora: bool) -> None:
     tiny_chat.save(folder / "tied", tie_word_embeddings=True)

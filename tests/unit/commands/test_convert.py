@@ -451,8 +451,9 @@ def test_yamls_for_ratings_and_rewards(capsys: pytest.CaptureFixture[str]) -> No
     assert (config["params"]["desirable_weight"], config["params"].get("undesirable_weight")) == (1.5, 1.0)
     assert (config["optim"]["lr"], config["data"]["shuffle"]) == (1e-6, False)
     assert "train_sampling_strategy sequential: data.shuffle=false (ours: true)" in text
-    text = printed("model_name_or_path: a/b\ndataset_name: p.jsonl", capsys, "--task", "reward")
-    config = composed(text)
+    yaml = "model_name_or_path: a/b\ndataset_name: p.jsonl\nuse_peft: true\nuse_dora: true"
+    config = composed(printed(yaml, capsys, "--task", "reward"))
+    assert config["params"]["dora"] is True
     assert (config["trainer"], config["optim"]["lr"]) == ("nimble_lightning.llm:RewardModel", 1e-4)
     text = printed(OUMI.replace("TRL_SFT", "TRL_KTO"), capsys)
     assert composed(text)["trainer"] == "nimble_lightning.llm:KTO"
