@@ -13,19 +13,20 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from nimble_lightning.errors import RequestError
 from nimble_lightning.export.safetensors import no_bars
+from nimble_lightning.validators.models import models
 
 # Of the folder of a run; of one of exports.
 _HOLDERS = ("best", "merged")
 
 
 def place_of(name: str) -> str:
-    """Where a model is: of the folder of a run, what it exported; of exports, what was merged."""
+    """Where a model is: in a run's folder or one of exports, a part of it; for a name, its Hub id."""
     folder = Path(name).expanduser()
     if folder.is_dir():
         return str(next((folder / part for part in _HOLDERS if (folder / part).is_dir()), folder))
     if name.startswith((".", "/", "~")) or len(folder.parts) > 2:
         raise RequestError(f"model={name}: there is no such folder")
-    return name
+    return models.resolve(name)
 
 
 def base_of(name: str) -> str:
