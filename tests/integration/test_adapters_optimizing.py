@@ -69,6 +69,26 @@ def test_schedules_step_with_the_optimizer_and_know_how_long_the_run_is(
     assert lightning.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("named", "asked", "followed"),
+    [("other", "third", 7.0), (None, "third", 9.0), ("other", None, 7.0)],
+)
+def test_a_plateau_schedule_follows_what_it_names_before_what_the_run_monitors(
+    named: str | None, asked: str | None, followed: float
+) -> None:
+    class Figures(Line):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1)
+            described = {"scheduler": torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)}
+            return {"optimizer": optimizer, "lr_scheduler": described | ({"monitor": named} if named else {})}
+
+        def evaluate(self, batch: Any) -> Any:
+            return {"loss": 1.0, "other": 7.0, "third": 9.0}
+
+    _, lightning = fitted(Figures(), RunSettings(monitor=asked, data=DataSettings(batch_size=4)))
+    assert lightning.lr_scheduler_configs[0].scheduler.best == followed
+
+
 def test_a_plateau_schedule_follows_the_validation_loss() -> None:
     class Plateau(Line):
         def configure_optimizers(self) -> Any:
