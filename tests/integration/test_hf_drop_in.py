@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -223,3 +226,58 @@ def test_methods_that_are_replaced_are_called(tmp_path: Path) -> None:
 def test_what_it_cannot_do_is_refused_by_name(asked: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=words):
         made(nl.HFTrainer, tmp_path, **asked)
+
+
+ON_TWO_RANKS = """
+import json, os, sys
+from pathlib import Path
+
+import torch, transformers
+import nimble_lightning as nl
+from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+
+kind, accumulate = sys.argv[1], int(sys.argv[2])
+transformers.set_seed(0)
+draw = torch.Generator().manual_seed(0)
+rows = []
+for number in range(24):
+    ids = torch.randint(0, 32, (12,), generator=draw)
+    rows.append({"input_ids": ids, "labels": torch.where(torch.arange(12) < 4 + number % 7, ids, -100)})
+sizes = {"n_positions": 16, "n_embd": 16, "n_layer": 1, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0}
+model = GPT2LMHeadModel(GPT2Config(vocab_size=32, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0, **sizes))
+trainer = {"ours": nl.HFTrainer, "theirs": Trainer}[kind](
+    model=model,
+    args=TrainingArguments(
+        kind, use_cpu=True, per_device_train_batch_size=3, gradient_accumulation_steps=accumulate,
+        num_train_epochs=2, logging_steps=1, learning_rate=0.01, report_to="none", save_strategy="no",
+    ),
+    train_dataset=rows,
+)
+told = trainer.train()
+if os.environ["RANK"] == "0":
+    found = [[row["loss"], row["grad_norm"]] for row in trainer.state.log_history if "loss" in row]
+    weights = torch.cat([value.flatten() for value in model.state_dict().values()]).tolist()
+    Path(f"{kind}.json").write_text(json.dumps([told.global_step, told.training_loss, found, weights]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_on_two_ranks_too(accumulate: int) -> None:
+    """Where their number divides that of the samples: of others transformers repeats some."""
+    Path("train.py").write_text(ON_TWO_RANKS)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    found = []
+    for kind in ("theirs", "ours"):
+        done = subprocess.run(
+            [*launch, "train.py", kind, str(accumulate)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(Path(f"{kind}.json").read_text()))
+    (step, loss, curve, weights), (our_step, our_loss, our_curve, our_weights) = found
+    assert our_step == step
+    assert our_loss == pytest.approx(loss, abs=1e-5)
+    torch.testing.assert_close(torch.tensor(our_curve), torch.tensor(curve), rtol=1e-4, atol=1e-5)
+    # AdamW makes as much of a rounding as of a gradient.
+    torch.testing.assert_close(torch.tensor(our_weights), torch.tensor(weights), rtol=0, atol=1e-4)
