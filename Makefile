@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := $(BIN)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check wheel examples soak ecosystem bench
+.PHONY: help setup demo test check wheel docs examples soak ecosystem bench
 
 help:  ## Show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ check: $(READY)  ## Lint, check types, and check which part imports which
 
 wheel: $(READY)  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m build --no-isolation
+
+docs: $(READY)  ## Build the manual into build/manual/, and look whether each link leads somewhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 examples: $(READY)  ## Run every example (make test does it too)
 	$(BIN)/python -m pytest -q tests/integration/test_examples.py
