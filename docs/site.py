@@ -37,7 +37,7 @@ def _front_page() -> str:
 def _settings() -> str:
     parts = [
         "# All settings",
-        "Each can be set on the command line (`data.batch_size=64`), in an `experiment` file, and by `nl.run`. "
+        "Each can be set on the command line (`data.batch_size=64`), in an `experiment` file, by `nl.run`. "
         "A group is a folder from which one file is chosen (`optim=sgd`), or several "
         "(`logger=[jsonl,tensorboard]`).",
         _file(ROOT / "conf" / "config.yaml"),
