@@ -16,7 +16,7 @@ from forked_command import Command
 from killed_runs import digests, faults
 from pyarrow import parquet
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from nimble_lightning.llm.text_sources import held_out
 
@@ -25,6 +25,7 @@ SETTINGS = (
     *("params.data=texts.jsonl", "params.length=64", "data.batch_size=4", "lightning.accelerator=cpu"),
     *("optim.lr=3e-3", "lightning.max_epochs=1"),
 )
+TOKENIZER = tiny_chat.tokenizer()
 WORDS = ("the", "red", "cat", "sees", "a", "blue", "dog", "and", "likes", "the", "bird", "who", "sings")
 
 
@@ -48,12 +49,12 @@ def record(run: Path) -> dict[str, Any]:
 
 
 def tokens_of(text: str) -> list[int]:
-    words = AutoTokenizer.from_pretrained("tiny")
-    return [words.eos_token_id, *words(text, add_special_tokens=False).input_ids, words.eos_token_id]
+    ids = TOKENIZER(text, add_special_tokens=False).input_ids
+    return [TOKENIZER.eos_token_id, *ids, TOKENIZER.eos_token_id]
 
 
 def text_of(ids: list[int]) -> str:
-    return str(AutoTokenizer.from_pretrained("tiny").decode([token for token in ids if token != 2]))
+    return str(TOKENIZER.decode([token for token in ids if token != 2]))
 
 
 @torch.no_grad()
