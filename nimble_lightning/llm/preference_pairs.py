@@ -17,7 +17,7 @@ from nimble_lightning.llm.conversations import rows_of, said, turns_of
 from nimble_lightning.llm.packing import Example, best_fit, collate_rows
 
 
-class Measured(Protocol):
+class HasLength(Protocol):
     """What takes a place in a row."""
 
     @property
@@ -26,7 +26,7 @@ class Measured(Protocol):
         ...
 
 
-A = TypeVar("A", bound=Measured)
+A = TypeVar("A", bound=HasLength)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from nimble_lightning.commands.check.findings import METHODS, RESUME, MethodFindings, Pair, examine, failure
+from nimble_lightning.commands.check.findings import (
+    METHODS,
+    RESUME,
+    MethodFindings,
+    PairOfTrials,
+    examine,
+    failure,
+)
 from nimble_lightning.commands.check.lines import Lines
 from nimble_lightning.commands.check.trial import STEPS, Trial, Trials
 from nimble_lightning.ops.exit_codes import ExitCode
@@ -74,9 +81,9 @@ def _whole(trials: Trials) -> tuple[list[MethodFindings], dict[str, str]]:
     return [verdict, MethodFindings()], remarks
 
 
-def _pair(trials: Trials, processes: int) -> Pair:
+def _pair(trials: Trials, processes: int) -> PairOfTrials:
     """A trial that runs through; if it does, another that is killed on the way."""
-    pair = Pair(trials.run(f"straight-{processes}", processes=processes, kill=False))
+    pair = PairOfTrials(trials.run(f"straight-{processes}", processes=processes, kill=False))
     if pair.straight.result.status == "finished":
         pair.killed = trials.run(f"killed-{processes}", processes=processes, kill=True)
     for trial in (pair.straight, pair.killed):
@@ -98,7 +105,7 @@ def _render(verdicts: list[MethodFindings], remarks: dict[str, str]) -> str:
     return "\n".join([*lines, *_wrong(verdicts)])
 
 
-def _notes(one: Pair, samples: int) -> dict[str, str]:
+def _notes(one: PairOfTrials, samples: int) -> dict[str, str]:
     """What a passed method came to on one process."""
     found = {RESUME: "the same bits as undisturbed"}
     trial = one.straight

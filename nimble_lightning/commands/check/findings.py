@@ -32,7 +32,7 @@ _SEEDED = "draw random numbers from torch, numpy or random, which the run seeds"
 
 
 @dataclass
-class Pair:
+class PairOfTrials:
     """The trials on one number of processes; `killed` is None where the first did not even finish."""
 
     straight: Trial
@@ -50,7 +50,7 @@ class MethodFindings:
         return not any(self.wrong.values())
 
 
-def examine(pair: Pair, lines: Lines, first: Pair | None = None) -> MethodFindings:
+def examine(pair: PairOfTrials, lines: Lines, first: PairOfTrials | None = None) -> MethodFindings:
     """Judge the trials on some number of processes.
 
     Args:
@@ -95,7 +95,7 @@ def failure(trial: Trial) -> tuple[str, str]:
     return method, sentence + (f" ({frames[-1][0]})" if frames else "")
 
 
-def _prepared(pair: Pair, first: Pair | None) -> str:
+def _prepared(pair: PairOfTrials, first: PairOfTrials | None) -> str:
     trials = [pair.straight, *([pair.killed] if pair.killed else []), *([first.straight] if first else [])]
     weights = [
         notes[0]["weights"]
@@ -109,7 +109,7 @@ def _prepared(pair: Pair, first: Pair | None) -> str:
     return ""
 
 
-def _evaluated(pair: Pair, first: Pair | None) -> str:
+def _evaluated(pair: PairOfTrials, first: PairOfTrials | None) -> str:
     metrics = _metrics(pair.straight)
     if bad := [name for name, value in metrics.items() if not math.isfinite(value)]:
         return f"evaluate gave {bad[0]}={metrics[bad[0]]}"
@@ -126,7 +126,7 @@ def _evaluated(pair: Pair, first: Pair | None) -> str:
     return ""
 
 
-def _trained(pair: Pair) -> str:
+def _trained(pair: PairOfTrials) -> str:
     losses = {note["batch"]: note["loss"] for note in pair.straight.noted("trained")}
     for batch, loss in losses.items():
         if not math.isfinite(loss):
@@ -188,11 +188,11 @@ def _metrics(trial: Trial) -> dict[str, float]:
     return notes[0]["metrics"] if notes else {}
 
 
-def _comparable(pair: Pair) -> bool:
+def _comparable(pair: PairOfTrials) -> bool:
     return all(note["comparable"] for note in pair.straight.noted("start"))
 
 
-def _close(pair: Pair) -> float:
+def _close(pair: PairOfTrials) -> float:
     full = all(note["full_precision"] for note in pair.straight.noted("start"))
     return _CLOSE if full else _CLOSE_ON_A_GPU
 

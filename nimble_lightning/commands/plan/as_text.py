@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict
 
-from nimble_lightning.commands.plan.planner import Answer
+from nimble_lightning.commands.plan.planner import PlannedStep
 from nimble_lightning.planning.bound import FORMULA
 from nimble_lightning.planning.candidates import Candidate
 from nimble_lightning.planning.machine import GIB
@@ -14,7 +14,7 @@ _HEAD = ("strategy", "micro-batch", "peak", "fits", "comm.", "s/step", "bound by
 _LEFT = (0, 6)
 
 
-def render(answer: Answer) -> str:
+def render(answer: PlannedStep) -> str:
     """The question, a row for each candidate, and what to type."""
     rows = [_HEAD, *(_row(one) for one in answer.candidates)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -24,13 +24,13 @@ def render(answer: Answer) -> str:
     return "\n".join([*said, *_to_type(answer)])
 
 
-def typed(answer: Answer, one: Candidate) -> list[str]:
+def typed(answer: PlannedStep, one: Candidate) -> list[str]:
     """The overrides for a candidate."""
     pieces = [f"data.micro_batch_size={one.micro_batch}"] if answer.question.cut else []
     return [*one.option.overrides, *pieces]
 
 
-def _asked(answer: Answer) -> list[str]:
+def _asked(answer: PlannedStep) -> list[str]:
     question, machine = answer.question, answer.question.machine
     peak, source = machine.flops(question.number)
     return [
@@ -57,7 +57,7 @@ def _row(one: Candidate) -> tuple[str, ...]:
     )
 
 
-def _conclusion(answer: Answer) -> list[str]:
+def _conclusion(answer: PlannedStep) -> list[str]:
     one = answer.chosen
     if one is not None:
         return [*_recommended(answer, one), f"A step takes at least {FORMULA}."]
@@ -67,7 +67,7 @@ def _conclusion(answer: Answer) -> list[str]:
     return [f"{lacking} {'What would:' if answer.remedies else 'Nothing that was tried would.'}"]
 
 
-def _recommended(answer: Answer, one: Candidate) -> list[str]:
+def _recommended(answer: PlannedStep, one: Candidate) -> list[str]:
     question = answer.question
     speed = question.batch_size * one.option.layout.ranks / one.bound.seconds
     rate = f"{speed:,.0f} samples/s"
@@ -82,7 +82,7 @@ def _recommended(answer: Answer, one: Candidate) -> list[str]:
     ]
 
 
-def _to_type(answer: Answer) -> list[str]:
+def _to_type(answer: PlannedStep) -> list[str]:
     """Never broken into lines: it is copied."""
     if answer.chosen is not None:
         words = typed(answer, answer.chosen)

@@ -11,7 +11,7 @@ import torch
 from omegaconf import DictConfig
 
 from nimble_lightning.commands.plan.as_text import render, typed
-from nimble_lightning.commands.plan.planner import Answer, Planner
+from nimble_lightning.commands.plan.planner import PlannedStep, Planner
 from nimble_lightning.commands.plan.traced_model import prepared
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.planning.bound import FORMULA
@@ -43,7 +43,7 @@ def plan(config: DictConfig, trainer: str, asked: MachineRequest) -> int:
     return ExitCode.FINISHED if answer.chosen else ExitCode.FAILED
 
 
-def _as_json(answer: Answer) -> dict[str, Any]:
+def _as_json(answer: PlannedStep) -> dict[str, Any]:
     """Bytes, seconds and operations."""
     question, chosen = answer.question, answer.chosen
     return {

@@ -34,7 +34,7 @@ _MOST_NODES = 4096
 
 
 @dataclass(frozen=True)
-class Answer:
+class PlannedStep:
     """What came of a question.
 
     Attributes:
@@ -71,7 +71,7 @@ class Planner:
         self._block = _largest_block(self.module)
         self._passes = cache(self._traced)
 
-    def answer(self) -> Answer:
+    def answer(self) -> PlannedStep:
         batch = self.prepared.batch
         tf32 = torch.get_float32_matmul_precision() != "highest"
         cut = self.prepared.ours and can_split(batch)
@@ -84,7 +84,7 @@ class Planner:
         seen = next((c for c in found if not c.at_least), None)
         flops = self._timelines(seen.option.numbers)(question.batch_size).flops if seen else 0
         ids = batch.get("input_ids") if isinstance(batch, Mapping) else None
-        return Answer(question, found, chosen, remedies, flops, None if ids is None else ids.numel())
+        return PlannedStep(question, found, chosen, remedies, flops, None if ids is None else ids.numel())
 
     def _options(self, machine: Machine) -> list[Option]:
         """The strategy that was asked for; where that was left open, those there are."""
