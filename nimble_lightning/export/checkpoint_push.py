@@ -64,8 +64,12 @@ class PushTarget:
     def waiting(self) -> list[Path]:
         """What is kept until it is pushed, oldest first."""
         folders = self.staged.glob(f"{_WAITING}*") if self.staged.is_dir() else ()
-        found = [path for folder in folders for path in candidates(folder) if manifest_path(path).exists()]
-        return sorted(found, key=lambda path: manifest_path(path).stat().st_mtime_ns)
+        found: dict[Path, int] = {}
+        for path in (path for folder in folders for path in candidates(folder)):
+            # One that has been pushed meanwhile is gone.
+            with contextlib.suppress(FileNotFoundError):
+                found[path] = manifest_path(path).stat().st_mtime_ns
+        return sorted(found, key=lambda path: found[path])
 
     def clear(self) -> None:
         """Remove all but what is kept until it is pushed."""

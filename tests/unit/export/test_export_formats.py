@@ -24,4 +24,4 @@ def test_the_command_offers_these_and_the_hub(capsys: pytest.CaptureFixture[str]
     assert usage == "export DIR --to safetensors|torch|onnx|merged|hub ..."
     with pytest.raises(SystemExit):
         main(["--help"])
-    assert "{safetensors,torch,onnx,merged,hub}" in "".join(capsys.readouterr().out.split())
+    assert "of safetensors, torch, onnx, merged, hub" in " ".join(capsys.readouterr().out.split())
