@@ -104,7 +104,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("folder", metavar="DIR", help="the run's folder")
     choices = [*(kind.value for kind in ExportFormat), _HUB]
-    parser.add_argument("--to", nargs="+", choices=choices, required=True, help="one or several")
+    parser.add_argument(
+        "--to", nargs="+", choices=choices, required=True, metavar="FORMAT", help=f"of {', '.join(choices)}"
+    )
     parser.add_argument("--out", metavar="FOLDER", help="where to (default: beside the run's folder)")
     parser.add_argument("--trainer", metavar="FILE", help="the trainer's file, to build the model with")
     parser.add_argument("--key", metavar="PUB", help="the public half of the key that signed the run")
