@@ -6,6 +6,8 @@ tensors tell.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeGuard
 
@@ -74,7 +76,7 @@ def real_tokens(batch: Any) -> int | None:
 
 
 def split(batch: Any, size: int) -> Iterator[Any]:
-    """Cut a batch into pieces of at most `size` samples.
+    """Cut a batch into pieces of at most `size` samples, about as many in each.
 
     Raises:
         TrainerError: Something in it has another length, so that nobody knows which part goes where.
@@ -83,8 +85,11 @@ def split(batch: Any, size: int) -> Iterator[Any]:
         yield from batch.split(size)
         return
     n = size_of(batch)
-    for start in range(0, n, size):
-        yield _cut(batch, start, min(start + size, n), n)
+    # As few as it takes, and no rest of a single sample, of which batch norm knows no variance.
+    pieces = math.ceil(n / size)
+    ends = [math.ceil(n * number / pieces) for number in range(pieces + 1)]
+    for start, stop in itertools.pairwise(ends):
+        yield _cut(batch, start, stop, n)
 
 
 def can_split(batch: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import namedtuple
 from collections.abc import Iterator
 
@@ -37,7 +38,10 @@ def test_pieces_hold_every_sample_once_in_order_and_at_most_size_of_them(
     batch = _batches(n)[kind]
     pieces = list(split(batch, size))
     assert size_of(batch) == n == sum(map(size_of, pieces))
-    assert all(size_of(p) <= size for p in pieces)
+    sizes = [size_of(p) for p in pieces]
+    assert max(sizes) <= size
+    assert len(sizes) == math.ceil(n / size)
+    assert max(sizes) - min(sizes) <= 1, "or batch norm would meet pieces of one sample"
     assert all(type(p) is type(batch) for p in pieces)
     assert torch.equal(torch.cat([_first(p) for p in pieces]), _first(batch))
 
