@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import lightning as L
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import ProgressBar, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.plugins.io import CheckpointIO
 from lightning.pytorch.utilities.model_helpers import is_overridden
 
@@ -28,6 +29,8 @@ from nimble_lightning.ops.strategy_traits import traits_of
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.runs.request.setting_blocks import blocks
 from nimble_lightning.settings import CheckpointSettings, RunSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -129,6 +132,26 @@ def refuse_average_of_parts(trainer: L.Trainer) -> None:
         raise RequestError(
             f"{type(averages[0]).__name__} averages whole weights, and the strategy cuts them up.\n"
             "Leave callbacks.ema out, or choose strategy=ddp."
+        )
+
+
+def refuse_late_average(trainer: L.Trainer, *, ours: bool) -> None:
+    """An average that is made when training is over is none of the weights a run evaluates and keeps.
+
+    Args:
+        trainer: With the callbacks of the run.
+        ours: Whether a trainer of four methods is trained, whose module this callback cannot copy.
+    """
+    late = any(isinstance(each, StochasticWeightAveraging) for each in trainer.callbacks)  # type: ignore[attr-defined]
+    if late and ours:
+        raise RequestError(
+            "StochasticWeightAveraging is for LightningModules. Type callbacks.ema=true, whose average is "
+            "evaluated and saved all along."
+        )
+    if late and trainer.checkpoint_callback is not None:
+        log.warning(
+            "StochasticWeightAveraging averages when training is over, and the best weights are from before "
+            "that: callbacks.best_checkpoint=null keeps the average, callbacks.ema=true averages all along"
         )
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 
 from nimble_lightning.adapters import NimbleData, NimbleModule, UserTrainer
 from nimble_lightning.adapters.evaluation import figures, without_loggers
@@ -31,7 +35,13 @@ from nimble_lightning.worker import custom_loop, provenance, show
 from nimble_lightning.worker.best_step import Judged, chosen_at_end, stopped_early
 from nimble_lightning.worker.export_best import AtEnd, owner_of, owner_of_returned
 from nimble_lightning.worker.heartbeat_callback import HeartbeatCallback
-from nimble_lightning.worker.lightning_objects import Parts, build_parts, build_trainer, data_of
+from nimble_lightning.worker.lightning_objects import (
+    Parts,
+    build_parts,
+    build_trainer,
+    data_of,
+    refuse_late_average,
+)
 from nimble_lightning.worker.search_trial import Pruning, trial_of
 from nimble_lightning.worker.seeds import Seeding, seed_all
 from nimble_lightning.worker.show import gather
@@ -162,6 +172,7 @@ class Training:
         if self.settings.trial is not None and self.settings.trial.prunes:
             extra.append(Pruning(self._trial, self.settings.trial.prunes))
         trainer = self.trainer = build_trainer(self.settings, self.job.folder, extra, self.attempt)
+        refuse_late_average(trainer, ours=isinstance(parts.module, NimbleModule))
         mask_hyper_parameters(parts.module, parts.data)
         watch_steps(trainer, parts.module)
         if not isinstance(parts.module, NimbleModule):
@@ -176,7 +187,8 @@ class Training:
             metrics["train_loss"] = loss
         best = str(getattr(trainer.checkpoint_callback, "best_model_path", "") or "") or None
         stopped = stopped_early(trainer)
-        metrics.update(evaluate_best(trainer, parts, best))
+        with as_saved(trainer):
+            metrics.update(evaluate_best(trainer, parts, best))
         return FinishedFlag(
             metrics,
             self.attempt,
@@ -227,6 +239,24 @@ def log_by_optimizer_steps(trainer: L.Trainer) -> None:
             loop._batches_that_stepped = batches
 
     connector.log_metrics = log_metrics
+
+
+@contextmanager
+def as_saved(trainer: L.Trainer) -> Iterator[None]:
+    """While the block runs, weights that are loaded are those that were judged and saved as the model's.
+
+    Callbacks that average weights keep those from before the average beside them, and put them back.
+    """
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    others = [each for each in callbacks if not isinstance(each, WeightAveraging)]
+    trainer.callbacks = others  # type: ignore[attr-defined]
+    try:
+        with warnings.catch_warnings():
+            # There is one less than when it was saved.
+            warnings.filterwarnings("ignore", message="Be aware that when using `ckpt_path`")
+            yield
+    finally:
+        trainer.callbacks = callbacks  # type: ignore[attr-defined]
 
 
 def evaluate_best(trainer: L.Trainer, parts: Parts, best: str | None) -> dict[str, float]:

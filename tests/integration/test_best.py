@@ -8,6 +8,8 @@ from typing import Any
 
 import forked_command
 import pytest
+import torch
+from safetensors.torch import load_file
 
 TRAINER = """
 import torch
@@ -87,3 +89,54 @@ def test_a_plateau_schedule_follows_what_the_rest_follows() -> None:
     rows = [json.loads(line) for line in Path("outputs/counts/a/metrics.jsonl").read_text().splitlines()]
     assert {row["metrics"]["lr"] for row in rows if "lr" in row["metrics"]} == {1.0}
     assert "has to know what to follow" in run("run_id=b", "params.name=zorp", *words, code=2)
+
+
+AVERAGED = """
+import torch
+from nimble_lightning import NimbleTrainer
+
+def table(seed, count):
+    x = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed))
+    return x, x.sum(1, keepdim=True)
+
+def network():
+    return torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+
+class Averaged(NimbleTrainer):
+    def pre_process(self):
+        self.train_data, self.eval_data, self.test_data = table(1, 32), table(2, 11), table(3, 7)
+        self.model, self.lr = network(), 0.05
+
+    def train(self, batch):
+        return (self.model(batch[0]) - batch[1]).square().mean()
+
+    def evaluate(self, batch):
+        return {"loss": self.train(batch)}
+
+    def predict_and_show(self):
+        self.model.eval()
+        yield "shown", str(self.train(self.eval_data).item())
+"""
+
+
+def test_averaged_weights_are_those_that_are_judged_tested_shown_and_exported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Path("averaged.py").write_text(AVERAGED)
+    words = ["trainer=averaged.py", "run_id=a", "callbacks.ema=true", "callbacks.ema.decay=0.9"]
+    said = forked_command.Command(*words, "data.batch_size=8", "lightning.max_epochs=3").end_with(0)
+    assert "callbacks used to create the checkpoint" not in said
+    folder = Path("outputs/averaged/a")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    from averaged import network, table
+
+    model = network().eval()
+    weights = load_file(folder / "best/model.safetensors")
+    model.load_state_dict(weights)
+    metrics = json.loads((folder / "run.json").read_text())["metrics"]
+    for name, (x, y) in {"val_loss": table(2, 11), "test_loss": table(3, 7)}.items():
+        assert metrics[name] == pytest.approx((model(x) - y).square().mean().item(), rel=1e-6), name
+    assert float((folder / "show/01.txt").read_text()) == pytest.approx(metrics["val_loss"], rel=1e-6)
+    kept = torch.load(json.loads((folder / "run.json").read_text())["best_checkpoint"], weights_only=True)
+    (last,) = (value for name, value in kept["current_model_state"].items() if name.endswith("0.weight"))
+    assert not torch.equal(last, weights["0.weight"]), "or this shows nothing"

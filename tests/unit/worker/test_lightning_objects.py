@@ -19,7 +19,7 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.loggers import JSONLLogger
 from nimble_lightning.run_folder import RunFolder
 from nimble_lightning.settings import RunSettings
-from nimble_lightning.worker.lightning_objects import build_parts, build_trainer
+from nimble_lightning.worker.lightning_objects import build_parts, build_trainer, refuse_late_average
 
 
 def built(**config: Any) -> L.Trainer:
@@ -112,6 +112,22 @@ def test_an_average_of_weights_that_are_cut_up_is_refused(kind: type[Strategy]) 
     refused = pytest.raises(RequestError, match="choose strategy=ddp")
     with nullcontext() if kind is DDPStrategy else refused:
         built(callbacks=ema, lightning={"strategy": kind()})
+
+
+def test_an_average_that_comes_after_the_best_weights_is_refused_or_spoken_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    late = {"swa": target("lightning.pytorch.callbacks.StochasticWeightAveraging", swa_lrs=0.1)}
+    refuse_late_average(built(), ours=True)
+    with pytest.raises(RequestError, match="callbacks.ema=true"):
+        refuse_late_average(built(callbacks=late), ours=True)
+    refuse_late_average(built(callbacks=late), ours=False)
+    assert "StochasticWeightAveraging" not in caplog.text
+    best = {"best": target("nimble_lightning.callbacks.BestCheckpoint")}
+    refuse_late_average(
+        built(callbacks={**late, **best}, lightning={"enable_checkpointing": True}), ours=False
+    )
+    assert "callbacks.best_checkpoint=null keeps the average" in caplog.text
 
 
 def test_what_lightning_refuses_is_a_wrong_request(tmp_path: Path) -> None:
