@@ -138,6 +138,7 @@ def collate_rewarded(rows: Sequence[Sequence[Pair]], pad: int) -> dict[str, Tens
     """
     texts = [[text for pair in row for text in (pair.chosen, pair.rejected)] for row in rows]
     batch = collate_rows(texts, pad)
+    del batch["labels"]
     last = torch.full((len(rows), max(map(len, texts))), -1)
     for number, row in enumerate(texts):
         start = 0
@@ -145,11 +146,7 @@ def collate_rewarded(rows: Sequence[Sequence[Pair]], pad: int) -> dict[str, Tens
             last[number, place] = start + max(at for at, token in enumerate(text.ids) if token != pad)
             start += len(text.ids)
     margin = table([[pair.margin for pair in row] for row in rows])
-    return {
-        **{name: batch[name] for name in ("input_ids", "position_ids")},
-        "last": last,
-        "margin": margin,
-    }
+    return {**batch, "last": last, "margin": margin}
 
 
 def _with_head(name: str, pad: int) -> nn.Module:

@@ -85,7 +85,7 @@ def split(batch: Any, size: int) -> Iterator[Any]:
         yield from batch.split(size)
         return
     n = size_of(batch)
-    # As few as it takes, and no rest of a single sample, of which batch norm knows no variance.
+    # As few as it takes, and none that is a small rest: of a single sample batch norm knows no variance.
     pieces = math.ceil(n / size)
     ends = [math.ceil(n * number / pieces) for number in range(pieces + 1)]
     for start, stop in itertools.pairwise(ends):

@@ -18,6 +18,9 @@ import nimble_lightning as nl
 from nimble_lightning.checkpoint.full_weights import weights_of
 from nimble_lightning.commands import main
 from nimble_lightning.errors import RequestError
+from nimble_lightning.llm.packing import IGNORED, Example
+from nimble_lightning.llm.preference_pairs import Pair
+from nimble_lightning.llm.reward_model import collate_rewarded
 
 TURNS = [talk["messages"] for talk in tiny_chat.conversations(48)]
 PAIRS = [
@@ -70,6 +73,14 @@ def test_its_figures_are_those_of_what_transformers_opens() -> None:
     assert result.metrics["margin"] == pytest.approx(float((chosen - rejected).mean()), abs=1e-5)
     assert result.metrics["accuracy"] > 0.8
     assert "model=tiny has no head for rewards; it gets one" in (result.folder / "log.txt").read_text()
+
+
+def test_its_batches_tell_how_many_tokens_are_no_padding() -> None:
+    short, long = (Example(list(range(1, 1 + length)), [IGNORED] * length) for length in (2, 5))
+    batch = collate_rewarded([[Pair(short, long)], [Pair(short, short)]], 0)
+    assert batch["input_ids"].shape == (2, 7)
+    assert batch["num_tokens"].tolist() == [7, 4]
+    assert batch["last"].tolist() == [[1, 6], [1, 3]]
 
 
 @pytest.mark.slow
