@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.launch.external.detect import found
 from nimble_lightning.ops.exit_codes import STOPPED, ExitCode
 from nimble_lightning.run_folder import seen_from_here
-from nimble_lightning.terminal.streams import expendable
+from nimble_lightning.terminal.streams import close_for_good, expendable
 
 
 def main(argv: Sequence[str] | None = None, usage: str = USAGE) -> int:
@@ -42,9 +41,7 @@ def main(argv: Sequence[str] | None = None, usage: str = USAGE) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever was reading has seen enough; nothing more may be flushed into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return close_for_good()
     except NimbleError as error:
         say.complain(f"error: {error}", error)
         return ExitCode.of(error)

@@ -19,7 +19,7 @@ from nimble_lightning.errors import NimbleError, RequestError
 from nimble_lightning.export.formats import ExportFormat
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.ops.untrusted_text import cut, printable
-from nimble_lightning.terminal.streams import open_missing
+from nimble_lightning.terminal.streams import close_for_good, open_missing
 
 
 @dataclass(frozen=True)
@@ -39,28 +39,41 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_missing()
         conceal(sys.argv[1:])
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = {command.name: command for command in COMMANDS if not command.needs or locate(command.needs)}
     try:
-        if not words or words[0] in ("-h", "--help"):
-            print(_overview(commands))
-            return ExitCode.FINISHED if words else ExitCode.REFUSED
-        if words[0] == "--version":
-            return app.main(["--version"])
-        if words[0] in ("-sc", "--shell-completion"):
-            return _complete(words)
-        if words[0] not in commands:
-            near = nearest(words[0], list(commands))
-            hint = f"did you mean nimble-cli {near}?" if near else f"there are {', '.join(commands)}"
-            raise RequestError(f"nimble-cli has no command {words[0]}; {hint}")
+        code = _answer(words)
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return close_for_good()
+    except NimbleError as error:
+        print(cut(printable(f"error: {error}")), file=sys.stderr)
+        return ExitCode.of(error)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # It is done all the same, and may have been a run.
+        close_for_good()
+    return code
+
+
+def _answer(words: list[str]) -> int:
+    commands = {command.name: command for command in COMMANDS if not command.needs or locate(command.needs)}
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview(commands))
+        return ExitCode.FINISHED if words else ExitCode.REFUSED
+    if words[0] == "--version":
+        return app.main(["--version"])
+    if words[0] in ("-sc", "--shell-completion"):
+        return _complete(words)
+    if words[0] not in commands:
+        near = nearest(words[0], list(commands))
+        hint = f"did you mean nimble-cli {near}?" if near else f"there are {', '.join(commands)}"
+        raise RequestError(f"nimble-cli has no command {words[0]}; {hint}")
+    try:
         return commands[words[0]].run(words[1:])
     except SystemExit as answered:
         # argparse has shown its help.
         return int(answered.code or 0)
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
-    except NimbleError as error:
-        print(cut(printable(f"error: {error}")), file=sys.stderr)
-        return ExitCode.of(error)
 
 
 def check(words: list[str]) -> int:
@@ -151,7 +164,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "convert",
-        "convert FILE [--task sft|dpo] [--json]",
+        "convert FILE [--task sft|dpo|kto|reward] [--json]",
         "turn settings of other programs into a command line of ours",
         _late("nimble_lightning.commands.convert"),
     ),

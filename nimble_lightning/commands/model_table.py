@@ -15,11 +15,12 @@ from nimble_lightning.errors import RequestError
 from nimble_lightning.ops.exit_codes import ExitCode
 from nimble_lightning.validators.models import KnownModel, models
 
-_HEADINGS = ("name", "parameters", "context", "whole", "LoRA", "licence", "recipes", "model")
+_HEADINGS = ("name", "parameters", "context", "whole", "LoRA", "licence")
 _TASKS = ("sft", "lora", "dpo", "kto", "reward", "pretrain")
 _EXPLAINED = (
-    "whole, LoRA: computed, 16 bytes a trained parameter (float32 weight, gradient, AdamW), 4 a frozen one;\n"
-    "adapters are of rank 16; activations come on top: nimble-cli plan recipe=NAME data=FILE tells all."
+    "whole, LoRA: computed, 16 bytes a trained parameter (float32 weight, gradient,\n"
+    "AdamW), 4 a frozen one; adapters are of rank 16. Activations come on top:\n"
+    "nimble-cli plan recipe=NAME data=FILE tells all."
 )
 
 
@@ -42,7 +43,9 @@ def main(words: Sequence[str]) -> int:
     if asked.json:
         print(json.dumps([_plain(model, recipes) for model, recipes in chosen], indent=2))
     else:
-        print("\n".join([*_aligned([_HEADINGS, *(_row(*one) for one in chosen)]), "", _EXPLAINED]))
+        heading, *lines = _aligned([_HEADINGS, *(_row(model) for model, _ in chosen)])
+        told = [text for line, one in zip(lines, chosen, strict=True) for text in (line, _where(*one))]
+        print("\n".join([heading, *told, "", _EXPLAINED]))
     return ExitCode.FINISHED
 
 
@@ -71,9 +74,14 @@ def _plain(model: KnownModel, recipes: list[str]) -> dict[str, Any]:
     return {**asdict(model), **needs, "recipes": recipes}
 
 
-def _row(model: KnownModel, recipes: list[str]) -> tuple[str, ...]:
+def _where(model: KnownModel, recipes: list[str]) -> str:
+    """What it is called elsewhere, and which recipes are for it."""
     folder = recipes[0].partition("/")[0] if recipes else ""
     tasks = ",".join(recipe.partition("/")[2] for recipe in recipes)
+    return f"  {model.place}" + (f"  {folder}/{tasks}" if recipes else "")
+
+
+def _row(model: KnownModel) -> tuple[str, ...]:
     return (
         model.name,
         "" if model.parameters is None else _count(model.parameters),
@@ -81,8 +89,6 @@ def _row(model: KnownModel, recipes: list[str]) -> tuple[str, ...]:
         _gib(model.bytes_whole),
         _gib(model.bytes_adapter),
         model.licence,
-        f"{folder}/{tasks}" if recipes else "",
-        model.place,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,16 @@ def expendable() -> Iterator[None]:
         for stream in ours:
             stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def close_for_good() -> int:
+    """Whoever was reading has seen enough: nothing more goes into the closed pipe, at exit neither.
+
+    Returns:
+        The exit code of a program that the closed pipe has ended.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
 
 
 def open_missing() -> None:

@@ -12,13 +12,14 @@ from nimble_lightning.validators.models import models
 def test_models_are_listed_and_filtered_with_what_they_need(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["models"]) == 0
     lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
-    assert len(lines) == len(models) + 1
+    assert len(lines) == 2 * len(models) + 1
+    assert max(map(len, lines)) <= 80
     assert main.main(["models", "Qwen3", "4b"]) == 0
     said = capsys.readouterr().out
     assert "4.02 B" in said
     assert "qwen3_4b/sft,lora,dpo" in said
     assert "llama" not in said
-    assert "activations come on top" in said
+    assert "Activations come on top" in said
 
 
 def test_memory_is_that_of_weights_gradients_and_optimizer(capsys: pytest.CaptureFixture[str]) -> None:
