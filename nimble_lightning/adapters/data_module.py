@@ -122,7 +122,7 @@ class NimbleData(L.LightningDataModule):
         purpose = names[0].removesuffix("_dataloader")
         if source is None:
             return []
-        if not _are_sets(source):
+        if not are_sets(source):
             return self._loader(source, size, purpose, train=False)
         loaders = []
         for name, part in source.items():
@@ -181,7 +181,7 @@ class NimbleData(L.LightningDataModule):
             )
 
 
-def _are_sets(source: Any) -> bool:
+def are_sets(source: Any) -> bool:
     """Whether it is several sets of data by name, rather than one of several columns."""
     if is_hugging_face(source, "DatasetDict"):
         return True

@@ -55,8 +55,11 @@ class Holdout:
             raise RequestError(
                 "validator=holdout needs an evaluate(self, batch); here train does everything itself."
             )
-        if not run.evaluates:
-            # No validation before the end will show which metrics there are.
+        from nimble_lightning.adapters.data_module import are_sets
+
+        held, evaluated = (user.get(*names) for _, *names in (_HELD, _OTHERS["evaluation"]))
+        if are_sets(held) or are_sets(evaluated) or not run.evaluates:
+            # No validation before the end will show what metrics are called on that data.
             self.metrics = ()
 
     def judge(self, run: Run) -> Verdict:
@@ -78,25 +81,32 @@ class Holdout:
     def _overlaps(self, run: Run) -> dict[str, Overlap]:
         from nimble_lightning.validators.sample_fingerprints import fingerprints, is_comparable, overlap
 
-        held, *others = (_source(run, *names) for names in (_HELD, *_OTHERS.values()))
-        if not is_comparable(held):
+        held = _sets(run, "held-out", _HELD)
+        if not all(map(is_comparable, held.values())):
             raise TrainerError(
                 "The held-out samples are others each time they are read, so that none can be recognized. "
                 "Leave random transformations out of holdout_data."
             )
-        known = set(fingerprints(held))
+        known = {digest for source in held.values() for digest in fingerprints(source)}
         return {
-            name: overlap(known, source, self.most_seconds)
-            for name, source in zip(_OTHERS, others, strict=True)
-            if source is not None
+            called: overlap(known, source, self.most_seconds)
+            for name, names in _OTHERS.items()
+            for called, source in _sets(run, name, names).items()
         }
 
 
-def _source(run: Run, method: str, *attributes: str) -> Any:
+def _sets(run: Run, name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Data by what it is called; of several sets, each by its own name too."""
+    from nimble_lightning.adapters.data_module import are_sets
+
     if run.user is None:
-        return None
+        return {}
+    method, *attributes = names
     build = run.user.method(method)
-    return run.user.get(*attributes) if build is None else build()
+    source = run.user.get(*attributes) if build is None else build()
+    if are_sets(source):
+        return {f"{part} {name}": each for part, each in source.items()}
+    return {} if source is None else {name: source}
 
 
 def _told(overlaps: Mapping[str, Overlap], metrics: Mapping[str, float]) -> str:

@@ -187,3 +187,20 @@ def test_held_out_data_has_the_last_word() -> None:
 
     with pytest.raises(RequestError, match="holdout_data"):
         trained(validator="holdout")
+
+
+class OfSets(Apart):
+    def pre_process(self, *, shared: int = 0) -> None:
+        super().pre_process(shared=shared)
+        points, labels = self.eval_data
+        self.eval_data = {"near": (points[:20], labels[:20]), "far": (points[20:], labels[20:])}
+
+
+def test_held_out_data_is_apart_from_each_of_several_sets_and_its_figures_have_their_own_names() -> None:
+    asked = {"_target_": f"{OURS}Holdout", "criteria": ["accuracy >= 0.3"]}
+    result = trained(OfSets, validator=asked, monitor="far_accuracy")
+    assert result.verdict["passed"] is True, result.message
+    assert set(result.verdict["metrics"]) == {"accuracy", "val_loss"}
+    assert set(result.metrics) > {"near_accuracy", "far_accuracy"}
+    sizes = {name: found["checked"] for name, found in result.verdict["overlap"].items()}
+    assert sizes == {"training": 96, "near evaluation": 20, "far evaluation": 12}
